@@ -1,0 +1,47 @@
+"""Declare a latent-variable model as a graph; get its exact EM algorithm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgem.declare import (
+    constant,
+    covariate,
+    diagonal,
+    identity,
+    latent,
+    observed,
+    param,
+    plate,
+    prev,
+    sequence,
+    spherical,
+    switch,
+    tree,
+)
+from pgem.errors import (
+    DataError,
+    DeclarationError,
+    FitError,
+    FitWarning,
+    IntractableError,
+    MissingExtraError,
+    PgemError,
+)
+from pgem.families import *  # noqa: F403
+from pgem.pipeline import Model
+from pgem.plan import Program
+from pgem.result import Fit
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`templates`, `testing` and `Data` are imported when first used."""
+    from importlib import import_module
+
+    if name in ("templates", "testing"):
+        return import_module(f"pgem.{name}")
+    if name == "Data":
+        return import_module("pgem.bridges.frames").Data
+    raise AttributeError(f"module 'pgem' has no attribute '{name}'")

@@ -1,0 +1,156 @@
+"""The M-step: which parameters are solved together, in which order, on which rung of the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pgem.analyse.layout import Layout, ParamLayout, Settled
+from pgem.declare import SlotRecord
+from pgem.families import Family, Slot
+from pgem.graph import Key
+
+CLOSED, NEWTON, ECM, NUMERIC = (
+    "closed form",
+    "Newton",
+    "conditional closed forms in turn (ECM)",
+    "numeric",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Parameters that one solve sees together.
+
+    Attributes:
+        params: names, in the order in which they are solved.
+        components: keys of the components whose statistics enter.
+        rung: how it is solved.
+        joint: the component whose mean map solves all of it at once, if any.
+        cancels: parameters whose conditional maximum does not involve the slots they are free of.
+    """
+
+    params: tuple[str, ...]
+    components: tuple[Key, ...]
+    rung: str
+    joint: Key | None
+    cancels: frozenset[str]
+
+
+def make_blocks(layout: Layout) -> list[Block]:
+    """Blocks of the free parameters, in order of declaration."""
+    free = {name: p for name, p in layout.params.items() if p.is_free}
+    groups: list[set[str]] = []
+    for settled in layout.components.values():
+        names = {s.name for s in _param_slots(settled) if s.name in free}
+        touching = [group for group in groups if group & names]
+        merged = names.union(*touching)
+        groups = [group for group in groups if group not in touching]
+        if merged:
+            groups.append(merged)
+    order = list(free)
+    groups.sort(key=lambda group: min(order.index(name) for name in group))
+    return [_block([free[n] for n in order if n in group], layout) for group in groups]
+
+
+def _param_slots(settled: Settled) -> list[SlotRecord]:
+    return [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
+
+
+def _block(params: list[ParamLayout], layout: Layout) -> Block:
+    names = {p.name for p in params}
+    keys = tuple(dict.fromkeys(key for p in params for key, _ in p.uses))
+    cancels = frozenset(p.name for p in params if _cancels(p, layout))
+    joint = _joint(params, keys, layout)
+    if any(not _has_roles(layout.components[key].family) for key in keys):
+        rung = layout.components[joint].family.rung if joint else NUMERIC
+        return Block(tuple(p.name for p in params), keys, rung, joint, cancels)
+    order = _sequence(params, cancels, layout)
+    if order is not None:
+        newton = any(p.role.formula.endswith("Newton's method") for p in params)
+        return Block(order, keys, NEWTON if newton else CLOSED, None, cancels)
+    if joint:
+        family = layout.components[joint].family
+        return Block(tuple(p.name for p in params), keys, family.rung, joint, cancels)
+    assert names
+    return Block(tuple(p.name for p in params), keys, ECM, None, cancels)
+
+
+def _has_roles(family: Family) -> bool:
+    return type(family).role_statistics is not Family.role_statistics
+
+
+def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Key | None:
+    """The one component whose cells map one to one to rows of all its wholly free parameters."""
+    if len(keys) != 1 or any(p.fixed.any() or len(p.uses) != 1 for p in params):
+        return None
+    settled = layout.components[keys[0]]
+    if not settled.family.has_mean_map:
+        return None
+    estimable = [s.name for s in settled.family.slots if s.name not in settled.family.known_slots]
+    for name in estimable:
+        slot = settled.component.leaf.slots[name]
+        rows = settled.cells.rows[name]
+        if slot.kind != "param" or slot.structure != "full":
+            return None
+        if len(np.unique(rows)) != len(rows) or len(rows) != settled.cells.n_rows[name]:
+            return None
+    return keys[0]
+
+
+def _cancels(param: ParamLayout, layout: Layout) -> bool:
+    """Whether the slots that this one is free of are constant within each of its rows."""
+    seen: dict[int, set[Any]] = {}
+    for key, slot_name in param.uses:
+        settled = layout.components[key]
+        slot = _slot(settled.family, slot_name)
+        for row, identity in _identities(settled, slot_name, slot.free_of):
+            seen.setdefault(row, set()).add(identity)
+    return all(len(found) <= 1 for found in seen.values())
+
+
+def _identities(
+    settled: Settled, slot: str, others: Iterable[str]
+) -> Iterable[tuple[int, tuple[Any, ...]]]:
+    rows = settled.cells.rows[slot]
+    for cell, row in enumerate(rows.tolist()):
+        identity: tuple[Any, ...] = ()
+        for other in others:
+            record = settled.component.leaf.slots[other]
+            owner = record.name or f"{settled.component.key}.{other}"
+            identity += ((owner, int(settled.cells.rows[other][cell])),)
+        yield row, identity
+
+
+def _sequence(
+    params: list[ParamLayout], cancels: frozenset[str], layout: Layout
+) -> tuple[str, ...] | None:
+    """An order in which one pass of conditional maxima is the joint maximum, if there is one."""
+    left = {p.name: p for p in params}
+    order: list[str] = []
+    while left:
+        ready = [n for n, p in left.items() if not (_needs(p, cancels, layout) & (left.keys() - {n}))]
+        if not ready:
+            return None
+        order.append(ready[0])
+        del left[ready[0]]
+    return tuple(order)
+
+
+def _needs(param: ParamLayout, cancels: frozenset[str], layout: Layout) -> set[str]:
+    """Parameters whose new value must be known before this one is solved."""
+    needed = set()
+    for key, slot_name in param.uses:
+        settled = layout.components[key]
+        free_of = _slot(settled.family, slot_name).free_of if param.name in cancels else ()
+        for other, record in settled.component.leaf.slots.items():
+            if other != slot_name and other not in free_of and record.kind == "param":
+                needed.add(record.name)
+    return needed - {param.name}
+
+
+def _slot(family: Family, name: str) -> Slot:
+    return next(slot for slot in family.slots if slot.name == name)

@@ -1,0 +1,363 @@
+"""How the discrete latents are summed out: scope by scope, one variable at a time.
+
+Within a scope the next variable is the one whose elimination touches the smallest table (the
+min-weight heuristic).  A sequence is scanned: what lives in one step only is summed out first for
+all steps at once; the rest goes along the chain, one earlier variable at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pgem.declare import UNIT, Gate, NodeRecord
+from pgem.errors import IntractableError
+from pgem.graph import ModelGraph, Schema
+
+MAX_TABLE = 1_000_000
+"""Entries that one table of one row may have."""
+
+
+class Var(NamedTuple):
+    """A discrete variable to be summed out: a node, some steps ago."""
+
+    node: str
+    lag: int = 0
+
+    def __str__(self) -> str:
+        return f"prev {self.node}" + (f" ({self.lag})" if self.lag > 1 else "") if self.lag else (
+            self.node
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A log-table over variables.
+
+    Attributes:
+        name: what it is called in the listing.
+        kind: `node` (a conditional), `evidence`, `query`, `message` or `scan`.
+        scope: the rows that it has.
+        axes: variables that it depends on.
+        node: the node behind it.
+    """
+
+    name: str
+    kind: str
+    scope: str
+    axes: frozenset[Var]
+    node: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Eliminate:
+    """Sum one variable out of a product of factors."""
+
+    var: Var
+    inputs: tuple[Factor, ...]
+    message: Factor
+    clique: frozenset[Var]
+    cost: int
+
+
+@dataclass(frozen=True, eq=False)
+class Collect:
+    """Product over the members of a plate."""
+
+    scope: str
+    inputs: tuple[Factor, ...]
+    message: Factor
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Sum out a sequence.
+
+    Attributes:
+        scope: the sequence.
+        inputs: factors of one step.
+        sum_out: earlier variables (and those of one step that depend on earlier ones), in order.
+        cliques: the table of each elimination.
+        shift: this step's variable → what it is called at the next step.
+        outer: variables of enclosing scopes that are kept.
+        message: log-probability of the whole sequence given the outer variables.
+        cost: table entries per step.
+    """
+
+    scope: str
+    inputs: tuple[Factor, ...]
+    sum_out: tuple[Var, ...]
+    cliques: tuple[frozenset[Var], ...]
+    shift: dict[Var, Var]
+    outer: tuple[Var, ...]
+    message: Factor
+    cost: int
+
+
+Step = Eliminate | Collect | Scan
+
+
+@dataclass(eq=False)
+class Schedule:
+    """The order of everything.
+
+    Attributes:
+        factors: conditionals, evidence and queries, in order of declaration.
+        steps: eliminations, collections and scans, in order.
+        roots: what is left at the unit: its sum is log p(x).
+        positions: axis number of each variable along the path of its scope.
+    """
+
+    factors: list[Factor] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    roots: list[Factor] = field(default_factory=list)
+    positions: dict[Var, int] = field(default_factory=dict)
+
+
+def is_axis(graph: ModelGraph, schema: Schema, node: str) -> bool:
+    """Whether a node is summed over (otherwise it is an index or a leaf)."""
+    record = graph.nodes[node]
+    if node in schema.given:
+        return False
+    return record.kind == "latent" or node in schema.axes
+
+
+def make_schedule(graph: ModelGraph, schema: Schema, sizes: Mapping[str, int]) -> Schedule:
+    """Find the elimination order of the whole model.
+
+    Raises:
+        IntractableError: a table passes the limit.
+    """
+    worker = _Worker(graph, schema, sizes)
+    worker.number_axes(UNIT, 1)
+    worker.schedule.roots = worker.visit(UNIT)
+    return worker.schedule
+
+
+class _Worker:
+    def __init__(self, graph: ModelGraph, schema: Schema, sizes: Mapping[str, int]) -> None:
+        self.graph, self.schema, self.sizes = graph, schema, sizes
+        self.schedule = Schedule()
+        self.lags = _lags(graph)
+
+    def number_axes(self, scope: str, start: int) -> None:
+        """Axis numbers: outer scopes first; earlier variables before the present ones."""
+        names = [n.name for n in self.graph.nodes_of(scope) if self.axis(n.name)]
+        deepest = max((self.lags.get(name, 0) for name in names), default=0)
+        order = [
+            Var(name, lag)
+            for lag in range(deepest, -1, -1)
+            for name in names
+            if lag <= self.lags.get(name, 0)
+        ]
+        for var in order:
+            self.schedule.positions[var] = start
+            start += 1
+        for child in self.graph.children(scope):
+            self.number_axes(child, start)
+
+    def axis(self, node: str) -> bool:
+        return is_axis(self.graph, self.schema, node)
+
+    # --- one scope ----------------------------------------------------------------------------
+
+    def visit(self, scope: str) -> list[Factor]:
+        """Sum out a scope; what is left depends on outer variables only."""
+        factors: list[Factor] = []
+        for child in self.graph.children(scope):
+            factors += self.visit(child)
+        own = self.own_factors(scope)
+        self.schedule.factors += own
+        factors = own + factors
+        if self.graph.scopes[scope].kind == "sequence":
+            factors = self.sequence(scope, factors)
+        else:
+            variables = {Var(n.name) for n in self.graph.nodes_of(scope) if self.axis(n.name)}
+            factors = self.eliminate(scope, factors, variables)
+        return factors if scope == UNIT else self.collect(scope, factors)
+
+    def own_factors(self, scope: str) -> list[Factor]:
+        found = []
+        for node in self.graph.nodes_of(scope):
+            axes = {Var(g.name, g.lag) for g in node.gates() if self.axis_gate(g)}
+            if self.axis(node.name):
+                axes.add(Var(node.name))
+            found.append(Factor(node.name, "node", scope, frozenset(axes), node.name))
+            if node.name in self.schema.evidence and self.axis(node.name):
+                only = frozenset({Var(node.name)})
+                found.append(Factor(f"given_{node.name}", "evidence", scope, only, node.name))
+        for k, query in enumerate(self.schema.queries):
+            if self.query_scope(query) == scope:
+                axes = {Var(*pair) for pair in query}
+                found.append(Factor(f"query_{k}", "query", scope, frozenset(axes)))
+        return found
+
+    def axis_gate(self, gate: Gate) -> bool:
+        return gate.kind == "node" and self.axis(gate.name)
+
+    def query_scope(self, query: Iterable[tuple[str, int]]) -> str:
+        """The innermost scope of the nodes of a query."""
+        scopes = [self.graph.nodes[name].scope for name, _ in query]
+        return max(scopes, key=lambda scope: len(self.graph.path(scope)))
+
+    def eliminate(self, scope: str, factors: list[Factor], variables: set[Var]) -> list[Factor]:
+        while variables:
+            var = min(
+                variables,
+                key=lambda v: (self.weight(_clique(v, factors)), self.schedule.positions[v]),
+            )
+            variables = variables - {var}
+            factors = self.eliminate_one(scope, factors, var)
+        return factors
+
+    def eliminate_one(self, scope: str, factors: list[Factor], var: Var) -> list[Factor]:
+        touched = tuple(f for f in factors if var in f.axes)
+        clique = _clique(var, factors)
+        cost = self.weight(clique)
+        self.check_size(clique, cost, scope)
+        message = Factor(f"to_{_name(var)}", "message", scope, clique - {var})
+        self.schedule.steps.append(Eliminate(var, touched, message, clique, cost))
+        return [f for f in factors if var not in f.axes] + [message]
+
+    def collect(self, scope: str, factors: list[Factor]) -> list[Factor]:
+        if not factors:
+            return []
+        if self.graph.scopes[scope].kind == "sequence" and factors[0].kind == "scan":
+            return factors
+        parent = self.graph.scopes[scope].parent
+        axes = frozenset().union(*(f.axes for f in factors))
+        message = Factor(f"in_{scope}", "message", parent, axes)
+        self.check_size(axes, self.weight(axes), scope)
+        self.schedule.steps.append(Collect(scope, tuple(factors), message))
+        return [message]
+
+    # --- sequences ----------------------------------------------------------------------------
+
+    def sequence(self, scope: str, factors: list[Factor]) -> list[Factor]:
+        nodes = [n for n in self.graph.nodes_of(scope) if self.axis(n.name)]
+        inside = {Var(n.name) for n in nodes if not self.lags.get(n.name)}
+        while local := [v for v in inside if not _looks_back(v, factors)]:
+            var = min(local, key=lambda v: self.weight(_clique(v, factors)))
+            factors = self.eliminate_one(scope, factors, var)
+            inside.discard(var)
+        interface = [Var(n.name, k + 1) for n in nodes for k in range(self.lags.get(n.name, 0))]
+        if not interface:
+            return factors
+        own = {Var(n.name, k) for n in nodes for k in range(self.lags.get(n.name, 0) + 1)}
+        scanned = [f for f in factors if f.axes & own]
+        others = [f for f in factors if not f.axes & own]
+        scan = self.scan(scope, scanned, interface, inside)
+        self.schedule.steps.append(scan)
+        if not others:
+            return [scan.message]
+        parent = self.graph.scopes[scope].parent
+        axes = frozenset().union(*(f.axes for f in others))
+        message = Factor(f"in_{scope}", "message", parent, axes)
+        self.schedule.steps.append(Collect(scope, tuple(others), message))
+        return [scan.message, message]
+
+    def scan(
+        self, scope: str, factors: list[Factor], interface: list[Var], inside: set[Var]
+    ) -> Scan:
+        steps = {v for f in factors for v in f.axes} | set(interface) | inside
+        outer = sorted(
+            (v for v in steps if self.graph.nodes[v.node].scope != scope),
+            key=self.schedule.positions.__getitem__,
+        )
+        leaving = {Var(v.node, self.lags[v.node]) for v in interface} | inside
+        table = frozenset(interface) | frozenset(outer)
+        order: list[Var] = []
+        cliques: list[frozenset[Var]] = []
+        unused = list(factors)
+        while leaving:
+            var = min(
+                leaving,
+                key=lambda v: (
+                    self.weight(table | _clique(v, unused)),
+                    self.schedule.positions[v],
+                ),
+            )
+            clique = table | _clique(var, unused)
+            unused = [f for f in unused if var not in f.axes]
+            self.check_size(clique, self.weight(clique), scope)
+            order.append(var)
+            cliques.append(clique)
+            table = clique - {var}
+            leaving = leaving - {var}
+        shift = {Var(v.node, v.lag - 1): v for v in interface}
+        final = table | frozenset(v for f in unused for v in f.axes) | frozenset(shift)
+        self.check_size(final, self.weight(final), scope)
+        cost = sum(map(self.weight, cliques)) + self.weight(final)
+        parent = self.graph.scopes[scope].parent
+        message = Factor(f"in_{scope}", "scan", parent, frozenset(outer))
+        return Scan(
+            scope, tuple(factors), tuple(order), tuple(cliques), shift, tuple(outer), message, cost
+        )
+
+    # --- sizes --------------------------------------------------------------------------------
+
+    def weight(self, clique: Iterable[Var]) -> int:
+        return math.prod(self.sizes[v.node] for v in clique)
+
+    def check_size(self, clique: Iterable[Var], cost: int, scope: str) -> None:
+        if cost <= MAX_TABLE:
+            return
+        names = sorted({str(v) for v in clique})
+        nodes = sorted({v.node for v in clique})
+        widest = max(nodes, key=lambda n: self.sizes[n])
+        raise IntractableError(
+            f"the exact posterior needs one table over {', '.join(map(repr, names))}",
+            where=self.graph.nodes[nodes[0]].origin,
+            expected=f"at most {MAX_TABLE:,} entries",
+            received=f"'{cost:,}' entries in scope '{scope}'",
+            advice=self.alternative(nodes, widest),
+        )
+
+    def alternative(self, nodes: Sequence[str], widest: str) -> str:
+        """The nearest declaration that compiles, as code."""
+        couplings = [
+            node
+            for node in self.graph.nodes.values()
+            if len({g.name for g in node.gates() if g.kind == "node"} & set(nodes)) > 1
+        ]
+        if couplings:
+            node = max(couplings, key=lambda n: len(n.gates()))
+            kept = node.gates()[0]
+            family = self.graph.components[node.components and _key(node)].leaf.family
+            return (
+                f"let '{node.name}' depend on fewer of them, for example\n"
+                f"    pg.{node.kind}(\"{node.name}\", pg.{family}(...), given={kept.name})"
+            )
+        fewer = max(2, self.sizes[widest] // 2)
+        return (
+            f"give '{widest}' fewer values, for example\n"
+            f"    pg.latent(\"{widest}\", pg.Categorical(size={fewer}))"
+        )
+
+
+def _key(node: NodeRecord) -> str:
+    return node.name if node.switch is None else f"{node.name}.0"
+
+
+def _lags(graph: ModelGraph) -> dict[str, int]:
+    """The longest lag at which each node is read."""
+    lags: dict[str, int] = {}
+    for node in graph.nodes.values():
+        for gate in node.gates():
+            if gate.kind == "node" and gate.lag:
+                lags[gate.name] = max(lags.get(gate.name, 0), gate.lag)
+    return lags
+
+
+def _clique(var: Var, factors: Iterable[Factor]) -> frozenset[Var]:
+    return frozenset({var}).union(*(f.axes for f in factors if var in f.axes))
+
+
+def _looks_back(var: Var, factors: Iterable[Factor]) -> bool:
+    return any(other.lag for other in _clique(var, factors))
+
+
+def _name(var: Var) -> str:
+    return var.node + (f"_{var.lag}" if var.lag else "")

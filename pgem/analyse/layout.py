@@ -1,0 +1,281 @@
+"""Sizes of everything: values, vectors, parameters, and the cells of each component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pgem.arrays import Floats, Mask
+from pgem.errors import DeclarationError
+from pgem.families import Family
+from pgem.families._roles import KNOWN, VARIANCE, Role
+from pgem.gating import Cells, Pick, make_cells
+from pgem.graph import Component, Key, ModelGraph, Schema
+from pgem.declare import Gate, SlotRecord
+
+
+@dataclass(frozen=True, eq=False)
+class ParamLayout:
+    """Shape, constraint and uses of one parameter.
+
+    Attributes:
+        name: public name.
+        shape: sizes of its gates, then of its own axes (0 where only data can tell).
+        n_own: number of own axes.
+        role: constraint and conditional maximiser.
+        structure: `full`, `diagonal` or `spherical`.
+        uses: components and slots that it stands in.
+        fixed: mask of entries that are not learned.
+        value: fixed values and default start, or None.
+        axes: what each axis runs over, for reports.
+        origin: where it was declared.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    n_own: int
+    role: Role
+    structure: str
+    uses: tuple[tuple[Key, str], ...]
+    fixed: Mask
+    value: Floats | None
+    axes: tuple[str, ...]
+    origin: str
+
+    @property
+    def n_gates(self) -> int:
+        """Number of gate axes."""
+        return len(self.shape) - self.n_own
+
+    @property
+    def is_free(self) -> bool:
+        """Whether anything of it is learned."""
+        return not bool(self.fixed.all()) if self.fixed.size else True
+
+    @property
+    def n_free(self) -> int:
+        """Number of free coordinates."""
+        return self.role.n_free(self.fixed)
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """A component with its family settled and its cells counted."""
+
+    component: Component
+    family: Family
+    cells: Cells
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """All sizes.
+
+    Attributes:
+        sizes: number of values per discrete node, plate and covariate that may index.
+        components: settled components by key.
+        params: parameters by name.
+    """
+
+    sizes: dict[str, int]
+    components: dict[Key, Settled]
+    params: dict[str, ParamLayout]
+
+
+def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
+    """Settle sizes, families and parameter shapes.
+
+    Raises:
+        DeclarationError: a size is missing, or two uses of a parameter disagree.
+    """
+    sizes = _sizes(graph, schema)
+    components = {}
+    for key, component in graph.components.items():
+        family = _settle(component, graph, sizes, schema)
+        slots = {
+            name: [gate_token(gate) for gate in slot.gates]
+            for name, slot in component.leaf.slots.items()
+            if slot.kind != "covariate"
+        }
+        cells = make_cells(slots, lambda gate: _size(gate, sizes))
+        components[key] = Settled(component, family, cells)
+        _check_switch(graph, component, sizes)
+    params = {name: _param(name, graph, components, sizes) for name in graph.params}
+    return Layout(sizes, components, params)
+
+
+def gate_token(gate: Gate) -> Any:
+    """A gate as `make_cells` takes it."""
+    if gate.kind != "constant":
+        return Gate(gate.kind, gate.name, gate.lag)
+    return Pick(
+        np.asarray(gate.table), tuple(gate_token(inner) for inner in gate.gates), gate.size or 1
+    )
+
+
+def _size(gate: Gate, sizes: Mapping[str, int]) -> int:
+    return sizes[gate.name]
+
+
+def _sizes(graph: ModelGraph, schema: Schema) -> dict[str, int]:
+    sizes = {n: s.size for n, s in graph.scopes.items() if s.size is not None}
+    sizes |= {n: c.size for n, c in graph.covariates.items() if c.size is not None}
+    for name, node in graph.nodes.items():
+        if not graph.is_finite(name):
+            continue
+        family = graph.components[name].family
+        levels = family.settings.get("levels")
+        domain = family.domain()
+        size = len(domain) if domain is not None else len(levels) if levels else None
+        size = size or _shown_size(graph, name) or schema.sizes.get(name)
+        if size is None:
+            raise DeclarationError(
+                f"node '{name}': its number of categories is not known",
+                where=node.origin,
+                advice="give size= or levels=, or compile with data",
+            )
+        sizes[name] = int(size)
+    return sizes
+
+
+def _shown_size(graph: ModelGraph, name: str) -> int | None:
+    """A size that a fixed table in the node's first slot shows."""
+    for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
+        for slot in component.leaf.slots.values():
+            if slot.kind == "constant" and np.ndim(slot.value) == len(slot.gates) + 1:
+                return int(np.shape(slot.value)[-1])
+            if slot.kind == "param":
+                value = graph.params[slot.name].value
+                if value is not None and np.ndim(value) == len(slot.gates) + 1:
+                    return int(np.shape(value)[-1])
+    return None
+
+
+def _settle(
+    component: Component, graph: ModelGraph, sizes: Mapping[str, int], schema: Schema
+) -> Family:
+    structures = {
+        name: slot.structure
+        for name, slot in component.leaf.slots.items()
+        if slot.structure != "full"
+    }
+    size = component.family.size
+    if size is None and type(component.family).domain is not Family.domain:
+        size = sizes.get(component.node) if component.family.settings.keys() else None
+    if size is None:
+        size = schema.vectors.get(component.node) or _shown_vector(graph, component)
+    return component.family.settled(size, structures)
+
+
+def _shown_vector(graph: ModelGraph, component: Component) -> int | None:
+    """The length of a vector that a fixed value in one of its slots shows."""
+    for slot in component.family.slots:
+        record = component.leaf.slots[slot.name]
+        value = record.value if record.kind == "constant" else None
+        if record.kind == "param":
+            value = graph.params[record.name].value
+        if slot.axes[:1] == "d" and np.ndim(value) > len(record.gates):
+            return int(np.shape(value)[-1])
+    return None
+
+
+def _check_switch(graph: ModelGraph, component: Component, sizes: Mapping[str, int]) -> None:
+    node = graph.nodes[component.node]
+    if node.switch is None:
+        return
+    size = node.switch.size or sizes.get(node.switch.name, 0)
+    if size != len(node.components):
+        raise DeclarationError(
+            f"node '{node.name}': the switch lists '{len(node.components)}' families for a gate of "
+            f"'{size}' values",
+            where=node.origin,
+            advice="give one family per value",
+        )
+
+
+def _param(
+    name: str, graph: ModelGraph, components: Mapping[Key, Settled], sizes: Mapping[str, int]
+) -> ParamLayout:
+    record = graph.params[name]
+    uses: list[tuple[Key, str]] = []
+    shapes: dict[tuple[Any, ...], str] = {}
+    for key, settled in components.items():
+        for slot_name, slot in settled.component.leaf.slots.items():
+            if slot.kind == "param" and slot.name == name:
+                uses.append((key, slot_name))
+                shapes[_use_shape(settled, slot_name, slot, sizes)] = f"{key}.{slot_name}"
+    if len(shapes) > 1:
+        listed = "; ".join(f"{use}: shape {s[0] + s[1]}, {s[2].name}" for s, use in shapes.items())
+        raise DeclarationError(
+            f"parameter '{name}' is used in ways that do not agree",
+            where=record.origin,
+            expected="the same gates' sizes, own axes and role at every use",
+            received=listed,
+        )
+    gates, own, role, structure = next(iter(shapes))
+    shape = gates + own
+    slot = components[uses[0][0]].component.leaf.slots[uses[0][1]]
+    axes = tuple(str(gate) for gate in slot.gates) + tuple(
+        _own_axis(components[uses[0][0]], k) for k in range(len(own))
+    )
+    fixed, value = _fixing(record.name, record, shape, role, len(own))
+    return ParamLayout(
+        name, shape, len(own), role, structure, tuple(uses), fixed, value, axes, record.origin
+    )
+
+
+def _own_axis(settled: Settled, position: int) -> str:
+    return settled.component.node
+
+
+def _use_shape(
+    settled: Settled, slot_name: str, slot: SlotRecord, sizes: Mapping[str, int]
+) -> tuple[tuple[int, ...], tuple[int, ...], Role, str]:
+    gates = tuple(
+        (gate.size or 1) if gate.kind == "constant" else sizes[gate.name] for gate in slot.gates
+    )
+    role = next(s.role for s in settled.family.slots if s.name == slot_name)
+    if slot.structure != "full":
+        role = VARIANCE
+    return gates, settled.family.own_shape(slot_name), role, slot.structure
+
+
+def _fixing(
+    name: str, record: Any, shape: tuple[int, ...], role: Role, n_own: int
+) -> tuple[Mask, Floats | None]:
+    """Mask of entries that stay, and the values given."""
+    fixed = _broadcast(record.fixed, shape, bool, f"fixed= of parameter '{name}'", record.origin)
+    value = None
+    if record.value is not None:
+        value = _broadcast(record.value, shape, float, f"value= of '{name}'", record.origin)
+    if record.zeros is None:
+        return fixed, value
+    zeros = _broadcast(record.zeros, shape, bool, f"zeros= of parameter '{name}'", record.origin)
+    if role is KNOWN or zeros.all(axis=-1).any():
+        raise DeclarationError(
+            f"parameter '{name}' has a row of nothing but structural zeros", where=record.origin
+        )
+    if value is None:
+        value = np.where(zeros, 0.0, 1.0 / np.maximum((~zeros).sum(axis=-1, keepdims=True), 1))
+    if (value[zeros] != 0).any():
+        raise DeclarationError(
+            f"parameter '{name}' has a value other than 0 at a structural zero",
+            where=record.origin,
+        )
+    return fixed | zeros, value
+
+
+def _broadcast(given: Any, shape: tuple[int, ...], kind: type, what: str, where: str) -> Any:
+    table = np.asarray(given, dtype=kind)
+    try:
+        return np.broadcast_to(table, shape).copy()
+    except ValueError:
+        raise DeclarationError(
+            f"{what} has the wrong shape",
+            where=where,
+            expected=f"'{shape}': gates, then the slot's own axes",
+            received=f"'{table.shape}'",
+        ) from None

@@ -1,0 +1,1 @@
+"""One file per optional dependency; none is imported before it is used."""

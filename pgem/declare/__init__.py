@@ -1,0 +1,56 @@
+"""Stage 1 of 7 — declare: what the user writes → Declaration (records of nodes, gates, slots)."""
+
+from pgem.declare.language import (
+    constant,
+    covariate,
+    diagonal,
+    identity,
+    latent,
+    observed,
+    param,
+    plate,
+    prev,
+    sequence,
+    spherical,
+    switch,
+    tree,
+)
+from pgem.declare.model import Declaration, is_open
+from pgem.declare.records import (
+    UNIT,
+    CovariateRecord,
+    Gate,
+    LeafRecord,
+    ModelRecord,
+    NodeRecord,
+    ParamRecord,
+    ScopeRecord,
+    SlotRecord,
+)
+
+__all__ = [
+    "UNIT",
+    "CovariateRecord",
+    "Declaration",
+    "Gate",
+    "LeafRecord",
+    "ModelRecord",
+    "NodeRecord",
+    "ParamRecord",
+    "ScopeRecord",
+    "SlotRecord",
+    "constant",
+    "covariate",
+    "diagonal",
+    "identity",
+    "is_open",
+    "latent",
+    "observed",
+    "param",
+    "plate",
+    "prev",
+    "sequence",
+    "spherical",
+    "switch",
+    "tree",
+]

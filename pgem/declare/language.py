@@ -1,0 +1,133 @@
+"""The words of the language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pgem.declare import expressions as ex
+from pgem.declare.model import current
+from pgem.declare.origin import caller
+from pgem.errors import DeclarationError
+
+
+def latent(
+    name: str, family: Any, *, given: Any = None, after: Any = None, first: Any = None
+) -> ex.Node:
+    """Declare a node that is not observed (though data may give it in some rows).
+
+    Args:
+        name: public name.
+        family: a family instance, for discrete latents one with finitely many values.
+        given: one or several gates that index all empty slots.
+        after: node (or its name) whose previous step is the last gate: the recursion.
+        first: family of the first step; by default the same family with parameters of its own.
+
+    Raises:
+        DeclarationError: names, gates or scopes do not fit.
+    """
+    if isinstance(family, ex.Switch):
+        raise DeclarationError(f"latent node '{name}' cannot be a switch", where=caller())
+    return current().add_node("latent", name, family, given, after, first)
+
+
+def observed(
+    name: str, family: Any, *, given: Any = None, after: Any = None, first: Any = None
+) -> ex.Node:
+    """Declare a node whose values the data hold; holes (NaN, None) are marginalised.
+
+    Args:
+        name: public name, also the key of its data.
+        family: a family instance or `switch(...)`.
+        given: one or several gates that index all empty slots.
+        after: node whose previous step is the last gate.
+        first: family of the first step; by default the first values are conditioned on.
+
+    Raises:
+        DeclarationError: names, gates or scopes do not fit.
+    """
+    return current().add_node("observed", name, family, given, after, first)
+
+
+def covariate(name: str, *, size: int | None = None, levels: Any = None) -> ex.Covariate:
+    """Declare an input that is observed and not modelled; with `size` it may index parameters."""
+    return current().add_covariate(name, size, levels)
+
+
+def param(
+    name: str | None = None,
+    *,
+    prior: Any = None,
+    fixed: Any = False,
+    value: Any = None,
+    zeros: Any = None,
+) -> ex.Param:
+    """A parameter; used in several places it is one parameter.
+
+    Args:
+        name: public name; without one, the slot's own parameter with these settings.
+        prior: family instance (not available yet).
+        fixed: True or a mask of entries held at `value`.
+        value: fixed entries, or the default start.
+        zeros: mask of probabilities that are zero by structure.
+    """
+    return ex.Param(name, prior, fixed, value, zeros, caller())
+
+
+def constant(value: Any, *, size: int | None = None) -> ex.Constant:
+    """A known table; of integers and indexed, it is itself an index with `size` values."""
+    return ex.Constant(np.asarray(value), size, caller())
+
+
+def plate(name: str, *, size: int | None = None) -> ex.Scope:
+    """Repeat what stands inside; with a `size` the plate may index parameters."""
+    return current().add_scope(name, "plate", size)
+
+
+def sequence(name: str) -> ex.Scope:
+    """Repeat what stands inside over time; `after=` and `prev` look back."""
+    return current().add_scope(name, "sequence", None)
+
+
+def tree(name: str) -> ex.Scope:
+    """A sequence whose parents come from the data (not available yet)."""
+    raise DeclarationError(f"pg.tree('{name}') is not available yet", where=caller())
+
+
+def prev(node: ex.Node | str, lag: int = 1) -> ex.Prev:
+    """The value of a node `lag` steps earlier."""
+    if not isinstance(lag, int) or lag < 1:
+        raise DeclarationError(
+            "pg.prev looks back by whole steps",
+            where=caller(),
+            expected="a lag of at least 1",
+            received=f"'{lag}'",
+        )
+    return ex.Prev(node.name if isinstance(node, ex.Node) else node, lag)
+
+
+def switch(gate: Any, *families: Any) -> ex.Switch:
+    """One family per value of `gate`: components of different kinds, zero inflation."""
+    if len(families) < 2:
+        raise DeclarationError(
+            "pg.switch needs a family for each value of its gate",
+            where=caller(),
+            received=f"'{len(families)}' families",
+        )
+    return ex.Switch(ex.to_gate(gate), families)
+
+
+def identity(size: int) -> ex.Constant:
+    """The identity matrix as a fixed value."""
+    return ex.Constant(np.eye(size), None, caller())
+
+
+def diagonal(inside: Any = None) -> ex.Structured:
+    """A diagonal covariance; its parameter holds the variances [gates…, D]."""
+    return ex.Structured("diagonal", inside)
+
+
+def spherical(inside: Any = None) -> ex.Structured:
+    """A multiple of the identity; its parameter holds the variance [gates…]."""
+    return ex.Structured("spherical", inside)

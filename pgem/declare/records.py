@@ -1,0 +1,189 @@
+"""The declaration as plain records: frozen, comparable, and JSON through pydantic.
+
+Nothing here knows how a model is solved.  Arrays are nested lists, families are named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+UNIT = "unit"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One index of a parameter.
+
+    Attributes:
+        kind: what indexes: a discrete node, a plate, a discrete covariate, or a constant integer
+            table that maps other gates to an index.
+        name: name of the node, plate or covariate (`""` for a constant).
+        lag: how many steps back a node is read.
+        table: the integers of a constant gate.
+        gates: what indexes a constant gate.
+        size: number of values, where the declaration tells.
+    """
+
+    kind: Literal["node", "plate", "covariate", "constant"]
+    name: str = ""
+    lag: int = 0
+    table: tuple[Any, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    size: int | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "constant":
+            return f"table({', '.join(map(str, self.gates))})"
+        return f"prev {self.name}" + (f" ({self.lag})" if self.lag > 1 else "") if self.lag else (
+            self.name
+        )
+
+    def base(self) -> tuple[Gate, ...]:
+        """The nodes, plates and covariates behind this gate."""
+        if self.kind != "constant":
+            return (self,)
+        return tuple(dict.fromkeys(base for gate in self.gates for base in gate.base()))
+
+
+@dataclass(frozen=True)
+class SlotRecord:
+    """What stands in a slot: a gated parameter, a gated constant, or a covariate.
+
+    Attributes:
+        kind: which of the three.
+        name: parameter or covariate.
+        value: nested lists of a constant.
+        gates: what indexes it.
+        structure: `full`, `diagonal` or `spherical`.
+    """
+
+    kind: Literal["param", "constant", "covariate"]
+    name: str = ""
+    value: Any = None
+    gates: tuple[Gate, ...] = ()
+    structure: str = "full"
+
+
+@dataclass(frozen=True)
+class PriorRecord:
+    """A prior: a family's name and the values of its slots."""
+
+    family: str
+    slots: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParamRecord:
+    """A parameter.
+
+    Attributes:
+        name: public name.
+        fixed: True, False, or a mask (nested lists).
+        value: fixed entries, or the default start.
+        zeros: mask of structural zeros.
+        prior: its prior.
+        origin: file and line.
+    """
+
+    name: str
+    fixed: Any = False
+    value: Any = None
+    zeros: Any = None
+    prior: PriorRecord | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class LeafRecord:
+    """A family with its slots filled.
+
+    Attributes:
+        family: the family's qualified name.
+        settings: size, levels and the like.
+        slots: by slot name, in the family's order.
+    """
+
+    family: str
+    settings: dict[str, Any]
+    slots: dict[str, SlotRecord]
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """A latent or observed node.
+
+    Attributes:
+        name: public name.
+        kind: latent or observed.
+        scope: the unit, plate or sequence that it lives in.
+        components: one leaf, or one per value of `switch`.
+        firsts: leaves for the first steps, one per step up to the longest lag.
+        conditioned: the first steps are conditioned on instead of modelled.
+        switch: the gate that picks the component.
+        origin: file and line.
+    """
+
+    name: str
+    kind: Literal["latent", "observed"]
+    scope: str
+    components: tuple[LeafRecord, ...]
+    firsts: tuple[LeafRecord, ...] = ()
+    conditioned: bool = False
+    switch: Gate | None = None
+    origin: str = ""
+
+    @property
+    def leaf(self) -> LeafRecord:
+        """The only component of a node without a switch."""
+        return self.components[0]
+
+    def gates(self) -> tuple[Gate, ...]:
+        """All gates of the steady step, constants opened, in order of appearance."""
+        found = [gate for leaf in self.components for gate in leaf_gates(leaf)]
+        switch = self.switch.base() if self.switch else ()
+        return tuple(dict.fromkeys([*switch, *found]))
+
+    def lag(self) -> int:
+        """The longest look back."""
+        return max((gate.lag for gate in self.gates()), default=0)
+
+
+def leaf_gates(leaf: LeafRecord) -> tuple[Gate, ...]:
+    """Base gates of all slots of a leaf, in order of appearance."""
+    found = [b for slot in leaf.slots.values() for gate in slot.gates for b in gate.base()]
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class ScopeRecord:
+    """A plate or sequence; the unit itself is the scope named `unit`."""
+
+    name: str
+    kind: Literal["unit", "plate", "sequence"]
+    parent: str = ""
+    size: int | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class CovariateRecord:
+    """An observed input that is not modelled."""
+
+    name: str
+    scope: str
+    size: int | None = None
+    levels: tuple[Any, ...] | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The whole declaration, in the order of writing."""
+
+    name: str
+    scopes: tuple[ScopeRecord, ...]
+    covariates: tuple[CovariateRecord, ...]
+    params: tuple[ParamRecord, ...]
+    nodes: tuple[NodeRecord, ...]
+    version: int = 1

@@ -1,0 +1,130 @@
+"""Filling the slots of a family: what the user wrote becomes a slot record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pgem.declare import expressions as ex
+from pgem.declare.records import Gate, SlotRecord
+from pgem.errors import DeclarationError
+from pgem.families import Family, Slot
+
+Register = Callable[[ex.Param, str], str]
+
+
+def fill_slots(
+    family: Family, prefix: str, gates: tuple[Gate, ...], origin: str, register: Register
+) -> dict[str, SlotRecord]:
+    """Records of all slots of a family instance.
+
+    Args:
+        family: the instance as the user wrote it.
+        prefix: what parameters of empty slots are named after.
+        gates: what gates the empty slots.
+        origin: file and line of the node.
+        register: gives a parameter object its public name.
+    """
+    filled = {}
+    for slot in family.slots:
+        written = family.arguments.get(slot.name)
+        name = f"{prefix}.{slot.name}"
+        filled[slot.name] = _fill(written, slot, name, family, gates, origin, register)
+    return filled
+
+
+def _fill(
+    written: Any,
+    slot: Slot,
+    name: str,
+    family: Family,
+    gates: tuple[Gate, ...],
+    origin: str,
+    register: Register,
+) -> SlotRecord:
+    structure = "full"
+    if isinstance(written, ex.Structured):
+        if slot.axes != "dd":
+            raise DeclarationError(
+                f"slot '{name}' is no matrix and cannot be {written.kind}", where=origin
+            )
+        structure, written = written.kind, written.inside
+    if written is None and slot.name in family.known_slots:
+        raise DeclarationError(
+            f"slot '{name}' must be given: it is never estimated",
+            where=origin,
+            expected=slot.role.expected,
+        )
+    if written is None:
+        written = ex.Param(origin=origin)
+    if isinstance(written, ex.Param):
+        own = gates if written.name is None else ()
+        return SlotRecord("param", register(written, name), gates=own, structure=structure)
+    if isinstance(written, ex.Indexed):
+        return _indexed(written, slot, name, family, structure, origin, register)
+    if isinstance(written, ex.Covariate):
+        return _covariate(written, slot, name, family, origin)
+    if isinstance(written, ex.Operand) and not isinstance(written, ex.Constant):
+        raise DeclarationError(
+            f"slot '{name}' holds an expression: regressions and latent parents are not available "
+            "yet",
+            where=origin,
+            expected="a parameter, a value, or pg.param(...)[gates]",
+            received=f"'{type(written).__name__}'",
+        )
+    value = written.value if isinstance(written, ex.Constant) else written
+    return SlotRecord("constant", value=_numbers(value, name, origin), structure=structure)
+
+
+def _indexed(
+    written: ex.Indexed,
+    slot: Slot,
+    name: str,
+    family: Family,
+    structure: str,
+    origin: str,
+    register: Register,
+) -> SlotRecord:
+    if isinstance(written.base, ex.Constant):
+        value = _numbers(written.base.value, name, origin)
+        return SlotRecord("constant", value=value, gates=written.gates, structure=structure)
+    if slot.name in family.known_slots:
+        raise DeclarationError(
+            f"slot '{name}' is never estimated and cannot hold a parameter",
+            where=origin,
+            expected=slot.role.expected,
+        )
+    public = register(written.base, name)
+    return SlotRecord("param", public, gates=written.gates, structure=structure)
+
+
+def _covariate(
+    written: ex.Covariate, slot: Slot, name: str, family: Family, origin: str
+) -> SlotRecord:
+    if slot.name not in family.known_slots:
+        raise DeclarationError(
+            f"slot '{name}' holds covariate '{written.name}': covariates stand only in known "
+            "slots so far",
+            where=origin,
+            expected=f"one of {', '.join(family.known_slots) or 'no slot of this family'}",
+        )
+    return SlotRecord("covariate", written.name)
+
+
+def _numbers(value: Any, name: str, origin: str) -> Any:
+    try:
+        table = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise DeclarationError(
+            f"slot '{name}' holds something that is no number",
+            where=origin,
+            expected="a number, an array, a parameter or a constant",
+            received=f"'{value!r}'",
+        ) from None
+    if not np.isfinite(table).all():
+        raise DeclarationError(
+            f"slot '{name}' holds a value that is not finite", where=origin, received=f"'{value}'"
+        )
+    return table.tolist()

@@ -1,0 +1,89 @@
+"""The exception tree.
+
+* `PgemError`: everything that pgem raises on purpose
+    * `DeclarationError`: the declaration contradicts itself or the language
+    * `IntractableError`: no exact E-step exists within the limits for this graph
+    * `DataError`: the data do not fit the declaration
+    * `FitError`: a start value, an option or the run itself cannot go on
+    * `MissingExtraError`: an optional dependency is needed and not installed
+* `FitWarning`: a fit came to an end that its user should know about
+"""
+
+from __future__ import annotations
+
+
+class PgemError(Exception):
+    """Base of all errors raised by pgem.
+
+    The text says what is wrong (with the node quoted), where it was declared, what was expected
+    and received, and what to do.
+
+    Args:
+        what: one sentence, naming the node.
+        where: file and line of the declaration.
+        expected: what would have been accepted.
+        received: what was given.
+        advice: what to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        received: object = None,
+        advice: str | None = None,
+    ) -> None:
+        labels = {
+            "declared at": where,
+            "expected": expected,
+            "received": received,
+            "what to do": advice,
+        }
+        lines = [f"  {label}: {text}" for label, text in labels.items() if text not in (None, "")]
+        super().__init__("\n".join([what, *lines]))
+        self.what = what
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), str(self), self.what, self.advice)
+
+
+def _restore(kind: type[PgemError], text: str, what: str, advice: str | None) -> PgemError:
+    error = kind(text)
+    error.what, error.advice = what, advice
+    return error
+
+
+class DeclarationError(PgemError):
+    """The declaration contradicts itself or the language."""
+
+
+class IntractableError(PgemError):
+    """The posterior of this graph cannot be computed exactly within the limits."""
+
+
+class DataError(PgemError):
+    """The data do not fit the declaration."""
+
+
+class FitError(PgemError):
+    """A start value, an option or the run itself cannot go on."""
+
+
+class MissingExtraError(PgemError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"'{package}' is needed to {purpose}, and is not installed",
+            advice=f"pip install 'pgem[{extra}]'",
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PgemError.__reduce__(self)
+
+
+class FitWarning(UserWarning):
+    """A fit came to an end that its user should know about."""

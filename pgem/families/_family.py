@@ -1,0 +1,587 @@
+"""The contract of a family: what its author writes, and what the base class gives in return.
+
+A density `h(x) exp(<η, T(x)> - A(η))` is evaluated as one matrix product: the *features* of a
+value are `φ(x) = (1, T(x))`, the *coefficients* of a parameter are `θ = (-A(η), η)`, and
+
+    log p(x) = φ(x) · θ + log h(x).
+
+A missing value has features zero, so it neither contributes to the density nor to the statistics.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.random import Generator
+
+from pgem.arrays import Floats, Mask, safe_divide
+from pgem.errors import DataError, DeclarationError
+from pgem.families import _derived, _integration, _numeric
+from pgem.families._roles import KNOWN, VARIANCE, Role
+
+Slots = Mapping[str, Floats]
+Statistics = tuple[Floats, ...]
+Examples = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One parameter of a family.
+
+    Attributes:
+        name: the public name.
+        role: the meaning: constraint and conditional maximiser.
+        axes: the slot's own axes: `""` a scalar (one per coordinate over a vector), `"d"` a
+            vector, `"dd"` a matrix, `"k"` one entry per category.
+        free_of: slots on which the conditional maximiser does not depend, provided that they
+            are the same in all cells that share this slot's value.
+    """
+
+    name: str
+    role: Role
+    axes: str = ""
+    free_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Support:
+    """The set of possible values.
+
+    Attributes:
+        name: in words, for errors.
+        contains: elementwise test (vector families: test of whole rows [N, D] -> [N]).
+        discrete: whether the values are atoms.
+        inside: a value of the support, to stand where one is missing.
+
+    The support of a scalar is an interval, or the integers of one; a family for which neither
+    holds gives `domain` or `nodes`.
+    """
+
+    name: str
+    contains: Callable[[Floats], Mask]
+    discrete: bool = False
+    inside: float = 0.5
+
+
+REALS = Support("finite real numbers", np.isfinite)
+POSITIVE = Support("numbers above zero", lambda x: np.isfinite(x) & (x > 0))
+NON_NEGATIVE = Support("numbers of at least zero", lambda x: np.isfinite(x) & (x >= 0))
+UNIT_INTERVAL = Support("numbers strictly between 0 and 1", lambda x: (x > 0) & (x < 1))
+COUNTS = Support(
+    "counts 0, 1, 2, …", lambda x: np.isfinite(x) & (x >= 0) & (x == np.floor(x)), True, 1.0
+)
+BINARY = Support("0 or 1", lambda x: (x == 0) | (x == 1), True, 1.0)
+COUNT_ROWS = Support(
+    "rows of counts 0, 1, 2, …", lambda x: every(COUNTS.contains(x), -1), True, 1.0
+)
+
+
+@dataclass
+class Observations:
+    """Values of one node made ready for its family.
+
+    Attributes:
+        family: the family with its structure settled.
+        x: values [N] or [N, D]; missing entries are NaN.
+        known: values of the known slots, [N] each.
+    """
+
+    family: Family
+    x: Floats
+    known: dict[str, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def observed(self) -> Mask:
+        """Which entries are there [N] or [N, D]."""
+        return ~np.isnan(self.x)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self.observed.all())
+
+    @cached_property
+    def features(self) -> Floats:
+        """φ(x) [N, P]."""
+        return self.family.features(self)
+
+    @cached_property
+    def log_base(self) -> Floats:
+        """log h(x) [N], zero where the value is missing."""
+        return self.family.total_log_base(self)
+
+
+class Family:
+    """An exponential family: subclass, and write five facts.
+
+    You write:
+
+    * `slots`: the parameters, with their roles; `support`: the possible values;
+    * `sufficient_statistics(x, **known)` -> tuple of arrays shaped like `x`;
+    * `natural_parameters(**slots)` -> tuple of arrays, one per statistic;
+    * `log_partition(*eta)` -> A(η) (default 0, for overcomplete forms);
+    * `log_base_measure(x, **known)` -> log h(x) (default 0);
+    * `from_mean(*mean)` -> tuple of slot values with E[T] = mean, in the order of `slots`; and/or
+      `role_statistics`, which lets slots be shared, fixed and given priors one by one.
+
+    Also `moments` and `draw`, whose defaults sum over `nodes` and are slow; `domain` where the
+    support is finite; `possible` where it depends on a known slot.
+
+    You get: gated log-densities, weighted maximum likelihood, missing values, values that are
+    independent over the coordinates of a vector, sampling, entropy, divergence and information,
+    checks with clear errors, latent nodes (finite supports), and a place in every graph.
+    `pgem.testing.check_family` tells whether the facts agree with each other.
+    """
+
+    slots: ClassVar[tuple[Slot, ...]]
+    support: ClassVar[Support]
+    options: ClassVar[tuple[str, ...]] = ("size",)
+    event_ndim: ClassVar[int] = 0
+    formula: ClassVar[str] = ""
+    """The log-density in LaTeX, for the derivation."""
+    rung: ClassVar[str] = "closed form"
+    """How the joint M-step is solved, for the report."""
+    examples: ClassVar[Examples] = {}
+    """Values of the known slots (and of other inputs of `draw`) that the conformance kit tries."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        maps = (cls.from_mean, cls.role_statistics)
+        if maps == (Family.from_mean, Family.role_statistics) and "rung" not in vars(cls):
+            cls.rung = "numeric Newton"
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        cls = type(self)
+        names = [slot.name for slot in cls.slots]
+        if len(values) > len(names):
+            raise DeclarationError(
+                f"{cls.__name__} takes at most {len(names)} positional slots",
+                expected=", ".join(names),
+                received=f"'{len(values)}' values",
+            )
+        arguments = dict(zip(names, values, strict=False))
+        for name, value in named.items():
+            if name in arguments or name not in (*names, *cls.options):
+                problem = "is given twice" if name in arguments else "is not known"
+                raise DeclarationError(
+                    f"slot '{name}' of {cls.__name__} {problem}",
+                    expected=f"slots {', '.join(names)}; options {', '.join(cls.options)}",
+                )
+            arguments[name] = value
+        self.settings: dict[str, Any] = {
+            name: arguments.pop(name, None) for name in cls.options if name not in names
+        }
+        self.arguments: dict[str, Any] = arguments
+        self.structures: dict[str, str] = {}
+        self.size: int | None = self.settings.get("size")
+
+    def __repr__(self) -> str:
+        inside = {**self.arguments, **{k: v for k, v in self.settings.items() if v is not None}}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in inside.items())})"
+
+    def settled(self, size: int | None, structures: Mapping[str, str]) -> Self:
+        """A copy whose vector size (or number of categories) and structures are fixed."""
+        other = copy.copy(self)
+        other.size, other.structures = size, dict(structures)
+        return other
+
+    # --- the facts ----------------------------------------------------------------------------
+
+    def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
+        """T(x): arrays shaped like `x` (or with more own axes for vector families)."""
+        raise NotImplementedError(type(self).__name__)
+
+    def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
+        """η(slots), one array per statistic."""
+        raise NotImplementedError(type(self).__name__)
+
+    def log_partition(self, *eta: Floats) -> Floats | float:
+        """A(η)."""
+        return 0.0
+
+    def log_base_measure(self, x: Floats, **known: Floats) -> Floats | float:
+        """log h(x)."""
+        return 0.0
+
+    def from_mean(self, *mean: Floats) -> tuple[Floats, ...]:
+        """The slots whose expected statistics are `mean`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def role_statistics(
+        self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool
+    ) -> Statistics | None:
+        """The statistic of one slot's role per cell, given the other slots; None if there is none.
+
+        Args:
+            slot: the slot to be maximised.
+            stats: the expected statistics per cell.
+            slots: current values of all slots per cell [C, ...].
+            origin: the slot values that the E-step ran with.
+            cancel: the slots in `free_of` are constant within each row, so leave them out.
+        """
+        return None
+
+    def domain(self) -> Floats | None:
+        """All possible values, if they are finitely many."""
+        return None
+
+    def possible(self, x: Floats, **known: Floats) -> Mask:
+        """Which values have a density at these values of the known slots."""
+        return self.support.contains(x)
+
+    def moments(self, slots: Slots) -> tuple[Floats, Floats]:
+        """Mean [C, ...] and variance [C, ...] (covariance [C, D, D] for vectors)."""
+        self._needs_scalar("moments")
+        mean, variance = _derived.moments(self, slots)
+        shape = (-1,) if self.coordinates is None else (-1, self.coordinates)
+        return mean.reshape(shape), variance.reshape(shape)
+
+    def draw(self, generator: Generator, slots: Slots) -> Floats:
+        """One value per row of the slots [N, ...] -> [N] or [N, D]."""
+        self._needs_scalar("draw")
+        drawn = _derived.draw(self, generator, slots, discrete=self.support.discrete)
+        return drawn[:, 0] if self.coordinates is None else drawn
+
+    def nodes(self, slots: Slots) -> tuple[Floats, Floats]:
+        """Values and log weights that sum or integrate functions of one cell over the support."""
+        domain = self.domain()
+        if domain is not None:
+            return domain, np.zeros(len(domain))
+
+        def log_density(x: Floats) -> Floats:
+            with np.errstate(all="ignore"):
+                return self.log_density_at(x, slots)
+
+        support = self.support
+        if self.event_ndim:
+            mean, cov = self.moments(slots)
+            return _integration.plane_rule(support.contains, mean[0], cov[0])
+        if support.discrete:
+            return _integration.count_rule(log_density, support.contains, support.inside)
+        return _integration.line_rule(
+            log_density, support.contains, support.inside, self._location(slots)
+        )
+
+    def scipy_twin(self, stats: Any, **slots: Any) -> Any:
+        """The same distribution for slots of one cell, from `scipy.stats`, or None."""
+        return None
+
+    # --- what follows from them ---------------------------------------------------------------
+
+    @property
+    def known_slots(self) -> tuple[str, ...]:
+        """Names of slots that are never estimated."""
+        return tuple(slot.name for slot in self.slots if slot.role is KNOWN)
+
+    @property
+    def coordinates(self) -> int | None:
+        """The number of independent coordinates, if this is a scalar family over a vector."""
+        scalar = self.event_ndim == 0 and all(slot.axes == "" for slot in self.slots)
+        return self.size if scalar else None
+
+    def role_of(self, slot: str) -> Role:
+        """The role of a slot, after `settled`: a reduced covariance is variances."""
+        if self.structures.get(slot) in ("diagonal", "spherical"):
+            return VARIANCE
+        return next(s.role for s in self.slots if s.name == slot)
+
+    @property
+    def factorises(self) -> bool:
+        """Whether the coordinates of a value are independent, so that single ones may be missing."""
+        return self.event_ndim == 0
+
+    def own_shape(self, slot: str) -> tuple[int, ...]:
+        """Own axes of a slot's value, after `settled`."""
+        axes = next(s.axes for s in self.slots if s.name == slot)
+        if self.structures.get(slot) == "spherical":
+            return ()
+        if self.structures.get(slot) == "diagonal":
+            axes = "d"
+        if axes == "" and self.event_ndim == 0 and self.size is not None:
+            axes = "d"  # independent coordinates of a vector
+        return (self.size or 1,) * len(axes)
+
+    def features(self, data: Observations) -> Floats:
+        """φ(x) = (1, T(x)) per coordinate, flattened to [N, P]; zero where missing."""
+        here = data.observed if self.event_ndim == 0 else every(data.observed, -1)
+        filled = np.where(data.observed, data.x, self.support.inside)
+        parts = self.sufficient_statistics(filled, **_like(data.known, filled))
+        if self.event_ndim == 0:
+            ones = np.ones_like(filled)
+            columns = np.stack([ones, *parts], axis=-1)
+        else:
+            ones = np.ones(len(filled))
+            flat = [part.reshape(len(filled), -1) for part in parts]
+            columns = np.concatenate([ones[:, None], *flat], axis=-1)
+        if not here.all():
+            columns = np.where(here[..., None], columns, 0.0)  # 0 × inf would be NaN
+        return np.asarray(columns.reshape(len(filled), -1), dtype=float)
+
+    def coefficients(self, slots: Slots) -> Floats:
+        """θ = (-A(η), η) per cell, flattened to [C, P]; infinite where a probability is zero."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            eta = self.natural_parameters(**{k: slots[k] for k in self._estimable()})
+            partition = np.asarray(self.log_partition(*eta))
+        if self.event_ndim == 0:
+            shape = np.broadcast_shapes(*(part.shape for part in eta))
+            parts = [-np.broadcast_to(partition, shape), *eta]
+            theta = np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1)
+        else:
+            flat = [part.reshape(len(part), -1) for part in eta]
+            lead = -np.broadcast_to(partition, (len(eta[0]),))
+            theta = np.concatenate([lead[:, None], *flat], axis=-1)
+        return np.asarray(theta.reshape(len(theta), -1))
+
+    def log_density(self, data: Observations, slots: Slots) -> Floats:
+        """log p(x | cell) [N, C]; zero where the whole value is missing."""
+        return feature_product(data.features, self.coefficients(slots)) + data.log_base[:, None]
+
+    def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
+        """Expected statistics per cell from responsibilities [N, C]."""
+        return (weights.T @ data.features,)
+
+    def total_log_base(self, data: Observations) -> Floats:
+        """log h(x) summed over coordinates [N]."""
+        filled = np.where(data.observed, data.x, self.support.inside)
+        base = np.asarray(self.log_base_measure(filled, **_like(data.known, filled)), dtype=float)
+        if self.event_ndim == 0:
+            base = np.where(data.observed, np.broadcast_to(base, filled.shape), 0.0)
+            return np.asarray(base.reshape(len(filled), -1).sum(axis=1))
+        whole = every(data.observed, -1)
+        return np.where(whole, np.broadcast_to(base, filled.shape[:1]), 0.0)
+
+    def totals(self, stats: Statistics) -> tuple[Floats, tuple[Floats, ...]]:
+        """Expected count and sums of T, [C] or [C, D] each, from the base accumulator.
+
+        For vector families the sums are one array [C, P - 1].
+        """
+        (table,) = stats
+        if self.event_ndim:
+            return table[:, 0], (table[:, 1:],)
+        n_coordinates = self.size or 1
+        table = table.reshape(len(table), n_coordinates, -1)
+        if self.size is None:
+            table = table[:, 0]
+        columns = tuple(np.moveaxis(table, -1, 0))
+        return columns[0], columns[1:]
+
+    def estimate(self, stats: Statistics, previous: Slots) -> dict[str, Floats]:
+        """Joint weighted maximum likelihood of all slots per cell.
+
+        From the mean map; without one by the roles in turn; without those by Newton's method.
+        Cells without data keep their previous values.
+        """
+        if self.has_mean_map:
+            return self._estimate_by_mean(stats, previous)
+        found = self.estimate_by_roles(stats, previous)
+        return self._estimate_by_newton(stats, previous) if found is None else found
+
+    def estimate_by_roles(
+        self, stats: Statistics, previous: Slots, *, rounds: int = 200
+    ) -> dict[str, Floats] | None:
+        """The conditional maximisers in turn until nothing moves; None where one is missing.
+
+        One pass suffices where no slot depends on a later one; a second confirms it.
+        """
+        current = {name: previous[name] for name in self._estimable()}
+        for _ in range(rounds):
+            before = dict(current)
+            for name, old in before.items():
+                inputs = {**previous, **current}
+                statistic = self.role_statistics(name, stats, inputs, previous, cancel=True)
+                if statistic is None:
+                    return None
+                free = np.zeros(old.shape, dtype=bool)
+                current[name] = self.role_of(name).maximise(statistic, old, free)
+            moved = [
+                not np.allclose(current[k], before[k], rtol=1e-13, atol=0, equal_nan=True)
+                for k in current
+            ]
+            if len(current) < 2 or not any(moved):
+                break
+        return current
+
+    def _estimate_by_mean(self, stats: Statistics, previous: Slots) -> dict[str, Floats]:
+        count, sums = self.totals(stats)
+        empty = ~(count > 0)
+        means = [
+            safe_divide(total, count if total.ndim == count.ndim else count[:, None], 1.0)
+            for total in sums
+        ]
+        with np.errstate(all="ignore"):
+            values = self.from_mean(*means)
+        result = {}
+        for name, value in zip(self._estimable(), values, strict=True):
+            mask = empty.reshape(empty.shape + (1,) * (value.ndim - empty.ndim))
+            result[name] = np.where(mask, previous[name], value)
+        return result
+
+    def _estimate_by_newton(self, stats: Statistics, previous: Slots) -> dict[str, Floats]:
+        """Climb Q = Σ (T·η - A) in the roles' free coordinates, from the previous values."""
+        (table,) = stats
+        weight = np.abs(table).max(axis=1)
+        scaled = table / np.where(weight > 0, weight, 1.0)[:, None]
+
+        def gain(free: Floats) -> Floats:
+            with np.errstate(all="ignore"):
+                theta = self.coefficients({**previous, **self.from_free(free, previous)})
+                value = _derived.inner(scaled, theta)
+            return np.where(np.isnan(value), -np.inf, value)
+
+        found = self.from_free(_numeric.climb(gain, self.to_free(previous)), previous)
+        empty = ~(weight > 0)
+        return {
+            name: np.where(empty.reshape(-1, *(1,) * (value.ndim - 1)), previous[name], value)
+            for name, value in found.items()
+        }
+
+    def to_free(self, slots: Slots) -> Floats:
+        """Unconstrained coordinates [C, F] of all slots that are estimated."""
+        parts = [self.role_of(name).to_free(slots[name]) for name in self._estimable()]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def from_free(self, free: Floats, like: Slots) -> dict[str, Floats]:
+        """The inverse of `to_free`; `like` shows the shapes."""
+        found, start = {}, 0
+        for name in self._estimable():
+            role = self.role_of(name)
+            shape = role.to_free(like[name]).shape[1:]
+            stop = start + int(np.prod(shape))
+            found[name] = role.from_free(free[:, start:stop].reshape(len(free), *shape))
+            start = stop
+        return found
+
+    def expected_log_density(self, stats: Statistics, slots: Slots, origin: Slots) -> float:
+        """Σ over cells of statistics · θ: this component's part of Q, without the base measure.
+
+        Args:
+            stats: expected statistics per cell.
+            slots: slot values per cell at which Q is evaluated.
+            origin: the slot values that the E-step ran with.
+        """
+        (table,) = stats
+        theta = self.coefficients(slots)
+        with np.errstate(invalid="ignore"):
+            return float(np.where(table == 0, 0.0, table * theta).sum())
+
+    @property
+    def has_mean_map(self) -> bool:
+        """Whether the family gives its mean map."""
+        return type(self).from_mean is not Family.from_mean
+
+    def sample(self, generator: Generator, slots: Slots) -> Floats:
+        """One value per row of the slots."""
+        return self.draw(generator, slots)
+
+    def check_values(self, x: Floats, known: Mapping[str, Floats] | None = None) -> Mask:
+        """Which values [N] (or rows of [N, D]) lie outside the support; missing ones do not.
+
+        Args:
+            x: the values.
+            known: values of the known slots [N], on which the support may depend.
+        """
+        x = np.asarray(x)
+        if x.dtype.kind not in "biuf":
+            raise DataError(
+                f"values of {type(self).__name__} are no numbers",
+                expected=self.support.name,
+                received=f"{x.ravel()[:3].tolist()!r} of type '{x.dtype}'",
+            )
+        x = x.astype(float)
+        missing = np.isnan(x)
+        with np.errstate(invalid="ignore"):
+            fits = self.possible(x, **_like(known or {}, x))
+        if self.event_ndim:
+            return np.asarray(~(fits | missing.any(axis=-1)))
+        return np.asarray(~(fits | missing).reshape(len(x), -1).all(axis=1))
+
+    # --- what follows from the density --------------------------------------------------------
+
+    def observe(self, x: Floats, known: Mapping[str, Floats] | None = None) -> Observations:
+        """Values made ready for this family."""
+        return Observations(self, x, dict(known or {}))
+
+    def cells(self, slots: Slots) -> Iterator[tuple[Family, dict[str, Floats]]]:
+        """One cell, and one of independent coordinates, at a time: family and slots [1, ...]."""
+        n_coordinates = self.coordinates
+        single = self if n_coordinates is None else self.settled(None, self.structures)
+        for row in range(len(next(iter(slots.values())))):
+            for axis in range(n_coordinates or 1):
+                yield single, {
+                    name: value[row : row + 1, axis]
+                    if n_coordinates is not None and value.ndim > 1
+                    else value[row : row + 1]
+                    for name, value in slots.items()
+                }
+
+    def log_density_at(self, x: Floats, slots: Slots) -> Floats:
+        """log p(x) [M] of one cell, whose slots hold the known values too."""
+        return self.log_density(self._at(x, slots), slots)[:, 0]
+
+    def features_at(self, x: Floats, slots: Slots) -> Floats:
+        """φ(x) [M, P] under the known values of one cell."""
+        return self.features(self._at(x, slots))
+
+    def expected_features(self, slots: Slots) -> Floats:
+        """E[φ(x)] = (1, E[T]) per cell, laid out like `features` [C, P]."""
+        return _derived.expected_features(self, slots)
+
+    def entropy(self, slots: Slots) -> Floats:
+        """-E[log p(x)] per cell [C]."""
+        return _derived.entropy(self, slots)
+
+    def divergence(self, slots: Slots, other: Slots) -> Floats:
+        """Kullback-Leibler divergence of `other` from `slots`, per cell [C]."""
+        return _derived.divergence(self, slots, other)
+
+    def fisher_information(self, slots: Slots) -> Floats:
+        """Cov[φ(x)] [C, P, P], per independent coordinate [C, D, P, P]; row and column 0 are zero.
+
+        The rest is the information about the natural parameters, ∇²A in a minimal form.
+        """
+        table = _derived.fisher_information(self, slots)
+        if self.coordinates is None:
+            return table
+        return table.reshape(-1, self.coordinates, *table.shape[1:])
+
+    def _at(self, x: Floats, slots: Slots) -> Observations:
+        known = {name: np.repeat(slots[name], len(x)) for name in self.known_slots if name in slots}
+        return self.observe(x, known)
+
+    def _location(self, slots: Slots) -> tuple[float, float] | None:
+        if type(self).moments is Family.moments:
+            return None
+        mean, variance = (float(part.ravel()[0]) for part in self.moments(slots))
+        sound = np.isfinite(mean) and 0 < variance < np.inf
+        return (mean, float(np.sqrt(variance))) if sound else None
+
+    def _needs_scalar(self, method: str) -> None:
+        if self.event_ndim:
+            raise NotImplementedError(f"{type(self).__name__} is a vector: give it `{method}`")
+
+    def _estimable(self) -> list[str]:
+        return [slot.name for slot in self.slots if slot.role is not KNOWN]
+
+
+def every(mask: Mask, axis: int) -> Mask:
+    """Whether all entries hold along an axis."""
+    return np.asarray(mask.all(axis=axis))
+
+
+def feature_product(features: Floats, theta: Floats) -> Floats:
+    """φ θᵀ [N, C], where 0 × ±inf counts as 0."""
+    if np.isfinite(theta).all():
+        return features @ theta.T
+    finite = np.where(np.isinf(theta), 0.0, theta)
+    barred = (np.abs(features) > 0).astype(float) @ (theta == -np.inf).astype(float).T
+    out: Floats = np.where(barred > 0, -np.inf, features @ finite.T)
+    return out
+
+
+def _like(known: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
+    return {k: v.reshape(v.shape + (1,) * (x.ndim - v.ndim)) for k, v in known.items()}

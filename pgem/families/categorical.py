@@ -1,0 +1,65 @@
+"""The categorical family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from pgem.arrays import Floats, Mask, safe_log
+from pgem.families._family import COUNTS, Family, Observations, Slot, Slots, Statistics
+from pgem.families._roles import PROBS
+
+
+class Categorical(Family):
+    r"""One of `size` categories.
+
+    $$p(x) = \prod_k p_k^{[x = k]}$$
+
+    Overcomplete form: $T(x)_k = [x = k]$, $\eta_k = \log p_k$, $A = 0$.
+
+    Args:
+        probs: probabilities [K], zeros allowed.
+        size: number of categories K.
+        levels: labels of the categories, in order.
+    """
+
+    slots = (Slot("probs", PROBS, "k"),)
+    support = COUNTS
+    options = ("size", "levels")
+    formula = r"\sum_k [x = k] \log p_k"
+
+    def domain(self) -> Floats | None:
+        return np.arange(self.size, dtype=float) if self.size else None
+
+    def own_shape(self, slot: str) -> tuple[int, ...]:
+        return (self.size or 1,)
+
+    def possible(self, x: Floats, **known: Floats) -> Mask:
+        """Codes below `size`."""
+        return COUNTS.contains(x) & (x < (self.size or np.inf))
+
+    def features(self, data: Observations) -> Floats:
+        return np.asarray(data.x[:, None] == np.arange(self.size or 1), dtype=float)
+
+    def coefficients(self, slots: Slots) -> Floats:
+        return safe_log(slots["probs"])
+
+    def role_statistics(
+        self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool
+    ) -> Statistics:
+        return stats
+
+    def moments(self, slots: Slots) -> tuple[Floats, Floats]:
+        codes = np.arange(self.size or 1)
+        mean = slots["probs"] @ codes
+        return mean, slots["probs"] @ codes**2 - mean**2
+
+    def draw(self, generator: Generator, slots: Slots) -> Floats:
+        edges = np.cumsum(slots["probs"], axis=-1)
+        uniform = generator.random(len(edges)) * edges[:, -1]
+        return np.asarray((uniform[:, None] >= edges).sum(axis=1), dtype=float)
+
+    def scipy_twin(self, stats: Any, **slots: Any) -> Any:
+        return stats.rv_discrete(values=(np.arange(len(slots["probs"])), slots["probs"]))

@@ -1,0 +1,277 @@
+"""The declaration as a graph: families resolved, scopes nested, every pair of nodes checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from pgem.declare import (
+    UNIT,
+    CovariateRecord,
+    Gate,
+    LeafRecord,
+    ModelRecord,
+    NodeRecord,
+    ParamRecord,
+    ScopeRecord,
+)
+from pgem.errors import DeclarationError
+from pgem.families import Family
+
+if TYPE_CHECKING:
+    import networkx
+
+Key = str
+"""Name of a component: `x`, `y.1` inside a switch, `s.first` on a first step."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One leaf of a node.
+
+    Attributes:
+        key: `x`, `y.1` or `s.first`.
+        node: the node that it belongs to.
+        leaf: family and slots as declared.
+        family: an instance of the family with its settings, structures not yet settled.
+        step: 0 for the steady step, k for the k-th first step.
+    """
+
+    key: Key
+    node: str
+    leaf: LeafRecord
+    family: Family
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The little that data tell the compiler.
+
+    Attributes:
+        sizes: numbers of values of nodes and covariates whose declaration leaves them open.
+        vectors: length of vector-valued nodes.
+        axes: observed discrete nodes with holes: they are summed over.
+        evidence: discrete nodes that are axes and whose value is given in some rows.
+        given: latent nodes whose values are given in every row.
+        queries: groups of (node, lag) whose joint posterior is asked for.
+    """
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    vectors: Mapping[str, int] = field(default_factory=dict)
+    axes: frozenset[str] = frozenset()
+    evidence: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
+    queries: tuple[tuple[tuple[str, int], ...], ...] = ()
+
+    def key(self) -> tuple[Any, ...]:
+        """A hashable form, to keep programs by."""
+        return (
+            tuple(sorted(self.sizes.items())),
+            tuple(sorted(self.vectors.items())),
+            self.axes,
+            self.evidence,
+            self.given,
+            self.queries,
+        )
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """Nodes, scopes and parameters by name.
+
+    Attributes:
+        name: the model's name.
+        nodes: in an order in which every node follows its gates of the same step.
+        scopes: plates and sequences, outer before inner.
+        covariates: inputs.
+        params: parameters.
+        components: all leaves, by key.
+    """
+
+    name: str
+    nodes: dict[str, NodeRecord]
+    scopes: dict[str, ScopeRecord]
+    covariates: dict[str, CovariateRecord]
+    params: dict[str, ParamRecord]
+    components: dict[Key, Component]
+
+    def path(self, scope: str) -> list[str]:
+        """A scope and those around it, outermost first."""
+        path = [scope]
+        while self.scopes[path[0]].parent:
+            path.insert(0, self.scopes[path[0]].parent)
+        return path
+
+    def children(self, scope: str) -> list[str]:
+        """Scopes directly inside."""
+        return [name for name, record in self.scopes.items() if record.parent == scope]
+
+    def nodes_of(self, scope: str) -> list[NodeRecord]:
+        """Nodes of one scope, parents first."""
+        return [node for node in self.nodes.values() if node.scope == scope]
+
+    def leaves_of(self, node: str) -> list[Component]:
+        """Steady components of a node."""
+        return [c for c in self.components.values() if c.node == node and c.step == 0]
+
+    def firsts_of(self, node: str) -> list[Component]:
+        """First-step components of a node, in order of the step."""
+        return [c for c in self.components.values() if c.node == node and c.step > 0]
+
+    def is_finite(self, node: str) -> bool:
+        """Whether a node has finitely many values, so that it may be an axis or an index."""
+        record = self.nodes[node]
+        return record.switch is None and type(self.components[node].family).domain is not (
+            Family.domain
+        )
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """The graph for drawing and for graph algorithms; imports networkx."""
+        import networkx as nx
+
+        graph = nx.DiGraph(name=self.name)
+        for name, node in self.nodes.items():
+            family = " | ".join(type(c.family).__name__ for c in self.leaves_of(name))
+            graph.add_node(name, kind=node.kind, scope=node.scope, family=family)
+            for gate in node.gates():
+                graph.add_edge(gate.name, name, lag=gate.lag)
+        for name, covariate in self.covariates.items():
+            graph.add_node(name, kind="covariate", scope=covariate.scope, family="")
+        for component in self.components.values():
+            for slot in component.leaf.slots.values():
+                if slot.kind == "covariate":
+                    graph.add_edge(slot.name, component.node, lag=0)
+        for name, scope in self.scopes.items():
+            if name in graph:
+                graph.nodes[name].update(kind=scope.kind, scope=scope.parent, family="")
+        return graph
+
+
+def build_graph(record: ModelRecord, families: Mapping[str, type[Family]]) -> ModelGraph:
+    """Resolve families and check the whole model.
+
+    Raises:
+        DeclarationError: empty model, cycle, unknown name, gates that do not fit.
+    """
+    if not record.nodes:
+        raise DeclarationError(
+            f"model '{record.name}' declares no node",
+            advice="declare at least one node with pg.observed(...) inside the `with` block",
+        )
+    nodes = {node.name: node for node in record.nodes}
+    _check_known(record, nodes)
+    components: dict[Key, Component] = {}
+    for node in record.nodes:
+        for component in _components(node, families):
+            components[component.key] = component
+    graph = ModelGraph(
+        record.name,
+        {name: nodes[name] for name in _order(nodes)},
+        {scope.name: scope for scope in record.scopes},
+        {covariate.name: covariate for covariate in record.covariates},
+        {param.name: param for param in record.params},
+        components,
+    )
+    for node in record.nodes:
+        _check_gates(graph, node)
+    return graph
+
+
+def _components(node: NodeRecord, families: Mapping[str, type[Family]]) -> list[Component]:
+    found = []
+    for k, leaf in enumerate(node.components):
+        key = node.name if node.switch is None else f"{node.name}.{k}"
+        found.append(Component(key, node.name, leaf, _instance(leaf, families, node)))
+    for step, leaf in enumerate(node.firsts, start=1):
+        key = f"{node.name}.first" + (str(step) if step > 1 else "")
+        found.append(Component(key, node.name, leaf, _instance(leaf, families, node), step))
+    return found
+
+
+def _instance(leaf: LeafRecord, families: Mapping[str, type[Family]], node: NodeRecord) -> Family:
+    if leaf.family not in families:
+        raise DeclarationError(
+            f"node '{node.name}' has family '{leaf.family}', which is not known here",
+            where=node.origin,
+            advice="pass it: families=[...]",
+        )
+    settings = {k: v for k, v in leaf.settings.items() if v is not None}
+    return families[leaf.family](**settings)
+
+
+def _check_known(record: ModelRecord, nodes: Mapping[str, NodeRecord]) -> None:
+    known = {
+        "node": set(nodes),
+        "plate": {scope.name for scope in record.scopes},
+        "covariate": {covariate.name for covariate in record.covariates},
+    }
+    for node in record.nodes:
+        for gate in node.gates():
+            if gate.name not in known[gate.kind]:
+                raise DeclarationError(
+                    f"node '{node.name}' is gated by {gate.kind} '{gate.name}', which is not part "
+                    "of this model",
+                    where=node.origin,
+                    advice=f"declared are: {', '.join(sorted(known[gate.kind])) or 'none'}",
+                )
+
+
+def _order(nodes: Mapping[str, NodeRecord]) -> list[str]:
+    parents = {
+        name: [g.name for g in node.gates() if g.kind == "node" and not g.lag]
+        for name, node in nodes.items()
+    }
+    try:
+        return list(TopologicalSorter(parents).static_order())
+    except CycleError as problem:
+        cycle = " → ".join(map(str, problem.args[1]))
+        raise DeclarationError(
+            f"the nodes depend on one another in a circle: '{cycle}'",
+            where=nodes[problem.args[1][0]].origin,
+            advice="break the circle, or look back in time with pg.prev(...)",
+        ) from None
+
+
+def _check_gates(graph: ModelGraph, node: NodeRecord) -> None:
+    if node.kind == "latent" and not graph.is_finite(node.name):
+        raise DeclarationError(
+            f"latent node '{node.name}' is continuous or unbounded: such latents are not available "
+            "yet",
+            where=node.origin,
+            expected="a latent node with finitely many values (Categorical, Bernoulli)",
+        )
+    for gate in node.gates():
+        if gate.kind == "node" and not graph.is_finite(gate.name):
+            raise DeclarationError(
+                f"node '{node.name}' is gated by '{gate.name}', which does not have finitely many "
+                "values",
+                where=node.origin,
+            )
+        if gate.kind == "covariate" and graph.covariates[gate.name].size is None:
+            raise DeclarationError(
+                f"node '{node.name}' is gated by covariate '{gate.name}', whose number of values "
+                "is not known",
+                where=node.origin,
+                advice=f"declare it with pg.covariate('{gate.name}', size=...)",
+            )
+        home = _home(graph, gate)
+        if home not in graph.path(node.scope):
+            raise DeclarationError(
+                f"node '{node.name}' is gated by '{gate.name}' of scope '{home}', which does not "
+                f"enclose it",
+                where=node.origin,
+            )
+
+
+def _home(graph: ModelGraph, gate: Gate) -> str:
+    if gate.kind == "plate":
+        return gate.name
+    if gate.kind == "covariate":
+        return graph.covariates[gate.name].scope
+    return graph.nodes[gate.name].scope
+
+
+__all__ = ["UNIT", "Component", "Key", "ModelGraph", "Schema", "build_graph"]

@@ -1,0 +1,134 @@
+"""The little about a model that reading data needs: the only part of the graph that `run` sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pgem.declare import UNIT
+from pgem.families import Family
+from pgem.graph.model_graph import ModelGraph
+
+
+@dataclass(frozen=True, eq=False)
+class NodeOutline:
+    """One node, as far as its data are concerned.
+
+    Attributes:
+        name: key of its data.
+        kind: latent or observed.
+        scope: where it lives.
+        finite: whether its values are categories.
+        levels: labels, if declared.
+        size: number of categories or vector length, if declared.
+        families: one per component of a switch.
+        known: per family, known slot → covariate that holds it.
+        parents: nodes that gate it, at any lag.
+        has_children: whether it gates another node.
+        lag: how far it looks back.
+        conditioned: whether its first steps are conditioned on.
+        origin: where it was declared.
+    """
+
+    name: str
+    kind: str
+    scope: str
+    finite: bool
+    levels: tuple[Any, ...] | None
+    size: int | None
+    families: tuple[Family, ...]
+    known: tuple[dict[str, str], ...]
+    parents: tuple[str, ...]
+    has_children: bool
+    lag: int
+    conditioned: bool
+    origin: str
+
+    @property
+    def event_ndim(self) -> int:
+        """Own axes of one value."""
+        return max(family.event_ndim for family in self.families)
+
+
+@dataclass(frozen=True)
+class ScopeOutline:
+    """A plate or sequence: its place and size."""
+
+    name: str
+    kind: str
+    parent: str
+    size: int | None
+
+
+@dataclass(frozen=True)
+class CovariateOutline:
+    """An input: where it lives, and its categories if it has any."""
+
+    name: str
+    scope: str
+    size: int | None
+    levels: tuple[Any, ...] | None
+    origin: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Nodes, scopes (outer before inner) and covariates."""
+
+    name: str
+    nodes: dict[str, NodeOutline]
+    scopes: dict[str, ScopeOutline]
+    covariates: dict[str, CovariateOutline]
+
+    def path(self, scope: str) -> list[str]:
+        """Scopes from the unit inwards, the unit left out."""
+        path: list[str] = []
+        while scope != UNIT:
+            path.insert(0, scope)
+            scope = self.scopes[scope].parent
+        return path
+
+
+def make_outline(graph: ModelGraph) -> Outline:
+    """The outline of a model."""
+    gating = {gate.name for node in graph.nodes.values() for gate in node.gates()}
+    nodes = {name: _node(graph, name, name in gating) for name in graph.nodes}
+    scopes = {
+        s.name: ScopeOutline(s.name, s.kind, s.parent, s.size)
+        for s in graph.scopes.values()
+        if s.name != UNIT
+    }
+    covariates = {
+        c.name: CovariateOutline(c.name, c.scope, c.size, c.levels, c.origin)
+        for c in graph.covariates.values()
+    }
+    return Outline(graph.name, nodes, scopes, covariates)
+
+
+def _node(graph: ModelGraph, name: str, has_children: bool) -> NodeOutline:
+    record = graph.nodes[name]
+    leaves = graph.leaves_of(name)
+    known = tuple(
+        {
+            slot: written.name
+            for slot, written in leaf.leaf.slots.items()
+            if written.kind == "covariate"
+        }
+        for leaf in leaves
+    )
+    levels = leaves[0].family.settings.get("levels")
+    return NodeOutline(
+        name,
+        record.kind,
+        record.scope,
+        graph.is_finite(name),
+        None if levels is None else tuple(levels),
+        leaves[0].family.size,
+        tuple(leaf.family for leaf in leaves),
+        known,
+        tuple(dict.fromkeys(g.name for g in record.gates() if g.kind == "node")),
+        has_children,
+        record.lag(),
+        record.conditioned,
+        record.origin,
+    )

@@ -1,0 +1,101 @@
+"""Collapsed spreads: finding them, and raising them to a floor on request."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgem.analyse import ParamLayout
+from pgem.arrays import Floats
+from pgem.run import Bound
+
+
+def data_variance(bound: Bound, param: ParamLayout) -> Floats:
+    """Variance (covariance for vectors) of the data behind a parameter; ones where there are none."""
+    part = bound.program.parts[param.uses[0][0]]
+    values = bound.columns.numbers.get(part.node)
+    if values is None or not len(values):
+        return np.ones(())
+    if values.ndim == 1:
+        seen = values[~np.isnan(values)]
+        return np.asarray(_positive(np.atleast_1d(seen.var() if len(seen) else 1.0))[0])
+    whole = values[~np.isnan(values).any(axis=1)]
+    if param.role.name == "covariance matrix" and len(whole) > 1:
+        cov = np.cov(whole.T, bias=True).reshape(values.shape[1], -1)
+        if np.linalg.eigvalsh(cov)[0] > 0:
+            return np.asarray(cov)
+    filled = np.isnan(values)
+    with np.errstate(all="ignore"):
+        count = np.maximum((~filled).sum(axis=0), 1)
+        mean = np.where(filled, 0.0, values).sum(axis=0) / count
+        return _positive((np.where(filled, 0.0, values - mean) ** 2).sum(axis=0) / count)
+
+
+def _positive(variance: Floats) -> Floats:
+    return np.where(variance > 0, variance, 1.0)
+
+
+def data_mean(bound: Bound, param: ParamLayout) -> Floats:
+    """Mean of the data behind a parameter [D] or scalar."""
+    part = bound.program.parts[param.uses[0][0]]
+    values = bound.columns.numbers.get(part.node)
+    if values is None or not len(values):
+        return np.zeros(())
+    gone = np.isnan(values)
+    count = np.maximum((~gone).sum(axis=0), 1)
+    return np.asarray(np.where(gone, 0.0, values).sum(axis=0) / count)
+
+
+def find_collapsed(params: dict[str, Floats], bound: Bound) -> str:
+    """The first parameter row whose spread collapsed or is not finite, in words; or nothing."""
+    for name, layout in bound.program.params.items():
+        if not layout.is_free:
+            continue
+        value = params[name]
+        rows = value.reshape(-1, *value.shape[layout.n_gates :])
+        if not np.isfinite(rows).all():
+            bad = ~np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+            return f"'{name}'{_row(layout, bad)} is not finite"
+        if type(layout.role).collapsed is _never():
+            continue
+        bad = layout.role.collapsed(rows, _scale(bound, layout))
+        if bad.any():
+            return f"'{name}'{_row(layout, bad)} has lost its spread"
+    return ""
+
+
+def _never() -> object:
+    from pgem.families._roles import Role
+
+    return Role.collapsed
+
+
+def _scale(bound: Bound, layout: ParamLayout) -> Floats:
+    kept = bound.__dict__.setdefault("_variances", {})
+    if layout.name not in kept:
+        kept[layout.name] = data_variance(bound, layout)
+    return np.asarray(kept[layout.name])
+
+
+def _row(layout: ParamLayout, bad: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
+    if not layout.n_gates:
+        return ""
+    place = np.unravel_index(int(np.argmax(bad)), layout.shape[: layout.n_gates])
+    return f"[{', '.join(str(int(k)) for k in place)}]"
+
+
+def raise_spread(params: dict[str, Floats], bound: Bound, floor: float) -> dict[str, Floats]:
+    """Raise every free spread to a share of the data's variance."""
+    raised = dict(params)
+    for name, layout in bound.program.params.items():
+        if layout.is_free and type(layout.role).raised is not _plain():
+            value = params[name]
+            rows = value.reshape(-1, *value.shape[layout.n_gates :])
+            up = layout.role.raised(rows, floor * _scale(bound, layout))
+            raised[name] = np.where(layout.fixed, value, up.reshape(value.shape))
+    return raised
+
+
+def _plain() -> object:
+    from pgem.families._roles import Role
+
+    return Role.raised

@@ -1,0 +1,135 @@
+"""The EM loop: the only iteration over E- and M-steps in the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pgem.arrays import Floats
+from pgem.errors import FitError
+from pgem.learn.degenerate import find_collapsed, raise_spread
+from pgem.learn.verdict import Verdict
+from pgem.plan import Program
+from pgem.routines import Semiring, Stats
+from pgem.run import Bound, sum_statistics
+
+Params = dict[str, Floats]
+Callback = Callable[[int, float], object]
+SEMIRINGS = {"soft": "sum", "hard": "max"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run EM.
+
+    Attributes:
+        posterior: `soft` (EM) or `hard` (the jointly most probable latents: k-means, Viterbi).
+        max_iter: most iterations.
+        tol: gain per observation below which the run has converged; 0 runs all iterations.
+        degenerate: `stop`, `raise`, `floor` or `restart`.
+        floor: share of the data's variance that a spread is raised to.
+        callback: called with (iteration, objective) after every iteration; True stops.
+    """
+
+    posterior: str = "soft"
+    max_iter: int = 500
+    tol: float = 1e-8
+    degenerate: str = "stop"
+    floor: float | None = None
+    callback: Callback | None = None
+
+
+@dataclass
+class Run:
+    """One run of EM.
+
+    Attributes:
+        params: the parameters it ended with.
+        trace: the objective before each M-step; the last entry belongs to `params`.
+        verdict: how it ended.
+    """
+
+    params: Params
+    trace: list[float]
+    verdict: Verdict
+    empty: set[str] = field(default_factory=set)
+
+    @property
+    def objective(self) -> float:
+        """The last entry of the trace."""
+        return self.trace[-1]
+
+
+def run_em(bound: Bound, params: Params, options: Options, n_observations: float) -> Run:
+    """Iterate from the given parameters.
+
+    Raises:
+        FitError: the start has probability zero, or a collapse under `degenerate="raise"`.
+    """
+    semiring = Semiring(SEMIRINGS[options.posterior])
+    weights = bound.columns.weights
+    log_p, stats = sum_statistics(bound, params, semiring)
+    run = Run(params, [weighted_total(weights, log_p)], Verdict("iteration_limit"))
+    for iteration in range(1, options.max_iter + 1):
+        size = float(np.abs(weights * np.where(weights > 0, log_p, 0.0)).sum())
+        new, collapsed = _maximise(bound.program, run.params, stats, bound, options, run)
+        if collapsed:
+            return _degenerate(run, collapsed, options)
+        try:
+            log_p, stats = sum_statistics(bound, new, semiring)
+        except FitError as problem:
+            return _degenerate(run, problem.what, options)
+        objective, before = weighted_total(weights, log_p), run.objective
+        if objective < before - 1e-10 * size and options.floor is None:
+            run.verdict = Verdict("decreased", _blame(bound.program, run.params, stats))
+            return run
+        run.params = new
+        run.trace.append(objective)
+        if options.callback is not None and options.callback(iteration, objective) is True:
+            run.verdict = Verdict("stopped")
+            return run
+        if options.tol > 0 and _converged(objective - before, size, options.tol, n_observations):
+            run.verdict = Verdict("converged")
+            return run
+    return run
+
+
+def weighted_total(weights: Floats, log_p: Floats) -> float:
+    """Σ w log p, where weight 0 times -inf is 0."""
+    return float((weights * np.where(weights > 0, log_p, 0.0)).sum())
+
+
+def _converged(gain: float, size: float, tol: float, n_observations: float) -> bool:
+    return gain <= max(tol * n_observations, 1e-15 * size)
+
+
+def _maximise(
+    program: Program, params: Params, stats: Stats, bound: Bound, options: Options, run: Run
+) -> tuple[Params, str]:
+    """The M-step, and the name of what collapsed in it."""
+    run.empty = set()
+    with np.errstate(all="ignore"):
+        new = program.m_step(params, stats, run.empty)
+        if options.degenerate == "floor":
+            new = raise_spread(new, bound, options.floor or 1e-6)
+        return new, find_collapsed(new, bound)
+
+
+def _degenerate(run: Run, what: str, options: Options) -> Run:
+    if options.degenerate == "raise":
+        raise FitError(
+            f"the fit degenerated: {what}",
+            advice="fewer components, another start, degenerate='floor' with floor=, or "
+            "degenerate='restart'",
+        )
+    run.verdict = Verdict("degenerate", what)
+    return run
+
+
+def _blame(program: Program, params: Params, stats: Stats) -> str:
+    """The parameter blocks whose M-step is not exact come first under suspicion."""
+    del params, stats
+    local = [row.what for row in program.report.m_step if row.exact == "local"]
+    return f"look at {', '.join(local)}" if local else "no block is solved approximately"

@@ -1,0 +1,295 @@
+"""Where EM begins: starts that break symmetry for any graph, and checks of the user's start.
+
+Every latent node gets soft labels.  Each row of its scope is described by the observed values
+below it (standardised numbers, one-hot categories, averaged over plates and sequences of free
+length); seeds are spread by k-means++ on randomly scaled descriptions, a few Lloyd iterations
+follow, and the labels are softened with random noise, so that two latents with the same
+observations start differently.  One M-step under these labels gives the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from pgem.analyse import ParamLayout
+from pgem.arrays import Floats, Integers
+from pgem.declare import UNIT
+from pgem.errors import FitError
+from pgem.learn.degenerate import data_mean, data_variance
+from pgem.plan import Program
+from pgem.run import Bound, sum_statistics
+
+SAMPLE = 5_000
+"""Rows among which seeds are sought."""
+LLOYD = 10
+"""Iterations of k-means behind a start."""
+NOISE = 0.25
+"""Share of random noise in the labels."""
+
+
+def neutral_params(bound: Bound) -> dict[str, Floats]:
+    """Values inside all constraints, at the scale of the data: what an M-step starts from."""
+    params = {}
+    for name, layout in bound.program.params.items():
+        scale = data_variance(bound, layout)
+        value = layout.role.neutral(layout.shape, scale)
+        if layout.role.name == "mean":
+            value = np.broadcast_to(data_mean(bound, layout), layout.shape).copy()
+        if layout.value is not None:
+            value = np.where(layout.fixed, layout.value, value)
+            value = _rescale(layout, value)
+        params[name] = value
+    return params
+
+
+def _rescale(layout: ParamLayout, value: Floats) -> Floats:
+    """Free entries of a partly fixed probability row share what is left."""
+    if layout.role.name != "probability vector" or not layout.fixed.any():
+        return value
+    free = np.where(layout.fixed, 0.0, value)
+    left = 1.0 - np.where(layout.fixed, value, 0.0).sum(axis=-1, keepdims=True)
+    total = free.sum(axis=-1, keepdims=True)
+    return np.where(layout.fixed, value, free * left / np.where(total > 0, total, 1.0))
+
+
+def params_from_labels(program: Program, bound: Bound) -> dict[str, Floats]:
+    """One M-step under given responsibilities of the latents.
+
+    Args:
+        program: the program of the fit, whose M-step is used.
+        bound: data bound with responsibilities, all conditionals left out.
+    """
+    neutral = neutral_params(bound)
+    _, stats = sum_statistics(bound, neutral)
+    with np.errstate(all="ignore"):
+        found = program.m_step(neutral, stats, set())
+    for name, layout in program.params.items():
+        if not np.isfinite(found[name]).all():
+            found[name] = neutral[name]
+        if layout.value is not None:
+            found[name] = layout.value.copy()
+    return _sound(found, bound)
+
+
+def _sound(params: dict[str, Floats], bound: Bound) -> dict[str, Floats]:
+    """A start must not be degenerate: spreads are at least a thousandth of the data's."""
+    for name, layout in bound.program.params.items():
+        if not layout.is_free or layout.value is not None:
+            continue
+        rows = params[name].reshape(-1, *layout.shape[layout.n_gates :])
+        scale = data_variance(bound, layout)
+        if layout.role.collapsed(rows, 1e7 * scale).any():
+            raised = layout.role.raised(rows, 1e-3 * scale).reshape(layout.shape)
+            params[name] = np.where(layout.fixed, params[name], raised)
+    return params
+
+
+def random_labels(bound: Bound, generator: Generator) -> dict[str, Floats]:
+    """Soft labels for every latent that is summed over.
+
+    Raises:
+        FitError: more values than rows to tell them apart.
+    """
+    labels = {}
+    sizes = bound.program.analysis.layout.sizes
+    for name, node in bound.program.outline.nodes.items():
+        if node.kind != "latent" or name in bound.program.schema.given:
+            continue
+        n_rows, size = bound.columns.n_rows(node.scope), sizes[name]
+        if size > n_rows:
+            raise FitError(
+                f"latent node '{name}' has more values than there are rows to start from",
+                where=node.origin,
+                expected=f"at most '{n_rows}' values",
+                received=f"'{size}'",
+                advice="fewer values, more data, or start= with all parameters",
+            )
+        described = describe(bound, name)
+        codes = cluster(described, size, generator) if described is not None else None
+        labels[name] = _soften(codes, n_rows, size, generator)
+    return labels
+
+
+def given_labels(values: Any, name: str, bound: Bound) -> Floats:
+    """Responsibilities of one latent from the user's labels or [rows, K] table.
+
+    Raises:
+        FitError: shape or values do not fit.
+    """
+    node = bound.program.outline.nodes[name]
+    n_rows, size = bound.columns.n_rows(node.scope), bound.program.analysis.layout.sizes[name]
+    flat = _flat_labels(values)
+    if flat.ndim == 1 and flat.shape == (n_rows,):
+        ok = (flat >= 0) & (flat < size) & (flat == np.floor(flat))
+        if ok.all():
+            return (flat[:, None] == np.arange(size)).astype(float)
+    elif flat.shape == (n_rows, size):
+        if (flat >= 0).all() and np.allclose(flat.sum(axis=1), 1, atol=1e-6):
+            return flat
+    raise FitError(
+        f"start value of latent node '{name}' does not fit",
+        expected=f"labels 0 … {size - 1} for '{n_rows}' rows, or responsibilities "
+        f"[{n_rows}, {size}] whose rows sum to one",
+        received=f"an array of shape '{flat.shape}'",
+    )
+
+
+def _flat_labels(values: Any) -> Floats:
+    if isinstance(values, list) and values and np.ndim(values[0]) > 0:
+        parts = [np.asarray(v, dtype=float) for v in values]
+        if len({part.shape[1:] for part in parts}) == 1:
+            return np.concatenate(parts)
+    table = np.asarray(values, dtype=float)
+    return table.reshape(-1, table.shape[-1]) if table.ndim > 2 else table
+
+
+def describe(bound: Bound, latent: str) -> Floats | None:
+    """One row per row of the latent's scope: the observed values below it."""
+    outline = bound.program.outline
+    home = outline.nodes[latent].scope
+    blocks = []
+    for name in _descendants(bound, latent):
+        values = _numbers_of(bound, name)
+        if values is None:
+            continue
+        scope = outline.nodes[name].scope
+        while scope not in (home, UNIT):
+            values = _to_parent(bound, scope, values)
+            scope = outline.scopes[scope].parent
+        if scope == home:
+            blocks.append(values)
+    if not blocks:
+        return None
+    table = np.concatenate(blocks, axis=1)
+    table = table[:, table.std(axis=0) > 0]
+    return (table - table.mean(axis=0)) / table.std(axis=0) if table.shape[1] else None
+
+
+def _descendants(bound: Bound, latent: str) -> list[str]:
+    nodes = bound.program.outline.nodes
+    below, found = {latent}, []
+    while new := [n for n, node in nodes.items() if n not in below and below & set(node.parents)]:
+        below |= set(new)
+        found += [n for n in new if nodes[n].kind == "observed" and bound.columns.has(n)]
+    return found
+
+
+def _numbers_of(bound: Bound, name: str) -> Floats | None:
+    """Values as numbers without holes [rows, features]."""
+    columns = bound.columns
+    if name in columns.codes:
+        codes = columns.codes[name]
+        size = bound.program.analysis.layout.sizes[name]
+        return (codes[:, None] == np.arange(size)).astype(float)
+    values = columns.numbers[name]
+    values = values.reshape(len(values), -1)
+    gone = np.isnan(values)
+    if gone.all():
+        return None
+    count = np.maximum((~gone).sum(axis=0), 1)
+    mean = np.where(gone, 0.0, values).sum(axis=0) / count
+    return np.where(gone, mean, values)
+
+
+def _to_parent(bound: Bound, scope: str, values: Floats) -> Floats:
+    """Side by side for members that have a fixed place, the mean otherwise."""
+    starts = bound.columns.starts[scope]
+    if bound.program.outline.scopes[scope].size is not None:
+        return values.reshape(len(starts) - 1, -1)
+    lengths = np.diff(starts)
+    total = np.zeros((len(lengths), values.shape[1]))
+    np.add.at(total, np.repeat(np.arange(len(lengths)), lengths), values)
+    return total / np.maximum(lengths, 1)[:, None]
+
+
+def cluster(table: Floats, size: int, generator: Generator) -> Integers:
+    """k-means++ seeds and a few Lloyd iterations on randomly scaled columns."""
+    table = table * generator.gamma(2.0, 0.5, table.shape[1])
+    chosen = generator.permutation(len(table))[:SAMPLE]
+    sample = table[chosen]
+    centres = _seeds(sample, size, generator)
+    for _ in range(LLOYD):
+        codes = _nearest(sample, centres)
+        for k in range(size):
+            if (codes == k).any():
+                centres[k] = sample[codes == k].mean(axis=0)
+    order = np.argsort(centres.sum(axis=1), kind="stable")
+    return _nearest(table, centres[order])
+
+
+def _seeds(sample: Floats, size: int, generator: Generator) -> Floats:
+    """k-means++ (Arthur & Vassilvitskii 2007)."""
+    centres = [sample[generator.integers(len(sample))]]
+    distance = ((sample - centres[0]) ** 2).sum(axis=1)
+    for _ in range(size - 1):
+        total = distance.sum()
+        weights = distance / total if total > 0 else None
+        centres.append(sample[generator.choice(len(sample), p=weights)])
+        distance = np.minimum(distance, ((sample - centres[-1]) ** 2).sum(axis=1))
+    return np.array(centres)
+
+
+def _nearest(table: Floats, centres: Floats) -> Integers:
+    squares = (centres**2).sum(axis=1) - 2 * table @ centres.T
+    return squares.argmin(axis=1)
+
+
+def _soften(codes: Integers | None, n_rows: int, size: int, generator: Generator) -> Floats:
+    noise = generator.dirichlet(np.ones(size), n_rows)
+    if codes is None:
+        return noise
+    return (1 - NOISE) * (codes[:, None] == np.arange(size)) + NOISE * noise
+
+
+def check_start(start: Mapping[str, Any], program: Program) -> dict[str, Floats]:
+    """The user's start values as arrays.
+
+    Raises:
+        FitError: unknown name, wrong shape, or a value outside its constraint, naming the key.
+    """
+    latents = {n for n, node in program.outline.nodes.items() if node.kind == "latent"}
+    checked = {}
+    for name, value in start.items():
+        if name in latents:
+            continue
+        if name not in program.params:
+            raise FitError(
+                f"start value '{name}' belongs to no parameter",
+                expected=", ".join([*program.params, *sorted(latents)]),
+            )
+        checked[name] = check_value(name, value, program.params[name])
+    return checked
+
+
+def check_value(name: str, value: Any, layout: ParamLayout) -> Floats:
+    """One start value as an array of the right shape, inside its constraint."""
+    try:
+        table = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise FitError(f"start value '{name}' is no array of numbers") from None
+    if table.shape != layout.shape:
+        raise FitError(
+            f"start value '{name}' has the wrong shape",
+            where=layout.origin,
+            expected=f"'{layout.shape}' ({', '.join(layout.axes) or 'a single number'})",
+            received=f"'{table.shape}'",
+        )
+    if not layout.role.accepts(table).all():
+        raise FitError(
+            f"start value '{name}' is outside its constraint",
+            where=layout.origin,
+            expected=layout.role.expected,
+            received=f"'{table.tolist()}'",
+        )
+    if layout.value is not None and (np.abs(table - layout.value)[layout.fixed] > 1e-9).any():
+        raise FitError(
+            f"start value '{name}' differs from the fixed entries of the parameter",
+            where=layout.origin,
+            expected=f"'{layout.value.tolist()}' where fixed",
+            received=f"'{table.tolist()}'",
+        )
+    return table

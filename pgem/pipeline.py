@@ -1,0 +1,249 @@
+"""A model goes through seven stages, in this order.
+
+    declare   what the user writes         → Declaration
+    graph     Declaration                  → ModelGraph, Outline
+    analyse   ModelGraph, Schema           → Analysis
+    plan      Analysis                     → Program
+    run       Program, data                → expected statistics, posteriors
+    learn     Program, data, options       → Run (parameters, trace, verdict)
+    result    Run                          → Fit
+
+`compile_model` goes through the first four, `Model.fit` through all.  The first four never see
+data: reading the data yields a small `Schema`, which is all that crosses back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pgem.analyse import analyse
+from pgem.arrays import Floats
+from pgem.declare import Declaration
+from pgem.errors import FitError, FitWarning
+from pgem.graph import ModelGraph, Outline, Schema, build_graph, make_outline
+from pgem.learn import (
+    Options,
+    Run,
+    check_start,
+    given_labels,
+    params_from_labels,
+    random_labels,
+    run_em,
+)
+from pgem.plan import Program, make_program
+from pgem.result import Fit, as_mapping, full_params, posterior
+from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
+
+
+def compile_model(declaration: Declaration, schema: Schema | None = None) -> Program:
+    """Declaration → program.
+
+    Raises:
+        DeclarationError: the declaration does not fit together.
+        IntractableError: no exact E-step within the limits.
+    """
+    graph = build_graph(declaration.record, declaration.families)
+    return make_program(analyse(graph, schema or Schema()))
+
+
+class Model(Declaration):
+    """A latent-variable model: declare its nodes inside `with`, then compile or fit it.
+
+    Args:
+        name: shown in reports and files.
+    """
+
+    def compile(self, data: Any = None) -> Program:
+        """The program of this model, for these data or for data without holes.
+
+        Args:
+            data: data in any accepted form; they settle sizes and the missing pattern.
+        """
+        if data is None:
+            return self._program(Schema())
+        mapping, _ = as_mapping(data, self._outline())
+        return self._program(make_schema(read_data(mapping, self._outline(), fitting=False)))
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        weights: Any = None,
+        start: Mapping[str, Any] | None = None,
+        restarts: int = 1,
+        seed: int | None = 0,
+        max_iter: int = 500,
+        tol: float = 1e-8,
+        posterior: str = "soft",
+        degenerate: str = "stop",
+        floor: float | None = None,
+        callback: Callable[[int, float], object] | None = None,
+        shard_size: int | None = None,
+    ) -> Fit:
+        """Maximum likelihood by EM.
+
+        Args:
+            data: node name → values (leading axis = units), a data frame, or `pg.Data`.
+            weights: frequency of each unit [N].
+            start: start values by parameter name (complete or partial), or labels or
+                responsibilities by latent node name.
+            restarts: number of runs; the first uses `start`, the others random starts.
+            seed: of the random starts.
+            max_iter: most iterations; 0 evaluates `start`, 1 is one E- and one M-step.
+            tol: gain per observation at which the run has converged; 0 runs all iterations.
+            posterior: `soft`, or `hard` for the jointly most probable latents (k-means, Viterbi
+                training).
+            degenerate: `stop`, `raise`, `floor` or `restart`, when a component collapses.
+            floor: with `degenerate="floor"`, the share of the data's variance to raise it to.
+            callback: called with (iteration, log-likelihood); returning True stops.
+            shard_size: units per shard; chosen to fit the processor's cache by default.
+
+        Raises:
+            DataError: the data do not fit the declaration.
+            FitError: an option or a start value cannot be used.
+        """
+        _check_options(restarts, max_iter, tol, posterior, degenerate, floor, shard_size)
+        mapping, own_weights = as_mapping(data, self._outline())
+        columns = read_data(
+            mapping, self._outline(), weights=own_weights if weights is None else weights
+        )
+        program = self._program(make_schema(columns))
+        bound = Bound(program, columns, shard_size)
+        options = Options(posterior, max_iter, tol, degenerate, floor, callback)
+        fit = Fit(self.record, dict(self.families), program, bound, posterior)
+        runs = [
+            _one_run(bound, start if k == 0 else None, start, options, seed, k, fit.n_observations)
+            for k in range(restarts)
+        ]
+        best = max(runs, key=lambda run: (run.verdict != "degenerate", run.objective))
+        _warn(best)
+        fit.settle(best)
+        return fit
+
+    def log_likelihood(self, data: Any, params: Mapping[str, Any]) -> Floats:
+        """log p of every unit [N] at given parameters, not weighted.
+
+        Raises:
+            DataError: the data do not fit. FitError: the parameters do not.
+        """
+        program, columns = self._read(data)
+        bound = Bound(program, columns)
+        return log_likelihood(bound, full_params(program, params))
+
+    def posterior(
+        self, data: Any, params: Mapping[str, Any], *, joint: Any = ()
+    ) -> dict[str, Any]:
+        """Posterior of every latent node, and of every observed node with holes.
+
+        Args:
+            data: data in any accepted form.
+            params: parameters by name.
+            joint: pairs (or longer tuples) of nodes whose joint posterior is wanted as well;
+                `pg.prev(node)` stands for the step before.
+        """
+        program, columns = self._read(data)
+        return posterior(program, columns, full_params(program, params), joint)
+
+    def _read(self, data: Any) -> tuple[Program, Columns]:
+        mapping, _ = as_mapping(data, self._outline())
+        columns = read_data(mapping, self._outline(), fitting=False)
+        return self._program(make_schema(columns)), columns
+
+    def _graph(self) -> ModelGraph:
+        kept = self.__dict__.get("_kept_graph")
+        if kept is None or kept[0] != self.record:
+            kept = (self.record, build_graph(self.record, self.families))
+            self.__dict__["_kept_graph"] = kept
+        return kept[1]
+
+    def _outline(self) -> Outline:
+        return make_outline(self._graph())
+
+    def _program(self, schema: Schema) -> Program:
+        programs = self._graph().__dict__.setdefault("_programs", {})
+        if schema.key() not in programs:
+            programs[schema.key()] = make_program(analyse(self._graph(), schema))
+        return programs[schema.key()]  # type: ignore[no-any-return]
+
+
+def _one_run(
+    bound: Bound,
+    start: Mapping[str, Any] | None,
+    given: Mapping[str, Any] | None,
+    options: Options,
+    seed: int | None,
+    number: int,
+    n_observations: float,
+) -> Run:
+    """One run of EM; under `degenerate="restart"`, from new starts until one is sound."""
+    del given
+    attempts = 10 if options.degenerate == "restart" else 1
+    for attempt in range(attempts):
+        generator = np.random.default_rng(None if seed is None else [seed, number, attempt])
+        params = _start_params(bound, start if attempt == 0 else None, generator)
+        run = run_em(bound, params, options, n_observations)
+        if run.verdict != "degenerate":
+            break
+    return run
+
+
+def _start_params(
+    bound: Bound, start: Mapping[str, Any] | None, generator: np.random.Generator
+) -> dict[str, Floats]:
+    program = bound.program
+    values = check_start(start or {}, program)
+    if set(program.params) <= set(values):
+        return values
+    labels = random_labels(bound, generator)
+    for name in set(start or {}) & set(labels):
+        labels[name] = given_labels((start or {})[name], name, bound)
+    return params_from_labels(program, _flat(bound, labels)) | values
+
+
+def _flat(bound: Bound, labels: dict[str, Floats]) -> Bound:
+    """The same data under given responsibilities, all conditionals left out."""
+    schema = bound.program.schema
+    known = replace(schema, evidence=schema.evidence | set(labels))
+    program = bound.program.variant(known)
+    return Bound(program, bound.columns, bound.shard_size, flat=True, responsibilities=labels)
+
+
+def _check_options(
+    restarts: int,
+    max_iter: int,
+    tol: float,
+    posterior: str,
+    degenerate: str,
+    floor: float | None,
+    shard_size: int | None,
+) -> None:
+    rules = [
+        ("restarts", restarts, isinstance(restarts, int) and restarts >= 1, "at least 1"),
+        ("max_iter", max_iter, isinstance(max_iter, int) and max_iter >= 0, "at least 0"),
+        ("tol", tol, bool(np.isfinite(tol)) and tol >= 0, "a number of at least 0"),
+        ("posterior", posterior, posterior in ("soft", "hard"), "'soft' or 'hard'"),
+        (
+            "degenerate",
+            degenerate,
+            degenerate in ("stop", "raise", "floor", "restart"),
+            "'stop', 'raise', 'floor' or 'restart'",
+        ),
+        ("floor", floor, floor is None or floor > 0, "a positive share of the variance"),
+        ("shard_size", shard_size, shard_size is None or shard_size >= 1, "at least 1"),
+    ]
+    for name, value, ok, expected in rules:
+        if not ok:
+            raise FitError(
+                f"option '{name}' is out of range", expected=expected, received=f"'{value}'"
+            )
+
+
+def _warn(run: Run) -> None:
+    if run.verdict in ("decreased", "degenerate"):
+        import warnings
+
+        warnings.warn(run.verdict.describe(), FitWarning, stacklevel=3)

@@ -1,0 +1,167 @@
+"""The program: everything that crosses from the compiler to the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
+from pgem.arrays import Floats
+from pgem.families import Family
+from pgem.graph import Outline, Schema, make_outline
+from pgem.plan.explain import explain_markdown, explain_text
+from pgem.plan.report import Report, make_report
+from pgem.plan.source import Writer, n_dims
+
+if TYPE_CHECKING:
+    import networkx
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One component, as the run needs it.
+
+    Attributes:
+        key: name of its data and statistics.
+        node: the node that holds its values.
+        scope: whose rows it has.
+        family: with size and structures settled.
+        component: number within a switch.
+        n_dims: dimensions of a table of its scope.
+        is_axis: whether the node is summed over.
+        evidence: whether its value is given in some rows.
+        known: known slot → its value, where the declaration gives it.
+    """
+
+    key: str
+    node: str
+    scope: str
+    family: Family
+    component: int
+    n_dims: int
+    is_axis: bool
+    evidence: bool
+    known: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled model.
+
+    Attributes:
+        name: the model's name.
+        source: the generated code, and the code that runs.
+        outline: names and places, for reading data.
+        schema: what the data told the compiler.
+        parts: components by key.
+        params: parameters by name.
+        scope_dims: dimensions of a table of each scope.
+        row_cost: table entries per row of each scope, for choosing the shard size.
+        queries: (node, lag) groups whose joint posterior the program answers, in order.
+        report: what was found: blocks, exactness, cost, M-step.
+    """
+
+    name: str
+    source: str
+    outline: Outline
+    schema: Schema
+    parts: dict[str, Part]
+    params: dict[str, ParamLayout]
+    scope_dims: dict[str, int]
+    row_cost: dict[str, int]
+    report: Report
+    e_step: Callable[..., Floats]
+    m_step: Callable[..., dict[str, Floats]]
+    analysis: Analysis
+
+    @property
+    def graph(self) -> networkx.DiGraph:
+        """The model as a networkx graph."""
+        return self.analysis.graph.to_networkx()
+
+    @property
+    def queries(self) -> tuple[tuple[tuple[str, int], ...], ...]:
+        """Groups whose joint posterior the program answers."""
+        return self.schema.queries
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters; tied ones count once, fixed ones and zeros not at all."""
+        return sum(p.n_free for p in self.params.values())
+
+    def variant(self, schema: Schema) -> Program:
+        """The same model compiled for data of another missing pattern, or with other queries."""
+        kept = self.analysis.graph.__dict__.setdefault("_programs", {})
+        key = schema.key()
+        if key not in kept:
+            kept[key] = make_program(analyse(self.analysis.graph, schema))
+        return kept[key]  # type: ignore[no-any-return]
+
+    def explain(self, format: str = "text") -> str:
+        """The derivation: factorisation, posterior, expected statistics, M-step.
+
+        Args:
+            format: `text`, or `markdown` with LaTeX.
+        """
+        return explain_markdown(self.analysis) if format == "markdown" else explain_text(
+            self.analysis
+        )
+
+
+def make_program(analysis: Analysis) -> Program:
+    """Print the listing, and load it."""
+    source = Writer(analysis).module()
+    functions: dict[str, Any] = {}
+    exec(compile(source, f"<pgem program of {analysis.graph.name}>", "exec"), functions)
+    return Program(
+        analysis.graph.name,
+        source,
+        make_outline(analysis.graph),
+        analysis.schema,
+        {key: _part(analysis, key) for key in analysis.layout.components},
+        {name: p for name, p in analysis.layout.params.items() if p.uses},
+        {scope: n_dims(analysis, scope) for scope in analysis.graph.scopes},
+        _row_costs(analysis),
+        make_report(analysis),
+        functions["e_step"],
+        functions["m_step"],
+        analysis,
+    )
+
+
+def _part(analysis: Analysis, key: str) -> Part:
+    settled = analysis.layout.components[key]
+    component = settled.component
+    record = analysis.graph.nodes[component.node]
+    known = {
+        name: component.leaf.slots[name].value
+        for name in settled.family.known_slots
+        if component.leaf.slots[name].kind == "constant" and not component.leaf.slots[name].gates
+    }
+    keys = [c.key for c in analysis.graph.leaves_of(record.name)]
+    return Part(
+        key,
+        record.name,
+        record.scope,
+        settled.family,
+        keys.index(key) if key in keys else 0,
+        n_dims(analysis, record.scope),
+        is_axis(analysis.graph, analysis.schema, record.name),
+        record.name in analysis.schema.evidence,
+        known,
+    )
+
+
+def _row_costs(analysis: Analysis) -> dict[str, int]:
+    """Table entries per row of each scope."""
+    costs = dict.fromkeys(analysis.graph.scopes, 1)
+    for factor in analysis.schedule.factors:
+        size = 1
+        for var in factor.axes:
+            size *= analysis.layout.sizes[var.node]
+        costs[factor.scope] += size
+    for step in analysis.schedule.steps:
+        scope = step.message.scope if not hasattr(step, "scope") else step.scope
+        costs[scope] += getattr(step, "cost", 1)
+    return costs

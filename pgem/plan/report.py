@@ -1,0 +1,87 @@
+"""What the compiler decided, as a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pgem.analyse import Analysis, Collect, Eliminate, Scan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report: what, how, exactness, cost."""
+
+    what: str
+    how: str
+    exact: str
+    cost: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Per latent block how it is eliminated; per parameter block how it is solved.
+
+    Attributes:
+        e_step: rows of the E-step.
+        m_step: rows of the M-step.
+        notes: remarks.
+    """
+
+    e_step: tuple[Row, ...]
+    m_step: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = ["E-step", *_table(self.e_step), "", "M-step", *_table(self.m_step)]
+        return "\n".join([*lines, *([""] if self.notes else []), *self.notes])
+
+
+def _table(rows: tuple[Row, ...]) -> list[str]:
+    cells = [(r.what, r.how, r.exact, r.cost) for r in rows] or [("(nothing)", "", "", "")]
+    widths = [max(len(row[k]) for row in cells) for k in range(4)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def make_report(analysis: Analysis) -> Report:
+    """The report of an analysis."""
+    return Report(
+        tuple(_e_row(analysis, step) for step in analysis.schedule.steps),
+        tuple(_m_rows(analysis)),
+        tuple(_notes(analysis)),
+    )
+
+
+def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
+    sizes = analysis.layout.sizes
+    if isinstance(step, Eliminate):
+        names = ", ".join(sorted(str(v) for v in step.clique))
+        cost = f"{step.cost} entries a row ({names})"
+        return Row(str(step.var), f"summed out in scope {step.message.scope}", "exact", cost)
+    if isinstance(step, Collect):
+        size = math.prod(sizes[v.node] for v in step.message.axes)
+        return Row(step.scope, "product over the members", "exact", f"{size} entries a member")
+    widest = max((math.prod(sizes[v.node] for v in c) for c in step.cliques), default=1)
+    names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
+    how = f"scanned forward and backward, summing out {names} in this order"
+    return Row(
+        step.scope, how, "exact", f"{step.cost} entries a step, the widest table {widest}"
+    )
+
+
+def _m_rows(analysis: Analysis) -> list[Row]:
+    rows = []
+    for block in analysis.blocks:
+        free = sum(analysis.layout.params[name].n_free for name in block.params)
+        exact = "local" if block.rung == "numeric" else "exact"
+        rows.append(Row(", ".join(block.params), block.rung, exact, f"{free} free"))
+    held = [name for name, p in analysis.layout.params.items() if not p.is_free]
+    return rows + [Row(name, "fixed", "", "") for name in held]
+
+
+def _notes(analysis: Analysis) -> list[str]:
+    total = sum(p.n_free for p in analysis.layout.params.values())
+    return [f"{total} free parameters"]

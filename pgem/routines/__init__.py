@@ -1,0 +1,52 @@
+"""The shelf of routines: one kind of instruction a file, forward and reverse."""
+
+from pgem.routines.collect import ScopeData, collect, spread, total
+from pgem.routines.contract import Semiring, keep
+from pgem.routines.maximise import Learned, climb, estimate, expected_log_density, maximise, sweeps
+from pgem.routines.scan import scan
+from pgem.routines.tables import (
+    Axis,
+    Gated,
+    Index,
+    LogTable,
+    NodeData,
+    Stats,
+    at,
+    choose,
+    density,
+    evidence,
+    pick,
+    query,
+    steps,
+    table,
+)
+
+__all__ = [
+    "Axis",
+    "Gated",
+    "Index",
+    "Learned",
+    "LogTable",
+    "NodeData",
+    "ScopeData",
+    "Semiring",
+    "Stats",
+    "at",
+    "choose",
+    "climb",
+    "collect",
+    "density",
+    "estimate",
+    "evidence",
+    "expected_log_density",
+    "keep",
+    "maximise",
+    "pick",
+    "query",
+    "scan",
+    "spread",
+    "steps",
+    "sweeps",
+    "table",
+    "total",
+]

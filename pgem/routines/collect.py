@@ -1,0 +1,84 @@
+"""Instruction `collect`: the product over the members of a plate, and its reverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.routines.contract import product
+from pgem.routines.tables import Index, LogTable
+
+
+@dataclass(eq=False)
+class ScopeData:
+    """The rows of a plate or sequence in a shard.
+
+    Attributes:
+        name: the scope.
+        starts: first row of each parent row's members, and the end [parents + 1].
+        n_dims: dimensions of a table of this scope.
+        parent_dims: dimensions of a table of the enclosing scope.
+        size: number of members, where it is fixed.
+    """
+
+    name: str
+    starts: Integers
+    n_dims: int
+    parent_dims: int
+    size: int | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of members in all."""
+        return int(self.starts[-1])
+
+    @cached_property
+    def lengths(self) -> Integers:
+        """Members per parent row."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def parent(self) -> Integers:
+        """Parent row of each member."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @cached_property
+    def number(self) -> Integers:
+        """Position of each member within its parent row, from 0."""
+        return np.arange(self.n_rows) - self.starts[:-1][self.parent]
+
+    @cached_property
+    def index(self) -> Index:
+        """The position as an index (plates of fixed size)."""
+        return Index(self.name, self.number, self.size or int(self.lengths.max(initial=1)))
+
+
+def collect(scope: ScopeData, *tables: LogTable) -> LogTable:
+    """Sum log-tables over the members: [members, axes...] → [parent rows, axes...]."""
+    total = product(*tables)
+    n_parents = len(scope.lengths)
+    if len(total) != scope.n_rows:
+        total = np.broadcast_to(total, (scope.n_rows, *total.shape[1:]))
+    total = total.reshape(len(total), *total.shape[1 : scope.parent_dims])
+    out = np.zeros((n_parents, *total.shape[1:]))
+    filled = scope.lengths > 0
+    if filled.any():
+        out[filled] = np.add.reduceat(total, scope.starts[:-1][filled], axis=0)
+    return LogTable(out, n_parents)
+
+
+def spread(scope: ScopeData, posterior: Floats) -> Floats:
+    """Give each member the posterior of its parent row."""
+    n_parents = len(scope.lengths)
+    rows = np.broadcast_to(posterior, (n_parents, *posterior.shape[1:]))[scope.parent]
+    return rows.reshape(rows.shape + (1,) * (scope.n_dims - rows.ndim))
+
+
+def total(n_rows: int, *tables: LogTable) -> Floats:
+    """log p of every unit [N]: what is left when everything is summed out."""
+    if not tables:
+        return np.zeros(n_rows)
+    return np.broadcast_to(product(*tables).reshape(-1), (n_rows,))

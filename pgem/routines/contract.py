@@ -1,0 +1,83 @@
+"""Instruction `contract`: sum a discrete variable out of a product of log-tables.
+
+Forward gives a message and the conditional of the eliminated variable; the posterior of the
+tables' joint axes is the posterior of the message times that conditional.  In the sum semiring
+the conditional is a softmax, in the max semiring a one-hot argmax (joint decoding), in the
+sampling semiring a one-hot draw (posterior samples).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from pgem.arrays import Floats, log_sum_exp
+from pgem.routines.tables import Axis, LogTable
+
+
+def product(*tables: LogTable) -> Floats:
+    """The sum of log-tables [N or 1, axes...]."""
+    total = tables[0].full()
+    for factor in tables[1:]:
+        total = total + factor.full()
+    return total
+
+
+@dataclass(eq=False)
+class Semiring:
+    """How a variable is eliminated.
+
+    Attributes:
+        name: `sum`, `max` or `sample`.
+        generator: source of random numbers of the sampling semiring.
+    """
+
+    name: str = "sum"
+    generator: Generator | None = None
+
+    def reduce(self, joint: Floats, axis: int) -> Floats:
+        """The message: log sum exp, or the maximum; `axis` is kept with size 1."""
+        if self.name == "max":
+            return np.asarray(joint.max(axis=axis, keepdims=True))
+        return log_sum_exp(joint, axis)
+
+    def condition(self, joint: Floats, message: Floats, axis: int) -> Floats:
+        """The conditional of the eliminated variable given the other axes."""
+        if self.name == "max":
+            return one_hot(joint.argmax(axis=axis), joint.shape[axis], axis)
+        conditional = np.exp(joint - np.where(np.isfinite(message), message, 0.0))
+        if self.name == "sample":
+            assert self.generator is not None
+            return draw(self.generator, conditional, axis)
+        return conditional
+
+    def eliminate(self, axis: Axis, *tables: LogTable) -> tuple[LogTable, Floats]:
+        """Message and conditional of one variable."""
+        joint = product(*tables)
+        n_rows = tables[0].n_rows
+        if self.name == "sample":
+            joint = np.broadcast_to(joint, (n_rows, *joint.shape[1:]))
+        message = self.reduce(joint, axis.position)
+        return LogTable(message, n_rows), self.condition(joint, message, axis.position)
+
+
+def one_hot(codes: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int, axis: int) -> Floats:
+    """A table with ones at `codes` along a new axis."""
+    return np.moveaxis((codes[..., None] == np.arange(size)).astype(float), -1, axis)
+
+
+def draw(generator: Generator, weights: Floats, axis: int) -> Floats:
+    """One-hot draws along `axis` with probabilities proportional to `weights`."""
+    edges = np.cumsum(np.moveaxis(weights, axis, -1), axis=-1)
+    uniform = generator.random((*edges.shape[:-1], 1)) * edges[..., -1:]
+    codes = np.minimum((uniform >= edges).sum(axis=-1), edges.shape[-1] - 1)
+    return one_hot(codes, weights.shape[axis], axis)
+
+
+def keep(posterior: Floats, *axes: Axis) -> Floats:
+    """The marginal of some axes; the others are summed and stay with size 1."""
+    kept = {axis.position for axis in axes}
+    gone = tuple(k for k in range(1, posterior.ndim) if k not in kept and posterior.shape[k] > 1)
+    return posterior.sum(axis=gone, keepdims=True) if gone else posterior

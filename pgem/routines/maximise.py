@@ -1,0 +1,191 @@
+"""The M-step: conditional maxima from summed statistics, and the ladder above them.
+
+Each parameter has a role, and the conditional Q of a role depends on a statistic that adds over
+cells, nodes and families.  `maximise` sums it over all uses of the parameter and solves; `sweeps`
+repeats such solves in turn where one pass is not the joint maximum (ECM, Meng & Rubin 1993);
+`estimate` uses a family's own joint solution; `climb` is the numeric last resort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgem.arrays import Floats, Mask, group_sum
+from pgem.families._roles import Role, Statistic
+from pgem.routines.tables import Entry, Stats
+
+Use = tuple[str, str]
+"""A component and one of its slots."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What the M-step needs to know about a parameter.
+
+    Attributes:
+        name: public name.
+        role: constraint and conditional maximiser.
+        n_gates: number of gate axes.
+        fixed: mask of entries that stay.
+        uses: components and slots, with the parameter in each of them.
+        cancels: leave out the slots that the solution does not depend on.
+    """
+
+    name: str
+    role: Role
+    n_gates: int
+    fixed: Mask
+    uses: tuple[Use, ...]
+    cancels: bool
+
+
+Params = dict[str, Floats]
+Readers = Mapping[str, Mapping[str, str]]
+"""Per component and slot, the parameter that it reads ("" for a constant)."""
+
+
+def rows_of(value: Floats, n_gates: int) -> Floats:
+    """A parameter flattened over its gates [rows, own axes]."""
+    return value.reshape(-1, *value.shape[n_gates:])
+
+
+def current_slots(entry: Entry, reads: Mapping[str, str], params: Params) -> dict[str, Floats]:
+    """Slot values per cell at the given parameters; constants stay as they were."""
+    slots = dict(entry.origin)
+    for slot, name in reads.items():
+        if name in params:
+            own = entry.origin[slot].shape[1:]
+            slots[slot] = _fit(params[name], entry, slot, own)
+    return slots
+
+
+def _fit(value: Floats, entry: Entry, slot: str, own: tuple[int, ...]) -> Floats:
+    rows = value.reshape(entry.cells.n_rows[slot], -1)
+    return rows.reshape(len(rows), *own)[entry.cells.rows[slot]]
+
+
+def maximise(
+    stats: Stats, learned: Learned, params: Params, readers: Readers, empty: set[str] | None = None
+) -> Floats:
+    """Conditional maximiser of one parameter, given the current values of the others.
+
+    Args:
+        stats: expected statistics of all components.
+        learned: the parameter.
+        params: current values.
+        readers: which parameter every slot reads.
+        empty: receives the names of parameters with rows without data.
+    """
+    value = params[learned.name]
+    previous = rows_of(value, learned.n_gates)
+    total: Statistic | None = None
+    for key, slot in learned.uses:
+        entry = stats[key]
+        slots = current_slots(entry, readers[key], params)
+        part = entry.family.role_statistics(
+            slot, entry.arrays, slots, entry.origin, cancel=learned.cancels
+        )
+        assert part is not None
+        rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
+        summed = tuple(group_sum(array, rows, n_rows) for array in part)
+        total = summed if total is None else _add(total, summed)
+    assert total is not None
+    fixed = rows_of(learned.fixed, learned.n_gates)
+    if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
+        empty.add(learned.name)
+    return learned.role.maximise(total, previous, fixed).reshape(value.shape)
+
+
+def _all_fixed(fixed: Mask) -> Mask:
+    return np.asarray(fixed.reshape(len(fixed), -1).all(axis=1))
+
+
+def _add(one: Statistic, other: Statistic) -> Statistic:
+    """Add statistics; a diagonal precision meets a full one as a diagonal matrix."""
+    wide = max(one[0].ndim, other[0].ndim)
+    first = [s[0] if s[0].ndim == wide else s[0][..., None] * np.eye(s[0].shape[-1])
+             for s in (one, other)]
+    return (first[0] + first[1], *(a + b for a, b in zip(one[1:], other[1:], strict=True)))
+
+
+def estimate(
+    stats: Stats, key: str, params: Params, readers: Readers
+) -> dict[str, Floats]:
+    """Joint maximum of all parameters of one component, from its family's mean map."""
+    entry = stats[key]
+    slots = current_slots(entry, readers[key], params)
+    found = {}
+    for slot, value in entry.family.estimate(entry.arrays, slots).items():
+        name = readers[key][slot]
+        rows = np.empty_like(value)
+        rows[entry.cells.rows[slot]] = value
+        found[name] = rows.reshape(params[name].shape)
+    return found
+
+
+def expected_log_density(
+    stats: Stats, keys: Sequence[str], params: Params, readers: Readers
+) -> float:
+    """The part of Q that these components contribute, up to a constant."""
+    total = 0.0
+    for key in keys:
+        entry = stats[key]
+        slots = current_slots(entry, readers[key], params)
+        total += entry.family.expected_log_density(entry.arrays, slots, entry.origin)
+    return total
+
+
+def sweeps(
+    stats: Stats, keys: Sequence[str], params: Params, readers: Readers, most: int = 1000
+) -> Iterator[int]:
+    """Repeat the body until Q gains less than 1e-12 of its size."""
+    before = expected_log_density(stats, keys, params, readers)
+    for sweep in range(most):
+        yield sweep
+        after = expected_log_density(stats, keys, params, readers)
+        if after - before <= 1e-12 * abs(after):
+            return
+        before = after
+
+
+def climb(
+    stats: Stats,
+    keys: Sequence[str],
+    learned: Sequence[Learned],
+    params: Params,
+    readers: Readers,
+) -> dict[str, Floats]:
+    """Maximise Q numerically (BFGS) in unconstrained coordinates; a lower Q is never accepted."""
+    from scipy.optimize import minimize
+
+    start, unpack = _coordinates(learned, params)
+
+    def loss(free: Floats) -> float:
+        with np.errstate(all="ignore"):
+            value = -expected_log_density(stats, keys, params | unpack(free), readers)
+        return value if np.isfinite(value) else 1e300
+
+    scale = max(abs(loss(start)), 1.0)
+    found = minimize(lambda free: loss(free) / scale, start, method="BFGS", options={"gtol": 1e-9})
+    return unpack(found.x) if loss(found.x) <= loss(start) else unpack(start)
+
+
+def _coordinates(
+    learned: Sequence[Learned], params: Params
+) -> tuple[Floats, Callable[[Floats], dict[str, Floats]]]:
+    """Unconstrained coordinates of several parameters, and the way back."""
+    free = [item.role.to_free(params[item.name]) for item in learned]
+    shapes = [part.shape for part in free]
+    cuts = np.cumsum([part.size for part in free])[:-1]
+
+    def unpack(flat: Floats) -> dict[str, Floats]:
+        values = {}
+        for item, part, shape in zip(learned, np.split(flat, cuts), shapes, strict=True):
+            value = item.role.from_free(part.reshape(shape))
+            values[item.name] = np.where(item.fixed, params[item.name], value)
+        return values
+
+    return np.concatenate([part.ravel() for part in free]), unpack

@@ -1,0 +1,335 @@
+"""Instruction `scan`: sum out a sequence along its structure.
+
+One step multiplies the forward message over the *interface* (the earlier variables) with the
+step's tables and sums the earlier variables out one at a time; what is left, renamed, is the
+interface of the next step.  A factorial chain is thus scanned factor by factor.  Before the first
+step every earlier variable stands at 0, which the first step's tables do not look at.
+
+Forward messages are kept; backwards, the conditionals of each step are recomputed from them, so
+sum, max and sampling share one text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.routines.collect import ScopeData
+from pgem.routines.contract import Semiring
+from pgem.routines.tables import Axis, LogTable
+
+COMPILED_FROM = 400_000
+"""Table entries (steps times entries per step) from which compiled loops are used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """One elimination: a table over (outer and kept axes, the variable that is summed out).
+
+    Attributes:
+        source: entry of the table before, for each entry [E].
+        factors: which tables are multiplied in.
+        places: entry of each of these tables, for each entry [E].
+        n_out: entries that are left.
+        n_sum: values of the variable (1 in the last move, which only multiplies).
+    """
+
+    source: Integers
+    factors: tuple[int, ...]
+    places: tuple[Integers, ...]
+    n_out: int
+    n_sum: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPlan:
+    """All index maps of one step.
+
+    Attributes:
+        moves: eliminations in order; the last only multiplies and puts the axes in order.
+        n_outer: combinations of variables of enclosing scopes.
+        n_state: combinations of the interface.
+    """
+
+    moves: tuple[Move, ...]
+    n_outer: int
+    n_state: int
+
+
+def scan(
+    scope: ScopeData,
+    semiring: Semiring,
+    tables: Sequence[LogTable],
+    sum_out: Sequence[Axis],
+    shift: Mapping[Axis, Axis],
+    outer: Sequence[Axis] = (),
+) -> Chain:
+    """Sum out a sequence.
+
+    Args:
+        scope: the sequence's rows.
+        semiring: sum, max or sampling.
+        tables: tables of one step.
+        sum_out: earlier (and inner) variables in the order in which they are eliminated.
+        shift: this step's variable → the axis that it has at the next step.
+        outer: variables of enclosing scopes.
+    """
+    merged, owners = _merge(tables)
+    plan = make_plan([_axes_of(t, [*sum_out, *shift, *shift.values(), *outer]) for t in merged],
+                     sum_out, shift, outer)
+    work = scope.n_rows * sum(len(move.source) for move in plan.moves)
+    factors = [_Rows(table, scope.n_rows) for table in merged]
+    if work >= COMPILED_FROM and semiring.name == "sum":
+        from pgem.routines.kernels import CompiledPass
+
+        run: Pass = CompiledPass(plan, factors, scope.starts, semiring)
+    else:
+        run = NumpyPass(plan, factors, scope.starts, semiring)
+    shape = [1] * (scope.parent_dims - 1)
+    for axis in outer:
+        shape[axis.position - 1] = axis.size
+    message = LogTable(run.forward().reshape(-1, *shape), len(scope.lengths))
+    return Chain(message, run, merged, owners, tables)
+
+
+@dataclass(eq=False)
+class Chain:
+    """A scanned sequence: its message, and the posteriors of its tables."""
+
+    message: LogTable
+    run: Pass
+    merged: list[LogTable]
+    owners: list[list[int]]
+    tables: Sequence[LogTable]
+
+    def backward(self, posterior: Floats) -> list[Floats]:
+        """Posterior of every table's axes.
+
+        Args:
+            posterior: posterior of the outer variables, times the weight of the unit.
+
+        Returns:
+            Per table [R, axes...] summed over the rows that read the same row of the table, or
+            one row per step where the table has one.
+        """
+        n = len(self.message.array)
+        flat = np.broadcast_to(posterior, (n, *posterior.shape[1:])).reshape(n, -1)
+        found = self.run.backward(flat)
+        result: list[Floats] = [np.zeros(0)] * len(self.tables)
+        for table, owners, part in zip(self.merged, self.owners, found, strict=True):
+            shaped = part.reshape(-1, *table.array.shape[1:])
+            for owner in owners:
+                result[owner] = shaped
+        return result
+
+    def is_summed(self, k: int) -> bool:
+        """Whether table k's posterior comes added up over its rows."""
+        table = self.tables[k]
+        merged = next(m for m, own in zip(self.merged, self.owners, strict=True) if k in own)
+        return merged is table and (table.index is not None or len(table.array) != table.n_rows)
+
+
+class _Rows:
+    """A table as flat rows: values [R, entries], and the row that each step reads."""
+
+    def __init__(self, table: LogTable, n_rows: int) -> None:
+        self.values = table.array.reshape(len(table.array), -1)
+        self.per_step = table.index is None and len(table.array) == n_rows
+        if table.index is not None:
+            index = np.where(table.index < 0, len(self.values) - 1, table.index)
+        elif self.per_step:
+            index = np.arange(n_rows)
+        else:
+            index = np.zeros(n_rows, dtype=np.int64)
+        self.index = index
+
+
+def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]:
+    """Add up tables with one row per step and the same axes: they share one posterior."""
+    merged: list[LogTable] = []
+    owners: list[list[int]] = []
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for k, table in enumerate(tables):
+        groups.setdefault(table.array.shape[1:], []).append(k)
+    for members in groups.values():
+        dense = [k for k in members if tables[k].index is None and not tables[k].is_shared]
+        for k in members:
+            if k not in dense:
+                merged.append(tables[k])
+                owners.append([k])
+        if len(dense) == 1:
+            merged.append(tables[dense[0]])
+            owners.append(dense)
+        elif dense:
+            total = sum(tables[k].array for k in dense)
+            merged.append(LogTable(np.asarray(total), tables[dense[0]].n_rows))
+            owners.append(dense)
+    return merged, owners
+
+
+def _axes_of(table: LogTable, known: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The axes that a table really has, by position."""
+    by_position = {axis.position: axis for axis in known}
+    shape = table.array.shape
+    return tuple(by_position[d] for d in range(1, len(shape)) if shape[d] > 1)
+
+
+def make_plan(
+    factor_axes: Sequence[tuple[Axis, ...]],
+    sum_out: Sequence[Axis],
+    shift: Mapping[Axis, Axis],
+    outer: Sequence[Axis],
+) -> ScanPlan:
+    """Index maps of one step from the axes of its tables."""
+    interface = list(shift.values())
+    layout = [*outer, *interface]
+    unused = list(range(len(factor_axes)))
+    moves = []
+    for var in sum_out:
+        chosen = [k for k in unused if var in factor_axes[k]]
+        unused = [k for k in unused if k not in chosen]
+        new = [a for k in chosen for a in factor_axes[k] if a not in layout and a != var]
+        rest = [a for a in layout if a != var and a not in outer]
+        out = [*outer, *rest, *dict.fromkeys(new)]
+        moves.append(_move([*out, var], layout, chosen, factor_axes, var.size))
+        layout = out
+    final = [*outer, *shift]
+    moves.append(_move(final, layout, unused, factor_axes, 1))
+    n_outer = math.prod(a.size for a in outer)
+    return ScanPlan(tuple(moves), n_outer, math.prod(a.size for a in interface))
+
+
+def _move(
+    axes: Sequence[Axis],
+    layout: Sequence[Axis],
+    chosen: Sequence[int],
+    factor_axes: Sequence[tuple[Axis, ...]],
+    n_sum: int,
+) -> Move:
+    shape = tuple(a.size for a in axes)
+    n = math.prod(shape)
+    grid = dict(zip(axes, np.indices(shape).reshape(len(shape), n), strict=True))
+
+    def places(wanted: Sequence[Axis]) -> Integers:
+        flat = np.zeros(n, dtype=np.int64)
+        for axis in wanted:
+            flat = flat * axis.size + grid.get(axis, 0)
+        return flat
+
+    return Move(
+        places(layout),
+        tuple(chosen),
+        tuple(places(factor_axes[k]) for k in chosen),
+        n // n_sum,
+        n_sum,
+    )
+
+
+class Pass:
+    """A forward and a backward run over all sequences of a shard."""
+
+    def __init__(
+        self, plan: ScanPlan, factors: Sequence[_Rows], starts: Integers, semiring: Semiring
+    ) -> None:
+        self.plan, self.factors, self.starts, self.semiring = plan, factors, starts, semiring
+
+    def forward(self) -> Floats:
+        """Log-probability (or maximum) of each sequence [sequences, outer]."""
+        raise NotImplementedError
+
+    def backward(self, posterior: Floats) -> list[Floats]:
+        """Posteriors of the factors' entries, given that of the outer variables."""
+        raise NotImplementedError
+
+
+class NumpyPass(Pass):
+    """Log-domain, all sequences of a shard side by side, one step at a time."""
+
+    def forward(self) -> Floats:
+        plan = self.plan
+        lengths = np.diff(self.starts)
+        self.order = np.argsort(-lengths, kind="stable")
+        self.alive = [int((lengths > t).sum()) for t in range(int(lengths.max(initial=0)))]
+        shape = (len(lengths), plan.n_outer, plan.n_state)
+        state = np.full(shape, -np.inf)
+        state[:, :, 0] = 0.0
+        total = np.zeros(shape[:2])
+        self.before: list[Floats] = []
+        for t, n in enumerate(self.alive):
+            self.before.append(state[:n].reshape(n, -1))
+            new = self.step(t)[-1].reshape(n, *shape[1:])
+            peak = new.max(axis=2)
+            shift = np.where(np.isfinite(peak), peak, 0.0)
+            state = state.copy()
+            state[:n] = new - shift[:, :, None]
+            total[:n] += shift
+        self.last = state
+        message = self.semiring.reduce(state, 2)[:, :, 0]
+        self.message = message
+        out = np.empty_like(total)
+        out[self.order] = total + message
+        return out
+
+    def rows(self, t: int) -> Integers:
+        """Rows of step t of the sequences that reach it."""
+        return np.asarray(self.starts[self.order[: self.alive[t]]] + t)
+
+    def step(self, t: int) -> list[Floats]:
+        """Tables after each move of step t."""
+        tables = [self.before[t]]
+        rows = self.rows(t)
+        for move in self.plan.moves:
+            joint = self.joint(move, tables[-1], rows)
+            tables.append(self.semiring.reduce(joint, 2)[:, :, 0])
+        return tables
+
+    def joint(self, move: Move, table: Floats, rows: Integers) -> Floats:
+        """The table of one move before its variable is summed out [sequences, out, sum]."""
+        joint = table[:, move.source]
+        for k, places in zip(move.factors, move.places, strict=True):
+            factor = self.factors[k]
+            joint = joint + factor.values[factor.index[rows]][:, places]
+        return joint.reshape(len(rows), move.n_out, move.n_sum)
+
+    def backward(self, posterior: Floats) -> list[Floats]:
+        found = [np.zeros_like(factor.values) for factor in self.factors]
+        n_sequences = len(self.starts) - 1
+        last = self.semiring.condition(self.last, self.message[:, :, None], 2)
+        ends = (posterior[self.order][:, :, None] * last).reshape(n_sequences, -1)
+        current = ends
+        for t in range(len(self.alive) - 1, -1, -1):
+            n = self.alive[t]
+            rows = self.rows(t)
+            tables = self.step(t)
+            weight = current[:n]
+            for k in range(len(self.plan.moves) - 1, -1, -1):
+                move = self.plan.moves[k]
+                joint = self.joint(move, tables[k], rows)
+                message = tables[k + 1][:, :, None]
+                conditional = self.semiring.condition(joint, message, 2)
+                spread = (weight[:, :, None] * conditional).reshape(n, -1)
+                self.add(found, move, spread, rows)
+                weight = _gather(spread, move.source, tables[k].shape[1])
+            current = ends.copy()
+            current[:n] = weight
+        return found
+
+    def add(self, found: list[Floats], move: Move, spread: Floats, rows: Integers) -> None:
+        """Add a move's posterior to the factors that took part in it."""
+        for k, places in zip(move.factors, move.places, strict=True):
+            factor = self.factors[k]
+            part = _gather(spread, places, factor.values.shape[1])
+            np.add.at(found[k], factor.index[rows], part)
+
+
+def _gather(values: Floats, places: Integers, size: int) -> Floats:
+    """Sum columns by place: [S, E] → [S, size]."""
+    if values.shape[1] * size <= 4096:
+        return np.asarray(values @ (places[:, None] == np.arange(size)).astype(float))
+    out = np.zeros((values.shape[0], size))
+    np.add.at(out, (slice(None), places), values)
+    return out

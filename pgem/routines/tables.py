@@ -1,0 +1,544 @@
+"""Instruction `density`: log-tables over discrete axes, and the statistics they lead to.
+
+A log-table has one leading row axis and one axis per discrete variable of its scope and the
+scopes around it, of size 1 where it does not depend on the variable, so that tables of one scope
+add without alignment.  Rows come in three kinds: one row shared by all, one per row of the scope,
+or a few distinct rows with an index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.families._family import Family, Observations, Statistics
+from pgem.gating import Cells, Pick, make_cells
+
+
+class Axis(NamedTuple):
+    """A discrete variable that is summed over: its place, its number of values, its name."""
+
+    position: int
+    size: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """A discrete variable that is seen: one code per row (-1 where there is none yet)."""
+
+    name: str
+    codes: Integers
+    size: int
+
+
+class Gated(NamedTuple):
+    """A parameter or constant with its gates."""
+
+    value: Floats
+    gates: tuple[Any, ...]
+
+
+def at(values: Any, name: str, *gates: Any) -> Gated:
+    """The parameter `name`, indexed by axes, indices or picks."""
+    return Gated(values[name], gates)
+
+
+def pick(table: Any, *gates: Any, size: int) -> Pick:
+    """A gate that is read from a table of integers."""
+    return Pick(np.asarray(table), gates, size)
+
+
+@dataclass(eq=False)
+class NodeData:
+    """The values of one component in a shard.
+
+    Attributes:
+        key: its name, and the name of its statistics.
+        family: with size and structures settled.
+        n_rows: rows of its scope.
+        n_dims: number of dimensions of a table of its scope.
+        points: distinct values, or one value per row.
+        index: which point each row has (-1 where missing), or None if points are rows.
+        flat: leave the conditional out: tables are zero (used to start from responsibilities).
+    """
+
+    key: str
+    family: Family
+    n_rows: int
+    n_dims: int
+    points: Observations
+    index: Integers | None = None
+    flat: bool = False
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where a table came from: what its posterior is turned into statistics with."""
+
+    node: NodeData
+    cells: Cells
+    slots: dict[str, Floats]
+    own: Axis | None
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """A table whose first rows belong to first-step tables, the rest to the steady one."""
+
+    parts: tuple[LogTable | None, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A table put together along the axis (or index) of a switch."""
+
+    gate: Axis | Index
+    parts: tuple[LogTable, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LogTable:
+    """A log-table.
+
+    Attributes:
+        array: [R, axes...].
+        n_rows: rows of its scope.
+        index: which of the R rows each row of the scope reads; None if R is 1 or all rows.
+        source: what its posterior is collected into.
+    """
+
+    array: Floats
+    n_rows: int
+    index: Integers | None = None
+    source: Source | Steps | Choice | None = None
+
+    def full(self) -> Floats:
+        """One row per row of the scope, or a single shared one."""
+        return self.array if self.index is None else self.array[self.index]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one row serves all."""
+        return self.index is None and len(self.array) == 1 and self.n_rows != 1
+
+
+# --- cells --------------------------------------------------------------------------------------
+
+
+def _size(gate: Axis | Index) -> int:
+    return gate.size
+
+
+def _cells(slots: dict[str, Gated]) -> Cells:
+    return make_cells({name: gated.gates for name, gated in slots.items()}, _size)
+
+
+def _slot_values(cells: Cells, slots: dict[str, Gated], family: Family) -> dict[str, Floats]:
+    """Slot values per cell [C, own axes]."""
+    values = {}
+    for name, gated in slots.items():
+        own = family.own_shape(name)
+        n_gates = len(gated.gates)
+        table = np.asarray(gated.value, dtype=float)
+        if table.ndim == n_gates and own:
+            table = _widen(table, own)
+        table = np.broadcast_to(table, table.shape[:n_gates] + own)
+        values[name] = table.reshape(cells.n_rows[name], *own)[cells.rows[name]]
+    return values
+
+
+def _widen(table: Floats, own: tuple[int, ...]) -> Floats:
+    """A scalar where a vector is meant is repeated, where a matrix is meant a multiple of I."""
+    shaped = table.reshape(table.shape + (1,) * len(own))
+    return shaped * np.eye(own[0]) if len(own) == 2 else shaped * np.ones(own)
+
+
+def _split(cells: Cells) -> tuple[list[int], list[int]]:
+    """Positions of index gates and of axis gates (by axis number) among the gates."""
+    seen = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Index)]
+    axes = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Axis)]
+    return seen, sorted(axes, key=lambda k: cells.gates[k].position)
+
+
+def _flat_index(cells: Cells, n_rows: int) -> Integers | None:
+    """Joint code of the index gates per row; None without index gates."""
+    seen, _ = _split(cells)
+    if not seen:
+        return None
+    flat = np.zeros(n_rows, dtype=np.int64)
+    for k in seen:
+        flat = flat * cells.shape[k] + np.maximum(cells.gates[k].codes, 0)
+    return flat
+
+
+def _aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
+    """Shape of a table's own axes: 1 except at the given positions."""
+    shape = [1] * (n_dims - 1)
+    for axis in axes:
+        shape[axis.position - 1] = axis.size
+    return tuple(shape)
+
+
+def _arrange(by_cell: Floats, cells: Cells) -> Floats:
+    """[U, C] → [G, U, axis gates...]: index gates first, then points, axes by position."""
+    seen, axes = _split(cells)
+    table = by_cell.reshape(len(by_cell), *cells.shape)
+    table = table.transpose([k + 1 for k in seen] + [0] + [k + 1 for k in axes])
+    n_seen = math.prod(cells.shape[k] for k in seen)
+    return table.reshape(n_seen, len(by_cell), *(cells.shape[k] for k in axes))
+
+
+def _arrange_back(table: Floats, cells: Cells) -> Floats:
+    """[G, U, axis gates...] → [U, C], the inverse of `_arrange`."""
+    seen, axes = _split(cells)
+    n_points = table.shape[1]
+    shape = [cells.shape[k] for k in seen] + [n_points] + [cells.shape[k] for k in axes]
+    order = [*seen, -1, *axes]
+    table = table.reshape(shape)
+    back = [order.index(k) for k in [-1, *range(len(cells.shape))]]
+    return table.transpose(back).reshape(n_points, cells.n_cells)
+
+
+# --- forward ------------------------------------------------------------------------------------
+
+
+def density(node: NodeData, **slots: Gated) -> LogTable:
+    """log p(node | gates): one row per value, one axis per gate that is summed over."""
+    cells = _cells(slots)
+    values = _slot_values(cells, slots, node.family)
+    source = Source(node, cells, values, None)
+    axes = [cells.gates[k] for k in _split(cells)[1]]
+    shape = _aligned(node.n_dims, axes)
+    if node.flat:
+        return LogTable(np.zeros((1, *shape)), node.n_rows, None, source)
+    flat = _flat_index(cells, node.n_rows)
+    if node.index is None and flat is not None:
+        rows = _by_group(node, cells, values, flat)
+        return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
+    by_cell = node.family.log_density(node.points, values)
+    if node.index is None:
+        return LogTable(_arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
+    table = _arrange(by_cell, cells).reshape(-1, *shape)
+    padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
+    index = _joint_index(flat, node)
+    return LogTable(padded, node.n_rows, index, source)
+
+
+def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
+    """log p(node | gates) of a node that is itself summed over, along its own axis."""
+    cells = _cells(slots)
+    values = _slot_values(cells, slots, node.family)
+    axes = [cells.gates[k] for k in _split(cells)[1]]
+    by_cell = node.family.log_density(node.points, values)
+    if node.flat:
+        by_cell = np.zeros_like(by_cell)
+    arranged = np.moveaxis(_arrange(by_cell, cells), 1, 1 + sum(a < own for a in axes))
+    shape = _aligned(node.n_dims, [*axes, own])
+    flat = _flat_index(cells, node.n_rows)
+    return LogTable(
+        arranged.reshape(-1, *shape), node.n_rows, flat, Source(node, cells, values, own)
+    )
+
+
+def _joint_index(flat: Integers | None, node: NodeData) -> Integers:
+    """Row of the padded table [G × U + 1] that each row of the scope reads."""
+    assert node.index is not None
+    n_points = len(node.points.x)
+    joint = node.index if flat is None else flat * n_points + node.index
+    return np.where(node.index < 0, -1, joint)
+
+
+def _groups(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observations]]:
+    """Rows by joint index code, with their values; kept, since data do not change."""
+    key = ("groups", flat.tobytes())
+    if key not in node.cache:
+        order = np.argsort(flat, kind="stable")
+        codes, starts = np.unique(flat[order], return_index=True)
+        found = []
+        for code, rows in zip(codes, np.split(order, starts[1:]), strict=True):
+            known = {k: v[rows] for k, v in node.points.known.items()}
+            found.append((int(code), rows, Observations(node.family, node.points.x[rows], known)))
+        node.cache[key] = found
+    return node.cache[key]  # type: ignore[no-any-return]
+
+
+def _group_cells(cells: Cells, code: int) -> Integers:
+    """Cells of one joint index code, axes by position."""
+    return _arrange(np.arange(cells.n_cells, dtype=float)[None], cells)[code].ravel().astype(int)
+
+
+def _by_group(
+    node: NodeData, cells: Cells, values: dict[str, Floats], flat: Integers
+) -> Floats:
+    """Densities where each row reads its own cells: [N, product of the axes]."""
+    out = np.empty((node.n_rows, len(_group_cells(cells, 0))))
+    for code, rows, points in _groups(node, flat):
+        chosen = _group_cells(cells, code)
+        here = {name: value[chosen] for name, value in values.items()}
+        out[rows] = node.family.log_density(points, here)
+    return out
+
+
+def evidence(node: NodeData, own: Axis) -> LogTable:
+    """0 at the given value, -inf elsewhere, 0 throughout where nothing is given."""
+    shape = _aligned(node.n_dims, [own])
+    soft = node.cache.get("responsibilities")
+    if soft is not None:
+        with np.errstate(divide="ignore"):
+            return LogTable(np.log(soft).reshape(-1, *shape), node.n_rows)
+    given = node.cache["given"]
+    rows = np.where(np.eye(own.size, dtype=bool), 0.0, -np.inf)
+    padded = np.concatenate([rows, np.zeros((1, own.size))])
+    return LogTable(padded.reshape(-1, *shape), node.n_rows, given)
+
+
+def query(n_rows: int, n_dims: int, *axes: Axis) -> LogTable:
+    """A table of zeros: its posterior is the joint posterior of its axes."""
+    return LogTable(np.zeros((n_rows, *_aligned(n_dims, axes))), n_rows)
+
+
+def steps(number: Integers, *parts: LogTable | None) -> LogTable:
+    """One table out of the first steps' tables and the steady one (the last).
+
+    Args:
+        number: step number of each row, from 0.
+        parts: tables in order; None where a first step is conditioned on and counts nothing.
+    """
+    steady = parts[-1]
+    assert steady is not None
+    shape = np.broadcast_shapes(*(p.array.shape[1:] for p in parts if p is not None))
+    arrays, indices, counts = [], [], []
+    offset = 0
+    for part in parts:
+        array = np.zeros((1, *shape)) if part is None else part.array
+        index = np.zeros(len(number), dtype=np.int64)
+        if part is not None and part.index is not None:
+            index = np.where(part.index < 0, len(array) - 1, part.index)
+        elif part is not None and len(array) == len(number) and len(number) != 1:
+            index = np.arange(len(number))
+        arrays.append(np.broadcast_to(array, (len(array), *shape)))
+        indices.append(index + offset)
+        counts.append(len(array))
+        offset += len(array)
+    chosen = np.minimum(number, len(parts) - 1)
+    index = np.choose(chosen, indices) if len(parts) < 32 else np.stack(indices)[
+        chosen, np.arange(len(number))
+    ]
+    return LogTable(
+        np.concatenate(arrays), len(number), index, Steps(parts, tuple(counts))
+    )
+
+
+def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
+    """A table whose slice (or rows) k comes from part k: components of different families."""
+    parts = _separate_atoms(parts)
+    arrays = [part.full() for part in parts]
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    arrays = [np.broadcast_to(array, shape) for array in arrays]
+    n_rows = parts[0].n_rows
+    if isinstance(gate, Axis):
+        joined = np.concatenate(arrays, axis=gate.position)
+    else:
+        joined = np.stack([np.broadcast_to(a, (n_rows, *a.shape[1:])) for a in arrays])
+        joined = joined[gate.codes, np.arange(n_rows)]
+    return LogTable(joined, n_rows, None, Choice(gate, tuple(parts)))
+
+
+def _separate_atoms(parts: Sequence[LogTable]) -> tuple[LogTable, ...]:
+    """A value that is an atom of a discrete part has density zero under a continuous one."""
+    nodes = [part.source.node for part in parts if isinstance(part.source, Source)]
+    kinds = {node.family.support.discrete for node in nodes}
+    if len(kinds) < 2 or any(node.flat for node in nodes):
+        return tuple(parts)
+    discrete = [p for p, node in zip(parts, nodes, strict=True) if node.family.support.discrete]
+    atom = np.zeros(parts[0].n_rows, dtype=bool)
+    for part, node in zip(discrete, [n for n in nodes if n.family.support.discrete], strict=True):
+        positive = np.isfinite(part.full()).reshape(len(part.full()), -1).any(axis=1)
+        missing = np.isnan(_values(node))
+        atom |= np.broadcast_to(positive, atom.shape) & ~missing
+    barred = np.where(atom, -np.inf, 0.0).reshape(-1, *(1,) * (parts[0].array.ndim - 1))
+    return tuple(
+        part
+        if node.family.support.discrete
+        else LogTable(part.full() + barred, part.n_rows, None, part.source)
+        for part, node in zip(parts, nodes, strict=True)
+    )
+
+
+def _values(node: NodeData) -> Floats:
+    x = node.points.x
+    x = x if x.ndim == 1 else x[:, 0]
+    if node.index is None:
+        return x
+    return np.where(node.index < 0, np.nan, x[node.index])
+
+
+# --- reverse ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Entry:
+    """Accumulated statistics of one component.
+
+    Attributes:
+        family: the component's family.
+        cells: its cells.
+        arrays: statistics [C, ...].
+        origin: slot values per cell that the E-step ran with.
+    """
+
+    family: Family
+    cells: Cells
+    arrays: Statistics
+    origin: dict[str, Floats]
+
+    def add(self, arrays: Statistics) -> None:
+        """Add statistics of more rows."""
+        self.arrays = tuple(a + b for a, b in zip(self.arrays, arrays, strict=True))
+
+
+class Stats(dict[str, Entry]):
+    """Expected statistics by component: add rows, merge shards."""
+
+    def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
+        """Add the statistics of a table under its posterior.
+
+        Args:
+            log_table: the table of the forward pass.
+            posterior: posterior of its axes per row (or per row of the table, if `summed`).
+            summed: rows that read the same row of the table were added up already.
+        """
+        source = log_table.source
+        if isinstance(source, Steps):
+            self._add_steps(log_table, source, posterior, summed)
+        elif isinstance(source, Choice):
+            for k, part in enumerate(source.parts):
+                self.add(part, _chosen(source.gate, k, posterior, part))
+        elif source is not None:
+            self._add_source(log_table, source, posterior, summed)
+
+    def merge(self, other: Stats) -> None:
+        """Add another shard's statistics."""
+        for key, entry in other.items():
+            if key in self:
+                self[key].add(entry.arrays)
+            else:
+                self[key] = entry
+
+    def _add_steps(
+        self, log_table: LogTable, source: Steps, posterior: Floats, summed: bool
+    ) -> None:
+        if not summed:
+            posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+        start = 0
+        for part, count in zip(source.parts, source.counts, strict=True):
+            rows = posterior[start : start + count]
+            start += count
+            if part is not None:
+                axes = tuple(
+                    k for k in range(1, rows.ndim) if part.array.shape[k] == 1 < rows.shape[k]
+                )
+                self.add(part, rows.sum(axis=axes, keepdims=True), summed=True)
+
+    def _add_source(
+        self, log_table: LogTable, source: Source, posterior: Floats, summed: bool
+    ) -> None:
+        node, cells = source.node, source.cells
+        if node.index is None and source.own is None:
+            weights = np.broadcast_to(posterior, (node.n_rows, *posterior.shape[1:]))
+            arrays = _accumulate_rows(source, weights.reshape(node.n_rows, -1))
+        else:
+            if not summed:
+                index, size = _point_index(log_table, source)
+                posterior = _sum_rows(posterior, index, size)
+            arrays = _accumulate_points(source, posterior)
+        if node.key in self:
+            self[node.key].add(arrays)
+        else:
+            self[node.key] = Entry(node.family, cells, arrays, source.slots)
+
+
+def _point_index(log_table: LogTable, source: Source) -> tuple[Integers | None, int]:
+    """Which row of the table each row of the scope stands for, and how many there are.
+
+    A flat table has a single row of zeros, but its statistics need the rows all the same.
+    """
+    node = source.node
+    if source.own is not None or not node.flat:
+        return log_table.index, len(log_table.array)
+    seen, _ = _split(source.cells)
+    size = math.prod(source.cells.shape[k] for k in seen) * len(node.points.x) + 1
+    return _joint_index(_flat_index(source.cells, node.n_rows), node), size
+
+
+def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:
+    """The posterior of one component of a switch, reduced to the component's axes."""
+    if isinstance(gate, Axis):
+        posterior = posterior[(slice(None),) * gate.position + (slice(k, k + 1),)]
+    else:
+        here = (gate.codes == k).reshape(-1, *(1,) * (posterior.ndim - 1))
+        posterior = posterior * here
+    axes = tuple(
+        d for d in range(1, posterior.ndim) if part.array.shape[d] == 1 < posterior.shape[d]
+    )
+    return posterior.sum(axis=axes, keepdims=True) if axes else posterior
+
+
+def _sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
+    """Add rows that read the same row of the table: [N, ...] → [R, ...]."""
+    if index is None:
+        if n_rows == 1:
+            return posterior.sum(axis=0, keepdims=True)
+        return posterior
+    flat = np.broadcast_to(posterior, (len(index), *posterior.shape[1:]))
+    flat = flat.reshape(len(index), -1)
+    where = np.where(index < 0, n_rows - 1, index)
+    total = np.empty((n_rows, flat.shape[1]))
+    for k in range(flat.shape[1]):
+        total[:, k] = np.bincount(where, weights=flat[:, k], minlength=n_rows)
+    return total.reshape(n_rows, *posterior.shape[1:])
+
+
+def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
+    """Statistics from one value per row, with responsibilities [N, product of the axes]."""
+    node, cells = source.node, source.cells
+    flat = _flat_index(cells, node.n_rows)
+    if flat is None:
+        chosen = _group_cells(cells, 0)
+        back = np.argsort(chosen)
+        return node.family.accumulate(node.points, weights[:, back], source.slots)
+    total: list[Floats] | None = None
+    for code, rows, points in _groups(node, flat):
+        chosen = _group_cells(cells, code)
+        here = {name: value[chosen] for name, value in source.slots.items()}
+        parts = node.family.accumulate(points, weights[rows], here)
+        if total is None:
+            total = [np.zeros((cells.n_cells, *part.shape[1:])) for part in parts]
+        for whole, part in zip(total, parts, strict=True):
+            whole[chosen] += part
+    assert total is not None
+    return tuple(total)
+
+
+def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
+    """Statistics from distinct values with summed responsibilities."""
+    node, cells = source.node, source.cells
+    seen, axes = _split(cells)
+    n_seen = math.prod(cells.shape[k] for k in seen)
+    n_points = len(node.points.x)
+    sizes = [cells.shape[k] for k in axes]
+    if source.own is None:
+        counts = posterior[: n_seen * n_points].reshape(n_seen, n_points, *sizes)
+    else:
+        place = sum(cells.gates[k] < source.own for k in axes)
+        sizes.insert(place, n_points)
+        counts = np.moveaxis(posterior.reshape(n_seen, *sizes), 1 + place, 1)
+    return node.family.accumulate(node.points, _arrange_back(counts, cells), source.slots)

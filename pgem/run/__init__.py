@@ -1,0 +1,16 @@
+"""Stage 5 of 7 — run: Program + data → expected statistics, posteriors, samples."""
+
+from pgem.run.bind import Bound, Shard
+from pgem.run.data import Columns, make_schema, read_data
+from pgem.run.execute import answer, log_likelihood, sum_statistics
+
+__all__ = [
+    "Bound",
+    "Columns",
+    "Shard",
+    "answer",
+    "log_likelihood",
+    "make_schema",
+    "read_data",
+    "sum_statistics",
+]

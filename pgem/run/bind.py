@@ -1,0 +1,311 @@
+"""Program + columns → shards: the objects that the generated code reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.declare import UNIT
+from pgem.errors import DataError
+from pgem.families import Observations
+from pgem.plan import Part, Program
+from pgem.routines import Index, NodeData, ScopeData
+from pgem.run.data import Columns
+
+SHARD_ENTRIES = 1 << 18
+"""Table entries that one shard may hold, so that it stays in the processor's cache."""
+KEEP_ROWS = 100_000
+"""Up to this many rows in all, shards are kept from one iteration to the next."""
+
+
+@dataclass(eq=False)
+class _Column:
+    """One component's values over all rows, distinct ones merged where that saves work."""
+
+    x: Floats | None
+    known: dict[str, Floats]
+    points: Observations | None
+    index: Integers | None
+
+
+class Bound:
+    """A program with its data.
+
+    Args:
+        program: the compiled model.
+        columns: the data.
+        shard_size: units per shard; by default as many as fit into the processor's cache.
+        flat: leave all conditionals out (used to start from responsibilities).
+        responsibilities: per latent node, [rows, K] to start from.
+
+    Raises:
+        DataError: values outside a family's support.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        columns: Columns,
+        shard_size: int | None = None,
+        *,
+        flat: bool = False,
+        responsibilities: dict[str, Floats] | None = None,
+    ) -> None:
+        self.program, self.columns, self.flat = program, columns, flat
+        self.responsibilities = responsibilities or {}
+        self._columns = {key: self._column(part) for key, part in program.parts.items()}
+        self.shard_size = shard_size or self._default_shard()
+        self._kept: list[Shard] | None = None
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return self.columns.n_units
+
+    def shards(self) -> Iterator[Shard]:
+        """The shards in order; small data are cut up only once."""
+        if self._kept is None:
+            cuts = range(0, self.n_units, self.shard_size)
+            fresh = (Shard(self, k, min(k + self.shard_size, self.n_units)) for k in cuts)
+            if sum(self.columns.n_rows(s) for s in self.program.scope_dims) > KEEP_ROWS:
+                yield from fresh
+                return
+            self._kept = list(fresh)
+        yield from self._kept
+
+    def column(self, key: str) -> _Column:
+        """Values of one component."""
+        return self._columns[key]
+
+    def _default_shard(self) -> int:
+        entries = sum(
+            cost * self.columns.n_rows(scope) for scope, cost in self.program.row_cost.items()
+        )
+        return max(1, int(SHARD_ENTRIES * self.n_units / max(entries, 1)))
+
+    # --- columns ------------------------------------------------------------------------------
+
+    def _column(self, part: Part) -> _Column:
+        domain = part.family.domain()
+        if domain is not None and part.node in self._finite():
+            codes = self.columns.codes.get(part.node)
+            points = Observations(part.family, domain, _known(part, len(domain)))
+            return _Column(None, {}, points, codes)
+        x = self._numbers(part)
+        known = self._known(part, len(x))
+        self._check(part, x, known)
+        merged = _merge_equal(part, x, known)
+        return merged or _Column(x, known, None, None)
+
+    def _finite(self) -> set[str]:
+        return {name for name, node in self.program.outline.nodes.items() if node.finite}
+
+    def _numbers(self, part: Part) -> Floats:
+        x = self.columns.numbers.get(part.node)
+        n_rows = self.columns.n_rows(part.scope)
+        if x is None:
+            size = (part.family.size or 1,) if part.family.event_ndim or part.family.size else ()
+            return np.full((n_rows, *size), np.nan)
+        return x
+
+    def _known(self, part: Part, n_rows: int) -> dict[str, Floats]:
+        node = self.program.outline.nodes[part.node]
+        known = _known(part, n_rows)
+        for slot, name in node.known[part.component].items():
+            if node.known[part.component]:
+                values = self.columns.numbers.get(name)
+                if values is None:
+                    values = self.columns.codes[name].astype(float)
+                home = self.program.outline.covariates[name].scope
+                known[slot] = values[self._rows_of(part.scope, home)]
+        return known
+
+    def _rows_of(self, scope: str, home: str) -> Integers:
+        """For each row of `scope`, its row of the enclosing scope `home`."""
+        rows = np.arange(self.columns.n_rows(scope))
+        while scope != home:
+            starts = self.columns.starts[scope]
+            parent = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+            rows, scope = parent[rows], self.program.outline.scopes[scope].parent
+        return rows
+
+    def _check(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
+        node = self.program.outline.nodes[part.node]
+        if part.family.event_ndim and x.ndim == 1:
+            raise DataError(
+                f"node '{node.name}' takes vectors",
+                where=node.origin,
+                expected="an array whose last axis is the coordinates",
+                received=f"values of shape '{x.shape}'",
+            )
+        if part.family.size and x.ndim == 2 and x.shape[1] != part.family.size:
+            raise DataError(
+                f"node '{node.name}' has vectors of the wrong length",
+                where=node.origin,
+                expected=f"'{part.family.size}' coordinates",
+                received=f"'{x.shape[1]}'",
+            )
+        self._check_support(part, x, known)
+        self._check_holes(part, x)
+
+    def _check_support(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
+        node = self.program.outline.nodes[part.node]
+        if len(node.families) > 1:
+            return  # another component of the switch may take the value
+        bad = part.family.check_values(x, known)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise DataError(
+                f"node '{node.name}' has a value outside the support of "
+                f"{type(part.family).__name__}",
+                where=node.origin,
+                expected=part.family.support.name,
+                received=f"'{x[row]}' in row '{row}'",
+                advice="correct it, use NaN for a missing value, or choose another family",
+            )
+
+    def _check_holes(self, part: Part, x: Floats) -> None:
+        """Single coordinates may be missing only where they factorise."""
+        if x.ndim == 1 or part.family.event_ndim == 0:
+            return
+        holes = np.isnan(x)
+        partly = holes.any(axis=1) & ~holes.all(axis=1)
+        if partly.any() and not part.family.factorises:
+            node = self.program.outline.nodes[part.node]
+            raise DataError(
+                f"node '{node.name}' misses single coordinates in row '{int(np.argmax(partly))}'",
+                where=node.origin,
+                expected="whole vectors, or a diagonal or spherical covariance",
+                advice="use cov=pg.diagonal(), or leave these units out; single coordinates under "
+                "a full covariance are not available yet",
+            )
+
+
+def _known(part: Part, n_rows: int) -> dict[str, Floats]:
+    return {name: np.full(n_rows, float(value)) for name, value in part.known.items()
+            if np.ndim(value) == 0}
+
+
+def _merge_equal(part: Part, x: Floats, known: dict[str, Floats]) -> _Column | None:
+    """Distinct values of a discrete node with their index, if there are few."""
+    if not part.family.support.discrete or x.ndim != 1:
+        return None
+    rows = np.stack([x, *known.values()], axis=1)
+    missing = np.isnan(rows).any(axis=1)
+    distinct, index = np.unique(np.where(missing[:, None], np.nan, rows), axis=0,
+                                return_inverse=True) if rows.shape[1] > 1 else _unique(x)
+    if len(distinct) * 4 > len(x):
+        return None
+    points = Observations(
+        part.family, distinct[:, 0], dict(zip(known, distinct[:, 1:].T, strict=True))
+    )
+    return _Column(None, {}, points, np.where(missing, -1, index.reshape(-1)))
+
+
+def _unique(x: Floats) -> tuple[Floats, Integers]:
+    distinct, index = np.unique(x, return_inverse=True)
+    return distinct[:, None], index
+
+
+class Shard:
+    """A run of units, as the generated code reads it: `data["x"]`, `data.scope("t")`, …"""
+
+    def __init__(self, bound: Bound, first: int, last: int) -> None:
+        self.bound, self.first, self.last = bound, first, last
+        self.n_units = last - first
+        self.ranges = {UNIT: (first, last)}
+        self.scopes: dict[str, ScopeData] = {}
+        program, columns = bound.program, bound.columns
+        for name, scope in program.outline.scopes.items():
+            low, high = self.ranges[scope.parent]
+            starts = columns.starts[name][low : high + 1]
+            self.ranges[name] = (int(starts[0]), int(starts[-1]))
+            self.scopes[name] = ScopeData(
+                name, starts - starts[0], program.scope_dims[name],
+                program.scope_dims[scope.parent], scope.size,
+            )  # fmt: skip
+        self._nodes: dict[str, NodeData] = {}
+        self._indices: dict[tuple[str, str, int], Index] = {}
+
+    @property
+    def weights(self) -> Floats:
+        """Weights of the units [n, 1, ...]."""
+        weights = self.bound.columns.weights[self.first : self.last]
+        return weights.reshape(-1, *(1,) * (self.bound.program.scope_dims[UNIT] - 1))
+
+    def __getitem__(self, key: str) -> NodeData:
+        if key not in self._nodes:
+            self._nodes[key] = self._node(self.bound.program.parts[key])
+        return self._nodes[key]
+
+    def scope(self, name: str) -> ScopeData:
+        """Rows of a plate or sequence."""
+        return self.scopes[name]
+
+    def index(self, name: str, scope: str, lag: int) -> Index:
+        """Codes of a seen node, covariate or plate, for each row of `scope`."""
+        key = (name, scope, lag)
+        if key not in self._indices:
+            self._indices[key] = self._index(name, scope, lag)
+        return self._indices[key]
+
+    def _slice(self, scope: str) -> slice:
+        return slice(*self.ranges[scope])
+
+    def _node(self, part: Part) -> NodeData:
+        column = self.bound.column(part.key)
+        low, high = self.ranges[part.scope]
+        rows = slice(low, high)
+        if column.points is None:
+            assert column.x is not None
+            known = {name: value[rows] for name, value in column.known.items()}
+            points, index = Observations(part.family, column.x[rows], known), None
+        else:
+            points = column.points
+            index = None if column.index is None else column.index[rows]
+            if index is None and not part.is_axis:
+                index = np.full(high - low, -1)
+        node = NodeData(
+            part.key, part.family, high - low, part.n_dims, points,
+            None if part.is_axis else index, self.bound.flat,
+        )  # fmt: skip
+        if part.evidence and index is not None:
+            node.cache["given"] = index
+        soft = self.bound.responsibilities.get(part.node)
+        if soft is not None:
+            node.cache["responsibilities"] = soft[rows]
+        return node
+
+    def _index(self, name: str, scope: str, lag: int) -> Index:
+        outline, columns = self.bound.program.outline, self.bound.columns
+        if name in outline.scopes:
+            home, codes = name, self.scopes[name].index.codes
+            size = self.scopes[name].index.size
+        else:
+            place = outline.nodes.get(name) or outline.covariates[name]
+            home, size = place.scope, self._size(name)
+            codes = columns.codes[name][self._slice(home)]
+        if lag:
+            codes = _lagged(codes, self.scopes[home], lag)
+        while scope != home:
+            parent = self.scopes[scope].parent
+            return Index(name, self._index(name, outline.scopes[scope].parent, lag).codes[parent],
+                         size)
+        return Index(name, codes, size)
+
+    def _size(self, name: str) -> int:
+        return self.bound.program.analysis.layout.sizes[name]
+
+
+def _lagged(codes: Integers, scope: ScopeData, lag: int) -> Integers:
+    """Codes some steps earlier, -1 before the sequence starts."""
+    earlier = np.full(len(codes), -1)
+    rows = np.flatnonzero(scope.number >= lag)
+    earlier[rows] = codes[rows - lag]
+    return earlier
+
+
+__all__ = ["Bound", "Shard"]

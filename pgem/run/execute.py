@@ -1,0 +1,80 @@
+"""Running a program over all shards."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgem.arrays import Floats
+from pgem.errors import FitError
+from pgem.routines import Semiring, Stats
+from pgem.run.bind import Bound
+
+SUM = Semiring()
+
+
+def sum_statistics(
+    bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM
+) -> tuple[Floats, Stats]:
+    """Log-likelihood of every unit [N] and the expected statistics of all of them.
+
+    Raises:
+        FitError: a unit of positive weight has probability zero, or a value that is no number.
+    """
+    stats = Stats()
+    parts = []
+    with np.errstate(all="ignore"):
+        for shard in bound.shards():
+            part = Stats()
+            parts.append(bound.program.e_step(shard, params, part, semiring))
+            stats.merge(part)
+    log_p = np.concatenate(parts)
+    check_units(log_p, bound)
+    return log_p, stats
+
+
+def check_units(log_p: Floats, bound: Bound) -> None:
+    """Every unit that counts has a finite log-likelihood."""
+    bad = ~np.isfinite(log_p) & (bound.columns.weights > 0)
+    if bad.any():
+        unit = int(np.argmax(bad))
+        raise FitError(
+            f"unit '{unit}' has log-likelihood '{log_p[unit]}' at the current parameters",
+            expected="a finite number",
+            advice="look for values that no component can produce (structural zeros, a start "
+            "value of probability zero), or give the unit weight 0",
+        )
+
+
+def log_likelihood(bound: Bound, params: dict[str, Floats]) -> Floats:
+    """log p of every unit [N]."""
+    parts = []
+    with np.errstate(all="ignore"):
+        for shard in bound.shards():
+            answers: tuple[dict[str, Floats], ...] = ({},) if bound.program.queries else ()
+            parts.append(bound.program.e_step(shard, params, Nothing(), SUM, *answers))
+    return np.concatenate(parts)
+
+
+def answer(
+    bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM
+) -> tuple[Floats, list[Floats]]:
+    """Joint posteriors of all queries: log p [N], and per query [rows, axes...]."""
+    parts, found = [], []
+    with np.errstate(all="ignore"):
+        for shard in bound.shards():
+            answers: dict[str, Floats] = {}
+            parts.append(bound.program.e_step(shard, params, Nothing(), semiring, answers))
+            found.append(answers)
+    log_p = np.concatenate(parts)
+    joined = []
+    for k, query in enumerate(bound.program.queries):
+        del query
+        joined.append(np.concatenate([answers[f"query_{k}"] for answers in found]))
+    return log_p, joined
+
+
+class Nothing(Stats):
+    """Statistics that nobody asked for."""
+
+    def add(self, *ignored: object, **options: object) -> None:
+        """Ignore them."""
