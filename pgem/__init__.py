@@ -28,12 +28,69 @@ from pgem.errors import (
     MissingExtraError,
     PgemError,
 )
-from pgem.families import *  # noqa: F403
-from pgem.pipeline import Model
+from pgem.families import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Dirac,
+    Exponential,
+    Gamma,
+    Geometric,
+    Multinomial,
+    MvNormal,
+    Normal,
+    Poisson,
+)
+from pgem.pipeline import Model, load
 from pgem.plan import Program
 from pgem.result import Fit
 
+if TYPE_CHECKING:
+    from pgem import templates, testing
+    from pgem.bridges.frames import Data
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Bernoulli",
+    "Binomial",
+    "Categorical",
+    "Data",
+    "DataError",
+    "DeclarationError",
+    "Dirac",
+    "Exponential",
+    "Fit",
+    "FitError",
+    "FitWarning",
+    "Gamma",
+    "Geometric",
+    "IntractableError",
+    "MissingExtraError",
+    "Model",
+    "Multinomial",
+    "MvNormal",
+    "Normal",
+    "PgemError",
+    "Poisson",
+    "Program",
+    "constant",
+    "covariate",
+    "diagonal",
+    "identity",
+    "latent",
+    "load",
+    "observed",
+    "param",
+    "plate",
+    "prev",
+    "sequence",
+    "spherical",
+    "switch",
+    "templates",
+    "testing",
+    "tree",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,3 +102,8 @@ def __getattr__(name: str) -> Any:
     if name == "Data":
         return import_module("pgem.bridges.frames").Data
     raise AttributeError(f"module 'pgem' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*__all__, "__version__"]

@@ -14,16 +14,19 @@ data: reading the data yields a small `Schema`, which is all that crosses back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from pgem.analyse import analyse
 from pgem.arrays import Floats
-from pgem.declare import Declaration
-from pgem.errors import FitError, FitWarning
+from pgem.declare import Declaration, ModelRecord, spec
+from pgem.errors import DeclarationError, FitError, FitWarning, IntractableError
+from pgem.families import Family
 from pgem.graph import ModelGraph, Outline, Schema, build_graph, make_outline
 from pgem.learn import (
     Options,
@@ -35,7 +38,7 @@ from pgem.learn import (
     run_em,
 )
 from pgem.plan import Program, make_program
-from pgem.result import Fit, as_mapping, full_params, posterior
+from pgem.result import Fit, as_mapping, full_params, posterior, saving
 from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
 
 
@@ -79,6 +82,7 @@ class Model(Declaration):
         max_iter: int = 500,
         tol: float = 1e-8,
         posterior: str = "soft",
+        m_step: str = "full",
         degenerate: str = "stop",
         floor: float | None = None,
         callback: Callable[[int, float], object] | None = None,
@@ -97,6 +101,7 @@ class Model(Declaration):
             tol: gain per observation at which the run has converged; 0 runs all iterations.
             posterior: `soft`, or `hard` for the jointly most probable latents (k-means, Viterbi
                 training).
+            m_step: `full`, or `once` for a single pass where conditional maxima are taken in turn.
             degenerate: `stop`, `raise`, `floor` or `restart`, when a component collapses.
             floor: with `degenerate="floor"`, the share of the data's variance to raise it to.
             callback: called with (iteration, log-likelihood); returning True stops.
@@ -106,14 +111,14 @@ class Model(Declaration):
             DataError: the data do not fit the declaration.
             FitError: an option or a start value cannot be used.
         """
-        _check_options(restarts, max_iter, tol, posterior, degenerate, floor, shard_size)
+        _check_options(restarts, max_iter, tol, posterior, m_step, degenerate, floor, shard_size)
         mapping, own_weights = as_mapping(data, self._outline())
         columns = read_data(
             mapping, self._outline(), weights=own_weights if weights is None else weights
         )
         program = self._program(make_schema(columns))
         bound = Bound(program, columns, shard_size)
-        options = Options(posterior, max_iter, tol, degenerate, floor, callback)
+        options = Options(posterior, max_iter, tol, m_step, degenerate, floor, callback)
         fit = Fit(self.record, dict(self.families), program, bound, posterior)
         runs = [
             _one_run(bound, start if k == 0 else None, start, options, seed, k, fit.n_observations)
@@ -148,6 +153,33 @@ class Model(Declaration):
         program, columns = self._read(data)
         return posterior(program, columns, full_params(program, params), joint)
 
+    def to_json(self) -> str:
+        """The declaration as JSON text, for `from_json`.
+
+        Raises:
+            DeclarationError: a label has a type that JSON does not know.
+        """
+        return json.dumps(spec.record_to_plain(self.record), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, families: Iterable[type[Family]] = ()) -> Self:
+        """An equal model from the text of `to_json`.
+
+        Args:
+            text: JSON.
+            families: families of your own that the model uses; a text never imports them.
+
+        Raises:
+            DeclarationError: the text does not fit, with the field and the value.
+        """
+        return cls._from_record(spec.record_from_json(text), families)
+
+    @classmethod
+    def _from_record(cls, record: ModelRecord, families: Iterable[type[Family]]) -> Self:
+        model = spec.restore(cls(record.name), record, families)
+        model._graph()
+        return model
+
     def _read(self, data: Any) -> tuple[Program, Columns]:
         mapping, _ = as_mapping(data, self._outline())
         columns = read_data(mapping, self._outline(), fitting=False)
@@ -168,6 +200,29 @@ class Model(Declaration):
         if schema.key() not in programs:
             programs[schema.key()] = make_program(analyse(self._graph(), schema))
         return programs[schema.key()]  # type: ignore[no-any-return]
+
+
+def load(path: str | Path, families: Iterable[type[Family]] = ()) -> Fit:
+    """Read a fit that `Fit.save` wrote.
+
+    Args:
+        path: the file.
+        families: families of your own that the model uses; they are never imported from a file.
+
+    Returns:
+        A fit that answers everything that does not need the data it was fitted to.
+
+    Raises:
+        DataError: the file is missing, truncated, corrupt or foreign, or needs `families`.
+    """
+    saved = saving.read(path)
+    try:
+        model = Model._from_record(saved.record, saving.check_families(families))
+        program = compile_model(model, saved.schema)
+    except (DeclarationError, IntractableError) as problem:
+        raise saving.unusable(saved, problem) from None
+    fit = Fit(model.record, dict(model.families), program, None, saved.posterior)
+    return saving.restore(saved, fit)
 
 
 def _one_run(
@@ -217,6 +272,7 @@ def _check_options(
     max_iter: int,
     tol: float,
     posterior: str,
+    m_step: str,
     degenerate: str,
     floor: float | None,
     shard_size: int | None,
@@ -226,6 +282,7 @@ def _check_options(
         ("max_iter", max_iter, isinstance(max_iter, int) and max_iter >= 0, "at least 0"),
         ("tol", tol, bool(np.isfinite(tol)) and tol >= 0, "a number of at least 0"),
         ("posterior", posterior, posterior in ("soft", "hard"), "'soft' or 'hard'"),
+        ("m_step", m_step, m_step in ("full", "once"), "'full' or 'once'"),
         (
             "degenerate",
             degenerate,

@@ -134,6 +134,36 @@ def log_density(leaf: LeafRecord, x: Floats, slots: dict[str, Floats]) -> Floats
     return found.reshape(len(found), -1).sum(axis=1)
 
 
+def _binary_moments(n: Floats, p: Floats) -> tuple[Floats, Floats]:
+    return n * p, n * p * (1 - p)
+
+
+MOMENTS: dict[str, Callable[[Slots], tuple[Floats, Floats]]] = {
+    "Bernoulli": lambda s: _binary_moments(np.ones(1), s["prob"]),
+    "Binomial": lambda s: _binary_moments(s["trials"], s["prob"]),
+    "Poisson": lambda s: (s["rate"], s["rate"]),
+    "Geometric": lambda s: ((1 - s["prob"]) / s["prob"], (1 - s["prob"]) / s["prob"] ** 2),
+    "Exponential": lambda s: (1 / s["rate"], 1 / s["rate"] ** 2),
+    "Gamma": lambda s: (s["shape"] / s["rate"], s["shape"] / s["rate"] ** 2),
+    "Normal": lambda s: (s["mean"], s["var"]),
+    "MvNormal": lambda s: (s["mean"], s["cov"]),
+    "Dirac": lambda s: (s["value"], np.zeros_like(s["value"])),
+}
+"""Mean and variance (covariance) per row."""
+
+
+def moments(leaf: LeafRecord, slots: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """Mean [R, ...] and expected square [R] or outer product [R, D, D] of a component's values."""
+    mean, spread = MOMENTS[leaf.family](slots)
+    if leaf.family == "MvNormal" and leaf.slots["cov"].structure != "full":
+        spread = np.broadcast_to(spread.reshape(len(spread), -1), (len(spread), mean.shape[-1]))
+    if mean.ndim == 1:
+        return mean, spread + mean**2
+    if spread.ndim == 2:
+        spread = spread[:, :, None] * np.eye(mean.shape[1])
+    return mean, spread + mean[:, :, None] * mean[:, None, :]
+
+
 # --- gates and slots ----------------------------------------------------------------------------
 
 
@@ -303,11 +333,21 @@ class Term:
         groups, inverse = distinct(columns)
         values = dict(zip(self.values, groups, strict=False))
         x = groups[-1].astype(float) if len(groups) > len(values) else self.x
-        slots = {
+        return log_density(self.leaf, x, self._slots(values, params))[inverse]
+
+    def moments(self, params: Params) -> tuple[Floats, Floats]:
+        """Mean and expected square per configuration."""
+        groups, inverse = distinct([*self.values.values()])
+        values = dict(zip(self.values, groups, strict=True))
+        mean, square = moments(self.leaf, self._slots(values, params))
+        mean, square = (np.broadcast_to(m, (inverse.max() + 1, *m.shape[1:])) for m in (mean, square))
+        return mean[inverse], square[inverse]
+
+    def _slots(self, values: Mapping[GateKey, Integers], params: Params) -> dict[str, Floats]:
+        return {
             name: read_slot(slot, values, params, self.known.get(name, np.zeros(1)))
             for name, slot in self.leaf.slots.items()
         }
-        return log_density(self.leaf, x, slots)[inverse]
 
 
 def distinct(columns: Sequence[NDArray[Any]]) -> tuple[list[Integers], Integers]:
@@ -411,7 +451,7 @@ class Unit:
         if replica in self.given:
             x = self.given[replica][None]
         else:
-            x = self.columns[replica].astype(float)
+            x = self.columns.get(replica, np.full(1, np.nan)).astype(float)
         return Term(component_key(node, k, step), leaf, replica, x, values, known)
 
     def _covariate(self, name: str, path: Path) -> Floats:
@@ -453,6 +493,26 @@ class Unit:
         if self.log_likelihood == -np.inf:
             return np.zeros(len(self.log_joint))
         return np.exp(self.log_joint - self.log_likelihood)
+
+    def moments(self, name: str, path: Path) -> tuple[Floats, Floats]:
+        """Posterior mean and variance (covariance) of a numeric hole."""
+        node = next(n for n in self.oracle.record.nodes if n.name == name)
+        lag = longest_lag(node)
+        step = path[-1] + 1 if lag and path[-1] < lag else 0
+        leaves = [node.firsts[step - 1]] if step else list(node.components)
+        mean, square = np.zeros(1), np.zeros(1)
+        for k, leaf in enumerate(leaves):
+            posterior = self.posterior
+            if node.switch is not None and not step:
+                gates = self._gate_values(plain_gates([node.switch]), node, path)
+                posterior = np.where(read_gate(node.switch, gates) == k, posterior, 0.0)
+            parts = self._term(node, leaf, k, step, path).moments(self.oracle.params)
+            wide = [np.broadcast_to(p, (len(posterior), *p.shape[1:])) for p in parts]
+            mean = mean + np.tensordot(posterior, wide[0], 1)
+            square = square + np.tensordot(posterior, wide[1], 1)
+        if mean.ndim == 1 and square.ndim == 2:
+            return mean, square - np.outer(mean, mean)
+        return mean, square - mean**2
 
     def marginal(self, *replicas: Replica) -> Floats:
         """The joint posterior of some replicas: one axis each, one-hot where given."""

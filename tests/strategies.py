@@ -1,8 +1,8 @@
 """Random small models, written in the public language, with parameters and data that fit them.
 
 A drawn `Case` holds the text of a declaration and is printed as a script that can be pasted.
-Hypothesis draws a tape of bytes; they choose the structure, and seed the numbers.  A tape of zeros is
-the simplest graph, so that failures shrink.
+Hypothesis draws a tape of bytes; they choose the structure and seed the numbers.  A tape of zeros
+is the simplest graph, so that failures shrink.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ SWITCHES = (
     ("Dirac", "Gamma"),
     ("Exponential", "Gamma"),
     ("Poisson", "Geometric"),
+    ("Normal", "Exponential"),
+    ("Poisson", "Normal"),
+    ("Bernoulli", "Gamma"),
     ("Dirac", "Exponential", "Gamma"),
     ("Dirac", "Geometric", "Poisson"),
 )
@@ -692,7 +695,8 @@ class Builder:
         def draw(rng: np.random.Generator, unit: int, path: Path) -> Any:
             if "Dirac" in kinds and rng.random() < 0.4:
                 return atom
-            return random_datum(rng, kinds[-1], ())
+            others = [kind for kind in kinds if kind != "Dirac"]
+            return random_datum(rng, others[int(rng.integers(len(others)))], ())
 
         self.columns.append(Column(name, self.scope, draw))
 
@@ -899,7 +903,7 @@ def _steps(b: Builder, chains: int) -> None:
 def _sequence(b: Builder) -> None:
     if b.chance(0.4):
         b.latent()
-    with b.inside("sequence", None, 0 if b.chance(0.1) else 1, 4):
+    with b.inside("sequence", None, 1, 4):
         _steps(b, b.pick([1, 1, 2]))
     if b.chance(0.15):
         b.leaf()

@@ -132,7 +132,7 @@ def _sequence(
     left = {p.name: p for p in params}
     order: list[str] = []
     while left:
-        ready = [n for n, p in left.items() if not (_needs(p, cancels, layout) & (left.keys() - {n}))]
+        ready = [n for n, p in left.items() if not _needs(p, cancels, layout) & left.keys()]
         if not ready:
             return None
         order.append(ready[0])

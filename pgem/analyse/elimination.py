@@ -325,7 +325,7 @@ class _Worker:
         if couplings:
             node = max(couplings, key=lambda n: len(n.gates()))
             kept = node.gates()[0]
-            family = self.graph.components[node.components and _key(node)].leaf.family
+            family = self.graph.components[_key(node)].leaf.family
             return (
                 f"let '{node.name}' depend on fewer of them, for example\n"
                 f"    pg.{node.kind}(\"{node.name}\", pg.{family}(...), given={kept.name})"

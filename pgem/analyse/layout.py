@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from pgem.analyse.given import check_constant, check_index, fixed_and_value
 from pgem.arrays import Floats, Mask
+from pgem.declare import Gate, SlotRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family
-from pgem.families._roles import KNOWN, VARIANCE, Role
+from pgem.families._roles import Role
 from pgem.gating import Cells, Pick, make_cells
 from pgem.graph import Component, Key, ModelGraph, Schema
-from pgem.declare import Gate, SlotRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,7 @@ def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
     components = {}
     for key, component in graph.components.items():
         family = _settle(component, graph, sizes, schema)
+        _check_given(graph, component, family, sizes)
         slots = {
             name: [gate_token(gate) for gate in slot.gates]
             for name, slot in component.leaf.slots.items()
@@ -105,6 +107,20 @@ def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
         _check_switch(graph, component, sizes)
     params = {name: _param(name, graph, components, sizes) for name in graph.params}
     return Layout(sizes, components, params)
+
+
+def _check_given(
+    graph: ModelGraph, component: Component, family: Family, sizes: Mapping[str, int]
+) -> None:
+    """Tables of constants, in slots and as indices, have the right shapes and values."""
+    origin = graph.nodes[component.node].origin
+    for name, slot in component.leaf.slots.items():
+        for gate in slot.gates:
+            check_index(component.node, gate, sizes, origin)
+        if slot.kind == "constant":
+            gates = _gate_sizes(slot, sizes)
+            own = family.own_shape(name)
+            check_constant(f"{component.key}.{name}", slot, family, own, gates, origin)
 
 
 def gate_token(gate: Gate) -> Any:
@@ -177,8 +193,9 @@ def _shown_vector(graph: ModelGraph, component: Component) -> int | None:
         value = record.value if record.kind == "constant" else None
         if record.kind == "param":
             value = graph.params[record.name].value
-        if slot.axes[:1] == "d" and np.ndim(value) > len(record.gates):
-            return int(np.shape(value)[-1])
+        table = np.asarray(0.0 if value is None else value)
+        if slot.axes[:1] == "d" and table.ndim > len(record.gates):
+            return int(table.shape[-1])
     return None
 
 
@@ -219,63 +236,23 @@ def _param(
     shape = gates + own
     slot = components[uses[0][0]].component.leaf.slots[uses[0][1]]
     axes = tuple(str(gate) for gate in slot.gates) + tuple(
-        _own_axis(components[uses[0][0]], k) for k in range(len(own))
+        components[uses[0][0]].component.node for _ in own
     )
-    fixed, value = _fixing(record.name, record, shape, role, len(own))
+    fixed, value = fixed_and_value(record, shape, role)
     return ParamLayout(
         name, shape, len(own), role, structure, tuple(uses), fixed, value, axes, record.origin
     )
 
 
-def _own_axis(settled: Settled, position: int) -> str:
-    return settled.component.node
-
-
 def _use_shape(
     settled: Settled, slot_name: str, slot: SlotRecord, sizes: Mapping[str, int]
 ) -> tuple[tuple[int, ...], tuple[int, ...], Role, str]:
-    gates = tuple(
+    family = settled.family
+    gates = _gate_sizes(slot, sizes)
+    return gates, family.own_shape(slot_name), family.role_of(slot_name), slot.structure
+
+
+def _gate_sizes(slot: SlotRecord, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(
         (gate.size or 1) if gate.kind == "constant" else sizes[gate.name] for gate in slot.gates
     )
-    role = next(s.role for s in settled.family.slots if s.name == slot_name)
-    if slot.structure != "full":
-        role = VARIANCE
-    return gates, settled.family.own_shape(slot_name), role, slot.structure
-
-
-def _fixing(
-    name: str, record: Any, shape: tuple[int, ...], role: Role, n_own: int
-) -> tuple[Mask, Floats | None]:
-    """Mask of entries that stay, and the values given."""
-    fixed = _broadcast(record.fixed, shape, bool, f"fixed= of parameter '{name}'", record.origin)
-    value = None
-    if record.value is not None:
-        value = _broadcast(record.value, shape, float, f"value= of '{name}'", record.origin)
-    if record.zeros is None:
-        return fixed, value
-    zeros = _broadcast(record.zeros, shape, bool, f"zeros= of parameter '{name}'", record.origin)
-    if role is KNOWN or zeros.all(axis=-1).any():
-        raise DeclarationError(
-            f"parameter '{name}' has a row of nothing but structural zeros", where=record.origin
-        )
-    if value is None:
-        value = np.where(zeros, 0.0, 1.0 / np.maximum((~zeros).sum(axis=-1, keepdims=True), 1))
-    if (value[zeros] != 0).any():
-        raise DeclarationError(
-            f"parameter '{name}' has a value other than 0 at a structural zero",
-            where=record.origin,
-        )
-    return fixed | zeros, value
-
-
-def _broadcast(given: Any, shape: tuple[int, ...], kind: type, what: str, where: str) -> Any:
-    table = np.asarray(given, dtype=kind)
-    try:
-        return np.broadcast_to(table, shape).copy()
-    except ValueError:
-        raise DeclarationError(
-            f"{what} has the wrong shape",
-            where=where,
-            expected=f"'{shape}': gates, then the slot's own axes",
-            received=f"'{table.shape}'",
-        ) from None

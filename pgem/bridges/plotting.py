@@ -49,8 +49,8 @@ def plot_fit(fit: Any, data: Any, path: str | Path, weights: Any = None) -> Path
     tables = [] if clouds else _tables(fit)[:MOST_TABLES]
     panels = [_cloud_panel(cloud) for cloud in clouds] + [_table_panel(*t) for t in tables]
     panels.append(_trace_panel(fit))
-    wide = any(cloud.sequence is not None for cloud in clouds)
-    figure, axes = _grid(len(panels), 1 if wide else min(3, len(panels)), wide=wide)
+    wide = any(cloud.in_time for cloud in clouds)
+    figure, axes = _grid(len(panels), wide=wide)
     for panel, axis in zip(panels, axes, strict=True):
         panel(axis)
     figure.suptitle(f"{fit.program.name}: log-likelihood {fit.log_likelihood:,.3f}", fontsize=12)
@@ -59,20 +59,24 @@ def plot_fit(fit: Any, data: Any, path: str | Path, weights: Any = None) -> Path
     return path
 
 
-def _grid(n_panels: int, n_columns: int, *, wide: bool) -> tuple[Any, list[Any]]:
+def _grid(n_panels: int, *, wide: bool) -> tuple[Any, list[Any]]:
+    """A figure and its axes: time series below one another, anything else side by side."""
     figure_type = _figure_type()
+    n_columns = 1 if wide else min(3, n_panels)
     n_rows = ceil(n_panels / n_columns)
-    width = 9.5 if wide else SQUARE[0] * n_columns
-    height = (2.9 if wide else SQUARE[1]) * n_rows + 0.4
-    figure = figure_type(figsize=(width, height), layout="constrained")
-    return figure, [figure.add_subplot(n_rows, n_columns, k + 1) for k in range(n_panels)]
+    width, height = (9.5, 3.0 * n_rows) if wide else (SQUARE[0] * n_columns, SQUARE[1] * n_rows)
+    figure = figure_type(figsize=(width, height + 0.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    ratios = [3] * (n_rows - 1) + [2] if wide else None
+    grid = figure.add_gridspec(n_rows, n_columns, height_ratios=ratios)
+    return figure, [figure.add_subplot(grid[divmod(k, n_columns)]) for k in range(n_panels)]
 
 
 def _cloud_panel(cloud: Cloud) -> Any:
+    if cloud.in_time:
+        return lambda axis: _series(axis, cloud)
     if cloud.values.shape[1] > 1:
         return lambda axis: _scatter(axis, cloud)
-    if cloud.sequence is not None:
-        return lambda axis: _series(axis, cloud)
     return lambda axis: _histogram(axis, cloud)
 
 
@@ -146,7 +150,9 @@ def _curves(axis: Any, cloud: Cloud, width: float, style: str) -> None:
     heights = density * cloud.weights.sum() * width
     for k in range(heights.shape[1]):
         axis.plot(grid, heights[:, k], style, color=_colour(k), linewidth=1.3, markersize=3)
-    axis.plot(grid, heights.sum(axis=1), style, color=INK, linewidth=1.3, markersize=3, label="all")
+    if heights.shape[1] > 1:
+        total = heights.sum(axis=1)
+        axis.plot(grid, total, style, color=INK, linewidth=1.3, markersize=3, label="all")
 
 
 def _finish(axis: Any, across: str, up: str) -> None:
@@ -187,7 +193,8 @@ def _bars(axis: Any, name: str, table: Floats) -> None:
 def _heat_map(axis: Any, name: str, table: Floats) -> None:
     """Gates down, the last axis across."""
     flat = table.reshape(-1, table.shape[-1])
-    low, high = (0.0, 1.0) if flat.min() >= 0 and flat.max() <= 1 else (flat.min(), flat.max())
+    shares = flat.min() >= 0 and flat.max() <= 1
+    low, high = (0.0, 1.0) if shares else (flat.min(), flat.max())
     image = axis.imshow(flat, cmap="Blues", vmin=low, vmax=high, aspect="auto")
     axis.figure.colorbar(image, ax=axis, shrink=0.85)
     axis.set_title(f"{name}  {list(table.shape)}", fontsize=10)
@@ -198,7 +205,8 @@ def _heat_map(axis: Any, name: str, table: Floats) -> None:
     for (row, column), value in np.ndenumerate(flat):
         dark = value > low + 0.6 * (high - low)
         colour = "#ffffff" if dark else INK
-        axis.text(column, row, f"{value:.2g}", ha="center", va="center", color=colour, fontsize=8)
+        text = f"{value:.2f}" if shares else f"{value:.3g}"
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
 
 
 def _trace_panel(fit: Any) -> Any:

@@ -57,7 +57,12 @@ class _Indexable(Operand):
         return Indexed(self, tuple(to_gate(gate) for gate in listed))  # type: ignore[arg-type]
 
     def __iter__(self) -> Any:
-        raise TypeError(f"'{self!r}' is indexed by gates, it cannot be iterated over")
+        name = getattr(self, "name", None) or type(self).__name__.lower()
+        raise DeclarationError(
+            f"'{name}' is indexed by gates, it cannot be iterated over",
+            where=caller(),
+            advice="write one pg.param(...) or pg.constant(...) for each",
+        )
 
 
 @dataclass(frozen=True, eq=False)

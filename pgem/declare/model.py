@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +66,11 @@ class Declaration:
         self._param_objects: dict[int, tuple[ex.Param, str]] = {}
         self._nodes: dict[str, NodeRecord] = {}
         self._discrete: dict[str, int | None] = {}
+
+    @staticmethod
+    def is_open() -> bool:
+        """Whether a model is being declared (in a template: whether to declare into it)."""
+        return is_open()
 
     def __enter__(self) -> Any:
         _OPEN.append(self)
@@ -380,6 +384,7 @@ def _listed(thing: Any) -> list[Any]:
 
 def _check_family(family: object, where: str, origin: str) -> None:
     if isinstance(family, Family):
+        _check_settings(family, where, origin)
         return
     hint = "an instance" if isinstance(family, type) else "a family"
     raise DeclarationError(
@@ -388,6 +393,32 @@ def _check_family(family: object, where: str, origin: str) -> None:
         expected="for example pg.Normal() or pg.Categorical(size=3)",
         received=f"'{family!r}'",
     )
+
+
+def _check_settings(family: Family, where: str, origin: str) -> None:
+    """The size and the levels of a family make sense, and agree."""
+    size, levels = family.settings.get("size"), family.settings.get("levels")
+    name = f"size= of {type(family).__name__} of {where}"
+    if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+        raise DeclarationError(
+            f"{name} is impossible",
+            where=origin,
+            expected="a whole number of at least 1",
+            received=f"'{size}'",
+        )
+    if levels is None:
+        return
+    if len(set(levels)) < len(levels):
+        raise DeclarationError(
+            f"levels= of {where} repeats a label", where=origin, received=f"{list(levels)!r}"
+        )
+    if size not in (None, len(levels)):
+        raise DeclarationError(
+            f"{name} is not the number of its levels",
+            where=origin,
+            expected=f"'{len(levels)}'",
+            received=f"'{size}'",
+        )
 
 
 def _discrete_size(family: Family) -> int | None:

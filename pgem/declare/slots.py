@@ -60,6 +60,7 @@ def _fill(
     if written is None:
         written = ex.Param(origin=origin)
     if isinstance(written, ex.Param):
+        _check_estimable(slot, name, family, origin)
         own = gates if written.name is None else ()
         return SlotRecord("param", register(written, name), gates=own, structure=structure)
     if isinstance(written, ex.Indexed):
@@ -90,14 +91,18 @@ def _indexed(
     if isinstance(written.base, ex.Constant):
         value = _numbers(written.base.value, name, origin)
         return SlotRecord("constant", value=value, gates=written.gates, structure=structure)
+    _check_estimable(slot, name, family, origin)
+    public = register(written.base, name)
+    return SlotRecord("param", public, gates=written.gates, structure=structure)
+
+
+def _check_estimable(slot: Slot, name: str, family: Family, origin: str) -> None:
     if slot.name in family.known_slots:
         raise DeclarationError(
             f"slot '{name}' is never estimated and cannot hold a parameter",
             where=origin,
             expected=slot.role.expected,
         )
-    public = register(written.base, name)
-    return SlotRecord("param", public, gates=written.gates, structure=structure)
 
 
 def _covariate(

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from typing import ClassVar
+
 import numpy as np
 
 from pgem.arrays import Floats, Mask, safe_divide, safe_log
@@ -28,11 +30,20 @@ class Role(ABC):
         name: shown in errors and reports.
         expected: the constraint in words.
         formula: the conditional maximiser in words, for the derivation.
+        has_spread: whether it is a variance, which may collapse.
+        symbols: letters that stand for such a slot in the families' formulas, in order.
+        solution: the maximiser in LaTeX: `@=` the parameter, `@0`, `@1` the parts of the summed
+            statistic, `@+` their sum.
+        per_value: what one value x adds to the statistic, where a family's code does not tell.
     """
 
     name: str
     expected: str
     formula: str
+    has_spread: ClassVar[bool] = False
+    symbols: tuple[str, ...] = ()
+    solution: str = ""
+    per_value: tuple[str, ...] = ()
 
     @abstractmethod
     def accepts(self, value: Floats) -> Mask:
@@ -56,9 +67,13 @@ class Role(ABC):
     def from_free(self, free: Floats) -> Floats:
         """The inverse of `to_free`."""
 
-    def neutral(self, shape: tuple[int, ...], scale: Floats) -> Floats:
-        """A value inside the constraint, to stand before anything is known."""
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
+        """A value inside the constraint, for data of this mean and variance."""
         return np.ones(shape)
+
+    def complete(self, value: Floats, fixed: Mask) -> Floats:
+        """A start value whose free entries leave room for the fixed ones."""
+        return value
 
     def collapsed(self, value: Floats, scale: Floats) -> Mask:
         """Which rows [rows] have degenerated relative to the variance `scale` of the data."""
@@ -105,6 +120,9 @@ class Probs(Role):
     name = "probability vector"
     expected = "non-negative entries that sum to one along the last axis"
     formula = "expected counts, normalised"
+    symbols = ("p",)
+    solution = r"@= \propto @0"
+    per_value = ("[x = k]",)
 
     def accepts(self, value: Floats) -> Mask:
         total = value.sum(axis=-1, keepdims=True)
@@ -117,8 +135,11 @@ class Probs(Role):
         new = np.where(total > 0, share * counts / np.where(total > 0, total, 1.0), previous)
         return _keep(new, previous, fixed)
 
-    def neutral(self, shape: tuple[int, ...], scale: Floats) -> Floats:
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.full(shape, 1.0 / shape[-1])
+
+    def complete(self, value: Floats, fixed: Mask) -> Floats:
+        return self.maximise((value,), value, fixed) if fixed.any() else value
 
     def to_free(self, value: Floats) -> Floats:
         logs = safe_log(np.maximum(value, 1e-300))
@@ -143,6 +164,8 @@ class Prob(Role):
     name = "probability"
     expected = "a number between 0 and 1"
     formula = "expected successes / expected trials"
+    symbols = ("p",)
+    solution = r"@= = \frac{@0}{@+}"
 
     def accepts(self, value: Floats) -> Mask:
         return (value >= 0) & (value <= 1)
@@ -151,7 +174,7 @@ class Prob(Role):
         successes, failures = statistic
         return _keep(safe_divide(successes, successes + failures, previous), previous, fixed)
 
-    def neutral(self, shape: tuple[int, ...], scale: Floats) -> Floats:
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.full(shape, 0.5)
 
     def to_free(self, value: Floats) -> Floats:
@@ -171,6 +194,8 @@ class Rate(_Positive):
     name = "rate"
     expected = "a finite number, zero or above"
     formula = "expected events / expected exposure"
+    symbols = ("r", "b")
+    solution = r"@= = \frac{@0}{@1}"
 
     def accepts(self, value: Floats) -> Mask:
         return np.isfinite(value) & (value >= 0)
@@ -188,6 +213,8 @@ class Shape(_Positive):
 
     name = "shape"
     formula = "the root of n digamma(shape) = s, by Newton's method"
+    symbols = ("a",)
+    solution = r"\psi(@=) = \frac{@1}{@0}"
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, total = statistic
@@ -218,6 +245,9 @@ class Mean(Role):
     name = "mean"
     expected = "finite numbers"
     formula = "precision-weighted average of the data"
+    symbols = ("m",)
+    solution = r"@= = \frac{@1}{@0}"
+    per_value = ("1", "x")
 
     def accepts(self, value: Floats) -> Mask:
         return np.isfinite(value)
@@ -233,6 +263,9 @@ class Mean(Role):
                 right = linear[row] - precision[row] @ held
                 new[row, free] = np.linalg.solve(precision[row][np.ix_(free, free)], right[free])
         return new
+
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
+        return np.broadcast_to(centre, shape).copy()
 
     def to_free(self, value: Floats) -> Floats:
         return value
@@ -250,14 +283,18 @@ class Mean(Role):
 class Variance(_Positive):
     """A variance; statistic: (count, expected sum of squared deviations)."""
 
+    has_spread = True
     name = "variance"
     formula = "expected squared deviation / expected count"
+    symbols = ("v", "V")
+    solution = r"@= = \frac{@1}{@0}"
+    per_value = ("1", "(x - m)^2")
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, squares = statistic
         return _keep(safe_divide(squares, count, previous), previous, fixed)
 
-    def neutral(self, shape: tuple[int, ...], scale: Floats) -> Floats:
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(_variances(scale, shape), shape).copy()
 
     def collapsed(self, value: Floats, scale: Floats) -> Mask:
@@ -271,9 +308,13 @@ class Variance(_Positive):
 class Covariance(Role):
     """A covariance matrix; statistic: (count [rows], expected outer products [rows, D, D])."""
 
+    has_spread = True
     name = "covariance matrix"
     expected = "a symmetric positive definite matrix"
     formula = "expected outer product of the deviations / expected count"
+    symbols = ("V",)
+    solution = r"@= = \frac{@1}{@0}"
+    per_value = ("1", "(x - m) (x - m)^T")
 
     def accepts(self, value: Floats) -> Mask:
         good = np.zeros(value.shape, dtype=bool)
@@ -286,7 +327,7 @@ class Covariance(Role):
         new = safe_divide(outer, count[:, None, None], previous)
         return _keep((new + np.swapaxes(new, -1, -2)) / 2, previous, fixed)
 
-    def neutral(self, shape: tuple[int, ...], scale: Floats) -> Floats:
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(_matrix(scale, shape[-1]), shape).copy()
 
     def collapsed(self, value: Floats, scale: Floats) -> Mask:
@@ -350,6 +391,7 @@ class Known(Role):
     name = "known value"
     expected = "a value or a covariate"
     formula = "known"
+    symbols = ("n", "v")
 
     def accepts(self, value: Floats) -> Mask:
         return np.isfinite(value)

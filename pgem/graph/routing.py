@@ -13,7 +13,8 @@ from pgem.graph.picture import Point
 Box = tuple[float, float, float, float]
 
 NODE_HIT, TEXT_HIT, NEAR_HIT, OUTSIDE, BEND = 40.0, 6.0, 3.0, 20.0, 30.0
-BENDS = (0.0, 0.15, -0.15, 0.3, -0.3, 0.45, -0.45, 0.65, -0.65, 0.9, -0.9)
+BENDS = tuple(sign * bend for bend in (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8) for sign in (1, -1))
+SKEWS = ((1.0, 1.0), (1.5, 0.3), (0.3, 1.5))
 LOOPS = (180, 150, 210, 120, 240, 90, 60, 0, 300, 270)
 STEPS = 61
 
@@ -54,20 +55,22 @@ def route(
         links: straight ones are placed first, then links in time, then loops.
         boundaries: all nodes.
         labels: boxes of text that should stay readable.
-        homes: per node the frame around it, which links in time do not leave.
+        homes: per node the frame around it, which its arrows do not leave.
     """
     placed: dict[Link, Floats] = {}
     taken: list[Floats] = []
     for link in sorted(links, key=lambda link: (link.lag, link.source == link.target)):
-        options = list(_candidates(link, boundaries))
         others = [o for name, o in boundaries.items() if name not in (link.source, link.target)]
-        costs = []
-        for curve, cost in options:
+        best, lowest = np.empty((0, 2)), np.inf
+        for curve, cost in sorted(_candidates(link, boundaries), key=lambda option: option[1]):
+            if cost >= lowest:
+                break
             seen = _free(points(curve), link, boundaries)
-            home = OUTSIDE * _outside(seen, homes.get(link.source)) if link.lag else 0.0
-            costs.append(cost + home + _cost(seen, others, labels, taken))
-        curve = options[int(np.argmin(costs))][0]
-        placed[link] = _cut(curve, link, boundaries)
+            cost += OUTSIDE * _outside(seen, homes.get(link.source))
+            cost += _cost(seen, others, labels, taken)
+            if cost < lowest:
+                best, lowest = curve, cost
+        placed[link] = _cut(best, link, boundaries)
         taken.append(points(placed[link]))
     return placed
 
@@ -91,9 +94,10 @@ def _candidates(link: Link, boundaries: Mapping[str, Boundary]) -> Iterator[tupl
     for bend in BENDS:
         if link.lag and abs(bend) < 0.2:
             continue
-        middle = 2 / 3 * bend * across
-        curve = np.array([start, start + along / 3 + middle, end - along / 3 + middle, end])
-        yield curve, BEND * abs(bend)
+        for early, late in SKEWS if bend else SKEWS[:1]:
+            middle = 2 / 3 * bend * across
+            turns = [start + along / 3 + early * middle, end - along / 3 + late * middle]
+            yield np.array([start, *turns, end]), BEND * abs(bend) + 2 * abs(early - late)
 
 
 def _loop(centre: Floats, reach: float, angle: float) -> Floats:

@@ -10,7 +10,7 @@ from pgem.run import Bound
 
 
 def data_variance(bound: Bound, param: ParamLayout) -> Floats:
-    """Variance (covariance for vectors) of the data behind a parameter; ones where there are none."""
+    """Variance (covariance for vectors) of the data behind a parameter; 1 without data."""
     part = bound.program.parts[param.uses[0][0]]
     values = bound.columns.numbers.get(part.node)
     if values is None or not len(values):
@@ -19,7 +19,7 @@ def data_variance(bound: Bound, param: ParamLayout) -> Floats:
         seen = values[~np.isnan(values)]
         return np.asarray(_positive(np.atleast_1d(seen.var() if len(seen) else 1.0))[0])
     whole = values[~np.isnan(values).any(axis=1)]
-    if param.role.name == "covariance matrix" and len(whole) > 1:
+    if param.n_own == 2 and len(whole) > 1:
         cov = np.cov(whole.T, bias=True).reshape(values.shape[1], -1)
         if np.linalg.eigvalsh(cov)[0] > 0:
             return np.asarray(cov)
@@ -53,20 +53,14 @@ def find_collapsed(params: dict[str, Floats], bound: Bound) -> str:
         value = params[name]
         rows = value.reshape(-1, *value.shape[layout.n_gates :])
         if not np.isfinite(rows).all():
-            bad = ~np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+            bad = np.asarray(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
             return f"'{name}'{_row(layout, bad)} is not finite"
-        if type(layout.role).collapsed is _never():
+        if not layout.role.has_spread:
             continue
-        bad = layout.role.collapsed(rows, _scale(bound, layout))
+        bad = np.asarray(layout.role.collapsed(rows, _scale(bound, layout)))
         if bad.any():
             return f"'{name}'{_row(layout, bad)} has lost its spread"
     return ""
-
-
-def _never() -> object:
-    from pgem.families._roles import Role
-
-    return Role.collapsed
 
 
 def _scale(bound: Bound, layout: ParamLayout) -> Floats:
@@ -87,15 +81,9 @@ def raise_spread(params: dict[str, Floats], bound: Bound, floor: float) -> dict[
     """Raise every free spread to a share of the data's variance."""
     raised = dict(params)
     for name, layout in bound.program.params.items():
-        if layout.is_free and type(layout.role).raised is not _plain():
+        if layout.is_free and layout.role.has_spread:
             value = params[name]
             rows = value.reshape(-1, *value.shape[layout.n_gates :])
             up = layout.role.raised(rows, floor * _scale(bound, layout))
             raised[name] = np.where(layout.fixed, value, up.reshape(value.shape))
     return raised
-
-
-def _plain() -> object:
-    from pgem.families._roles import Role
-
-    return Role.raised

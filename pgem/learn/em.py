@@ -12,7 +12,7 @@ from pgem.errors import FitError
 from pgem.learn.degenerate import find_collapsed, raise_spread
 from pgem.learn.verdict import Verdict
 from pgem.plan import Program
-from pgem.routines import Semiring, Stats
+from pgem.routines import Semiring, Stats, expected_log_density
 from pgem.run import Bound, sum_statistics
 
 Params = dict[str, Floats]
@@ -28,6 +28,7 @@ class Options:
         posterior: `soft` (EM) or `hard` (the jointly most probable latents: k-means, Viterbi).
         max_iter: most iterations.
         tol: gain per observation below which the run has converged; 0 runs all iterations.
+        m_step: `full`, or `once` for a single pass over conditional maxima (ECM).
         degenerate: `stop`, `raise`, `floor` or `restart`.
         floor: share of the data's variance that a spread is raised to.
         callback: called with (iteration, objective) after every iteration; True stops.
@@ -36,6 +37,7 @@ class Options:
     posterior: str = "soft"
     max_iter: int = 500
     tol: float = 1e-8
+    m_step: str = "full"
     degenerate: str = "stop"
     floor: float | None = None
     callback: Callback | None = None
@@ -77,13 +79,14 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
         new, collapsed = _maximise(bound.program, run.params, stats, bound, options, run)
         if collapsed:
             return _degenerate(run, collapsed, options)
+        used = stats
         try:
             log_p, stats = sum_statistics(bound, new, semiring)
         except FitError as problem:
             return _degenerate(run, problem.what, options)
         objective, before = weighted_total(weights, log_p), run.objective
         if objective < before - 1e-10 * size and options.floor is None:
-            run.verdict = Verdict("decreased", _blame(bound.program, run.params, stats))
+            run.verdict = Verdict("decreased", _blame(bound.program, run.params, new, used))
             return run
         run.params = new
         run.trace.append(objective)
@@ -111,6 +114,7 @@ def _maximise(
     """The M-step, and the name of what collapsed in it."""
     run.empty = set()
     with np.errstate(all="ignore"):
+        stats.most_sweeps = 1 if options.m_step == "once" else stats.most_sweeps
         new = program.m_step(params, stats, run.empty)
         if options.degenerate == "floor":
             new = raise_spread(new, bound, options.floor or 1e-6)
@@ -128,8 +132,15 @@ def _degenerate(run: Run, what: str, options: Options) -> Run:
     return run
 
 
-def _blame(program: Program, params: Params, stats: Stats) -> str:
-    """The parameter blocks whose M-step is not exact come first under suspicion."""
-    del params, stats
-    local = [row.what for row in program.report.m_step if row.exact == "local"]
-    return f"look at {', '.join(local)}" if local else "no block is solved approximately"
+def _blame(program: Program, before: Params, after: Params, stats: Stats) -> str:
+    """The parameter block whose part of Q fell most in the M-step."""
+    losses = {}
+    for block in program.analysis.blocks:
+        reads = program.reads
+        low = expected_log_density(stats, block.components, before, reads)
+        high = expected_log_density(stats, block.components, after, reads)
+        losses[", ".join(block.params)] = low - high
+    worst = max(losses, key=losses.__getitem__, default="")
+    if losses and losses[worst] > 0:
+        return f"the M-step of {worst} lowered its part of Q by {losses[worst]:.3g}"
+    return "no M-step lowered Q, so suspect a family's density or statistics"

@@ -35,25 +35,12 @@ def neutral_params(bound: Bound) -> dict[str, Floats]:
     """Values inside all constraints, at the scale of the data: what an M-step starts from."""
     params = {}
     for name, layout in bound.program.params.items():
-        scale = data_variance(bound, layout)
-        value = layout.role.neutral(layout.shape, scale)
-        if layout.role.name == "mean":
-            value = np.broadcast_to(data_mean(bound, layout), layout.shape).copy()
+        centre, scale = data_mean(bound, layout), data_variance(bound, layout)
+        value = layout.role.neutral(layout.shape, centre, scale)
         if layout.value is not None:
             value = np.where(layout.fixed, layout.value, value)
-            value = _rescale(layout, value)
-        params[name] = value
+        params[name] = layout.role.complete(value, layout.fixed)
     return params
-
-
-def _rescale(layout: ParamLayout, value: Floats) -> Floats:
-    """Free entries of a partly fixed probability row share what is left."""
-    if layout.role.name != "probability vector" or not layout.fixed.any():
-        return value
-    free = np.where(layout.fixed, 0.0, value)
-    left = 1.0 - np.where(layout.fixed, value, 0.0).sum(axis=-1, keepdims=True)
-    total = free.sum(axis=-1, keepdims=True)
-    return np.where(layout.fixed, value, free * left / np.where(total > 0, total, 1.0))
 
 
 def params_from_labels(program: Program, bound: Bound) -> dict[str, Floats]:
@@ -71,7 +58,7 @@ def params_from_labels(program: Program, bound: Bound) -> dict[str, Floats]:
         if not np.isfinite(found[name]).all():
             found[name] = neutral[name]
         if layout.value is not None:
-            found[name] = layout.value.copy()
+            found[name] = layout.role.complete(layout.value.copy(), layout.fixed)
     return _sound(found, bound)
 
 
@@ -126,9 +113,9 @@ def given_labels(values: Any, name: str, bound: Bound) -> Floats:
     if flat.ndim == 1 and flat.shape == (n_rows,):
         ok = (flat >= 0) & (flat < size) & (flat == np.floor(flat))
         if ok.all():
-            return (flat[:, None] == np.arange(size)).astype(float)
-    elif flat.shape == (n_rows, size):
-        if (flat >= 0).all() and np.allclose(flat.sum(axis=1), 1, atol=1e-6):
+            return one_hot_rows(flat, size)
+    elif flat.shape == (n_rows, size) and (flat >= 0).all():
+        if np.allclose(flat.sum(axis=1), 1, atol=1e-6):
             return flat
     raise FitError(
         f"start value of latent node '{name}' does not fit",
@@ -184,7 +171,7 @@ def _numbers_of(bound: Bound, name: str) -> Floats | None:
     if name in columns.codes:
         codes = columns.codes[name]
         size = bound.program.analysis.layout.sizes[name]
-        return (codes[:, None] == np.arange(size)).astype(float)
+        return one_hot_rows(codes, size)
     values = columns.numbers[name]
     values = values.reshape(len(values), -1)
     gone = np.isnan(values)
@@ -235,14 +222,19 @@ def _seeds(sample: Floats, size: int, generator: Generator) -> Floats:
 
 def _nearest(table: Floats, centres: Floats) -> Integers:
     squares = (centres**2).sum(axis=1) - 2 * table @ centres.T
-    return squares.argmin(axis=1)
+    return np.asarray(squares.argmin(axis=1))
+
+
+def one_hot_rows(codes: Floats | Integers, size: int) -> Floats:
+    """Codes [N] as rows of zeros with a single one [N, size]."""
+    return np.asarray(codes[:, None] == np.arange(size), dtype=float)
 
 
 def _soften(codes: Integers | None, n_rows: int, size: int, generator: Generator) -> Floats:
     noise = generator.dirichlet(np.ones(size), n_rows)
     if codes is None:
         return noise
-    return (1 - NOISE) * (codes[:, None] == np.arange(size)) + NOISE * noise
+    return (1 - NOISE) * one_hot_rows(codes, size) + NOISE * noise
 
 
 def check_start(start: Mapping[str, Any], program: Program) -> dict[str, Floats]:

@@ -10,9 +10,10 @@ from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
 from pgem.arrays import Floats
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
+from pgem.plan.e_step import n_dims
 from pgem.plan.explain import explain_markdown, explain_text
 from pgem.plan.report import Report, make_report
-from pgem.plan.source import Writer, n_dims
+from pgem.plan.source import write_source
 
 if TYPE_CHECKING:
     import networkx
@@ -76,6 +77,14 @@ class Program:
     analysis: Analysis
 
     @property
+    def reads(self) -> dict[str, dict[str, str]]:
+        """Per component and slot, the parameter that it reads."""
+        return {
+            key: {n: s.name for n, s in item.component.leaf.slots.items() if s.kind == "param"}
+            for key, item in self.analysis.layout.components.items()
+        }
+
+    @property
     def graph(self) -> networkx.DiGraph:
         """The model as a networkx graph."""
         return self.analysis.graph.to_networkx()
@@ -111,7 +120,7 @@ class Program:
 
 def make_program(analysis: Analysis) -> Program:
     """Print the listing, and load it."""
-    source = Writer(analysis).module()
+    source = write_source(analysis)
     functions: dict[str, Any] = {}
     exec(compile(source, f"<pgem program of {analysis.graph.name}>", "exec"), functions)
     return Program(

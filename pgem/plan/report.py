@@ -40,10 +40,8 @@ class Report:
 def _table(rows: tuple[Row, ...]) -> list[str]:
     cells = [(r.what, r.how, r.exact, r.cost) for r in rows] or [("(nothing)", "", "", "")]
     widths = [max(len(row[k]) for row in cells) for k in range(4)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    lines = ["  ".join(map(str.ljust, row, widths)) for row in cells]
+    return [f"  {line}".rstrip() for line in lines]
 
 
 def make_report(analysis: Analysis) -> Report:

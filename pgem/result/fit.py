@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.declare import UNIT, ModelRecord
+from pgem.declare import ModelRecord
+from pgem.errors import DataError
 from pgem.families import Family
 from pgem.learn import Run, Verdict, weighted_total
 from pgem.plan import Program, Report
 from pgem.result import posterior as queries
+from pgem.result import sample as sampling
+from pgem.result import saving
 from pgem.result.containers import as_mapping
+from pgem.result.facts import DataFacts, data_facts
+from pgem.result.information import Information, delta_errors, information, named_errors
+from pgem.result.summary import entries, summary
 from pgem.routines import Semiring
 from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
 
@@ -58,12 +65,12 @@ class Fit:
                       sorted(run.empty))
         self.verdict = Verdict(str(run.verdict), run.verdict.message.partition(": ")[2], notes)
         self.objective = run.objective
-        assert self._bound is not None
         if self.posterior_kind == "soft":
             self.log_likelihood = run.objective
         else:
-            log_p = log_likelihood(self._bound, self.params)
-            self.log_likelihood = weighted_total(self._bound.columns.weights, log_p)
+            bound = self._training()
+            log_p = log_likelihood(bound, self.params)
+            self.log_likelihood = weighted_total(bound.columns.weights, log_p)
 
     def __repr__(self) -> str:
         return (
@@ -83,11 +90,10 @@ class Fit:
         """Number of free parameters; tied ones count once, fixed ones and zeros not at all."""
         return self.program.n_parameters
 
-    @cached_property
+    @property
     def n_observations(self) -> float:
         """Weighted number of observations: units, or steps and members with a value."""
-        assert self._bound is not None
-        return count_observations(self._bound.columns)
+        return self.facts.n_observations
 
     @property
     def aic(self) -> float:
@@ -106,8 +112,7 @@ class Fit:
     @cached_property
     def icl(self) -> float:
         """-2 log p(data, decoded latents) + k log n; small is good."""
-        assert self._bound is not None
-        columns = self._bound.columns
+        columns = self._training().columns
         joint = joint_log_probability(self.program, columns, self.params)
         penalty = self.n_parameters * float(np.log(self.n_observations))
         return -2 * weighted_total(columns.weights, joint) + penalty
@@ -162,6 +167,89 @@ class Fit:
             value = np.repeat(value[..., None], size, axis=-1)
         return np.asarray(value[..., None] * np.eye(size))
 
+    def sample(
+        self,
+        n: int,
+        sizes: Mapping[str, Any] | None = None,
+        data: Any = None,
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        """Draw new units: every node given its gates, latents included.
+
+        Args:
+            n: number of units.
+            sizes: members of plates and steps of sequences by name, `{"t": 100, "visit": [3, 5]}`:
+                one number, or one for each parent row; for a Multinomial node, its row totals.
+                By default those of the given data, then those of the fitted units in turn.
+            data: covariates (always needed), and nodes to hold at their values: holes in them are
+                drawn, but nothing above them is conditioned on them.
+            seed: of the random numbers; the same seed gives the same sample.
+
+        Returns:
+            All nodes (and the covariates as given), in the containers of the fitted data.
+
+        Raises:
+            DataError: sizes or data do not fit, or lack what the sample needs.
+        """
+        return sampling.sample(self.program, self.facts, self.params, n, sizes, data, seed)
+
+    def standard_errors(
+        self, data: Any = None, of: Callable[[dict[str, Floats]], Any] | None = None
+    ) -> Any:
+        """Standard errors of the parameters, from the observed information.
+
+        Args:
+            data: other data than those of the fit; a loaded fit needs them.
+            of: a function of the parameters by name, whose errors (delta method) are returned.
+
+        Returns:
+            Arrays with the names and shapes of `params`, or in the form of what `of` returns: 0
+            where fixed, nan on the boundary (a probability of 0 or 1) and where the likelihood
+            is flat, with a warning that names the parameters.  See `pgem.result.information`.
+        """
+        found = self._information(data)
+        return named_errors(found) if of is None else delta_errors(found, of)
+
+    def covariance(self, data: Any = None) -> Floats:
+        """Covariance matrix of all parameter entries, in the order of `table()`."""
+        return self._information(data).covariance
+
+    def summary(self) -> str:
+        """How the fit ended, its criteria and its parameters, as text."""
+        return summary(self)
+
+    def table(self) -> list[tuple[str, tuple[int, ...], float]]:
+        """All parameter entries as (name, index, value)."""
+        return entries(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fit to a JSON file, without the data; `pgem.load` reads it.
+
+        Raises:
+            DataError: the file cannot be written, or labels have a type that JSON does not know.
+        """
+        saving.save(self, path)
+
+    def _information(self, data: Any) -> Information:
+        if data is None:
+            bound, n = self._training(), self.n_observations
+        else:
+            program, columns, _ = self.read(data)
+            bound, n = Bound(program, columns), data_facts(columns, program).n_observations
+        return information(bound, self.params, n)
+
+    def _training(self) -> Bound:
+        """The data of the fit.
+
+        Raises:
+            DataError: the fit was loaded from a file, which does not hold them.
+        """
+        if self._bound is None:
+            raise DataError(
+                "a loaded fit does not hold the data it was fitted to", advice="pass data="
+            )
+        return self._bound
+
     def read(
         self, data: Any, weights: Any = None
     ) -> tuple[Program, Columns, Mapping[str, Any]]:
@@ -183,10 +271,14 @@ class Fit:
         return self.program.variant(replace(schema, vectors=vectors)), columns, mapping
 
     @cached_property
+    def facts(self) -> DataFacts:
+        """What later questions need to know of the fitted data: labels, lengths, counts."""
+        return data_facts(self._training().columns, self.program)
+
+    @property
     def levels(self) -> dict[str, Any]:
         """Labels of categories, by node."""
-        assert self._bound is not None
-        return dict(self._bound.columns.levels)
+        return dict(self.facts.levels)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -202,36 +294,3 @@ def joint_log_probability(
     from pgem.run import sum_statistics
 
     return sum_statistics(Bound(program, columns), params, Semiring("max"))[0]
-
-
-def count_observations(columns: Columns) -> float:
-    """Weighted number of observations (language reference, section 7)."""
-    outline = columns.outline
-    scopes: dict[str, np.ndarray[Any, np.dtype[np.bool_]]] = {}
-    for name, node in outline.nodes.items():
-        if node.kind != "observed":
-            continue
-        seen = (
-            ~columns.missing(name) if columns.has(name)
-            else np.zeros(columns.n_rows(node.scope), dtype=bool)
-        )
-        seen = seen.reshape(len(seen), -1).any(axis=1)
-        scope = node.scope
-        while scope != UNIT and outline.scopes[scope].size is not None:
-            starts = columns.starts[scope]
-            owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-            seen = np.bincount(owner, weights=seen, minlength=len(starts) - 1) > 0
-            scope = outline.scopes[scope].parent
-        scopes[scope] = scopes.get(scope, np.zeros(len(seen), dtype=bool)) | seen
-    repeated = {s: seen for s, seen in scopes.items() if s != UNIT}
-    total = 0.0
-    for scope, seen in (repeated or {UNIT: np.ones(columns.n_units, dtype=bool)}).items():
-        total += float(_unit_weights(columns, scope)[seen].sum())
-    return total
-
-
-def _unit_weights(columns: Columns, scope: str) -> Floats:
-    weights = columns.weights
-    for name in columns.outline.path(scope):
-        weights = np.repeat(weights, np.diff(columns.starts[name]))
-    return weights

@@ -208,7 +208,7 @@ def _check_query(query: Query, axes: list[str], program: Program) -> None:
 
 def _squeeze(table: Floats, query: Query, program: Program) -> Floats:
     """[rows, aligned axes] → [rows, axes in the order asked]."""
-    positions = {v: p for v, p in program.analysis.schedule.positions.items()}
+    positions = program.analysis.schedule.positions
     by_pair = {(v.node, v.lag): p for v, p in positions.items()}
     places = [by_pair[pair] for pair in query]
     gone = tuple(d for d in range(1, table.ndim) if d not in places)
@@ -329,7 +329,7 @@ def _pick_component(
     if pair not in letters:
         codes = shard.index(gate.name, part.scope, gate.lag).codes[rows]
         here = (codes == part.component).astype(float)
-        return posterior * here.reshape(-1, *(1,) * (posterior.ndim - 1))
+        return np.asarray(posterior) * here.reshape(-1, *(1,) * (posterior.ndim - 1))
     axis = letters[pair]
     mask = np.arange(posterior.shape[axis]) == part.component
-    return posterior * mask.reshape(-1, *(1,) * (posterior.ndim - 1 - axis))
+    return np.asarray(posterior) * mask.reshape(-1, *(1,) * (posterior.ndim - 1 - axis))

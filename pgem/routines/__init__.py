@@ -2,7 +2,15 @@
 
 from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.contract import Semiring, keep
-from pgem.routines.maximise import Learned, climb, estimate, expected_log_density, maximise, sweeps
+from pgem.routines.maximise import (
+    Learned,
+    climb,
+    estimate,
+    expected_log_density,
+    free,
+    maximise,
+    sweeps,
+)
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
     Axis,
@@ -39,6 +47,7 @@ __all__ = [
     "estimate",
     "evidence",
     "expected_log_density",
+    "free",
     "keep",
     "maximise",
     "pick",

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgem.arrays import Floats, Mask, group_sum
 from pgem.families._roles import Role, Statistic
 from pgem.routines.tables import Entry, Stats
 
+T = TypeVar("T", bound=np.generic)
 Use = tuple[str, str]
 """A component and one of its slots."""
 
@@ -39,7 +42,7 @@ class Learned:
     n_gates: int
     fixed: Mask
     uses: tuple[Use, ...]
-    cancels: bool
+    cancels: bool = True
 
 
 Params = dict[str, Floats]
@@ -47,7 +50,12 @@ Readers = Mapping[str, Mapping[str, str]]
 """Per component and slot, the parameter that it reads ("" for a constant)."""
 
 
-def rows_of(value: Floats, n_gates: int) -> Floats:
+def free(*shape: int) -> Mask:
+    """The mask of a parameter without fixed entries."""
+    return np.zeros(shape, dtype=bool)
+
+
+def rows_of(value: NDArray[T], n_gates: int) -> NDArray[T]:
     """A parameter flattened over its gates [rows, own axes]."""
     return value.reshape(-1, *value.shape[n_gates:])
 
@@ -139,11 +147,11 @@ def expected_log_density(
 
 
 def sweeps(
-    stats: Stats, keys: Sequence[str], params: Params, readers: Readers, most: int = 1000
+    stats: Stats, keys: Sequence[str], params: Params, readers: Readers
 ) -> Iterator[int]:
-    """Repeat the body until Q gains less than 1e-12 of its size."""
+    """Repeat the body until Q gains less than 1e-12 of its size, or `stats.most_sweeps` times."""
     before = expected_log_density(stats, keys, params, readers)
-    for sweep in range(most):
+    for sweep in range(stats.most_sweeps):
         yield sweep
         after = expected_log_density(stats, keys, params, readers)
         if after - before <= 1e-12 * abs(after):

@@ -82,7 +82,7 @@ def scan(
     plan = make_plan([_axes_of(t, [*sum_out, *shift, *shift.values(), *outer]) for t in merged],
                      sum_out, shift, outer)
     work = scope.n_rows * sum(len(move.source) for move in plan.moves)
-    factors = [_Rows(table, scope.n_rows) for table in merged]
+    factors = [Rows(table, scope.n_rows) for table in merged]
     if work >= COMPILED_FROM and semiring.name == "sum":
         from pgem.routines.kernels import CompiledPass
 
@@ -133,7 +133,7 @@ class Chain:
         return merged is table and (table.index is not None or len(table.array) != table.n_rows)
 
 
-class _Rows:
+class Rows:
     """A table as flat rows: values [R, entries], and the row that each step reads."""
 
     def __init__(self, table: LogTable, n_rows: int) -> None:
@@ -233,7 +233,7 @@ class Pass:
     """A forward and a backward run over all sequences of a shard."""
 
     def __init__(
-        self, plan: ScanPlan, factors: Sequence[_Rows], starts: Integers, semiring: Semiring
+        self, plan: ScanPlan, factors: Sequence[Rows], starts: Integers, semiring: Semiring
     ) -> None:
         self.plan, self.factors, self.starts, self.semiring = plan, factors, starts, semiring
 

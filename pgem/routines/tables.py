@@ -168,6 +168,11 @@ def _split(cells: Cells) -> tuple[list[int], list[int]]:
     return seen, sorted(axes, key=lambda k: cells.gates[k].position)
 
 
+def _n_seen(cells: Cells) -> int:
+    """Combinations of the index gates."""
+    return math.prod(cells.shape[k] for k in _split(cells)[0])
+
+
 def _flat_index(cells: Cells, n_rows: int) -> Integers | None:
     """Joint code of the index gates per row; None without index gates."""
     seen, _ = _split(cells)
@@ -192,8 +197,7 @@ def _arrange(by_cell: Floats, cells: Cells) -> Floats:
     seen, axes = _split(cells)
     table = by_cell.reshape(len(by_cell), *cells.shape)
     table = table.transpose([k + 1 for k in seen] + [0] + [k + 1 for k in axes])
-    n_seen = math.prod(cells.shape[k] for k in seen)
-    return table.reshape(n_seen, len(by_cell), *(cells.shape[k] for k in axes))
+    return table.reshape(_n_seen(cells), len(by_cell), *(cells.shape[k] for k in axes))
 
 
 def _arrange_back(table: Floats, cells: Cells) -> Floats:
@@ -217,9 +221,11 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
     source = Source(node, cells, values, None)
     axes = [cells.gates[k] for k in _split(cells)[1]]
     shape = _aligned(node.n_dims, axes)
-    if node.flat:
-        return LogTable(np.zeros((1, *shape)), node.n_rows, None, source)
     flat = _flat_index(cells, node.n_rows)
+    if node.flat:
+        n_rows = node.n_rows if node.index is None else _n_seen(cells) * len(node.points.x) + 1
+        index = None if node.index is None else _joint_index(flat, node)
+        return LogTable(np.zeros((n_rows, *shape)), node.n_rows, index, source)
     if node.index is None and flat is not None:
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
@@ -253,7 +259,7 @@ def _joint_index(flat: Integers | None, node: NodeData) -> Integers:
     assert node.index is not None
     n_points = len(node.points.x)
     joint = node.index if flat is None else flat * n_points + node.index
-    return np.where(node.index < 0, -1, joint)
+    return np.asarray(np.where(node.index < 0, -1, joint))
 
 
 def _groups(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observations]]:
@@ -272,7 +278,8 @@ def _groups(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observa
 
 def _group_cells(cells: Cells, code: int) -> Integers:
     """Cells of one joint index code, axes by position."""
-    return _arrange(np.arange(cells.n_cells, dtype=float)[None], cells)[code].ravel().astype(int)
+    cell = _arrange(np.arange(cells.n_cells, dtype=float)[None], cells)[code]
+    return np.asarray(cell.ravel().astype(np.int64))
 
 
 def _by_group(
@@ -406,7 +413,13 @@ class Entry:
 
 
 class Stats(dict[str, Entry]):
-    """Expected statistics by component: add rows, merge shards."""
+    """Expected statistics by component: add rows, merge shards.
+
+    Attributes:
+        most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
+    """
+
+    most_sweeps = 1000
 
     def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.
@@ -457,26 +470,12 @@ class Stats(dict[str, Entry]):
             arrays = _accumulate_rows(source, weights.reshape(node.n_rows, -1))
         else:
             if not summed:
-                index, size = _point_index(log_table, source)
-                posterior = _sum_rows(posterior, index, size)
+                posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
             arrays = _accumulate_points(source, posterior)
         if node.key in self:
             self[node.key].add(arrays)
         else:
             self[node.key] = Entry(node.family, cells, arrays, source.slots)
-
-
-def _point_index(log_table: LogTable, source: Source) -> tuple[Integers | None, int]:
-    """Which row of the table each row of the scope stands for, and how many there are.
-
-    A flat table has a single row of zeros, but its statistics need the rows all the same.
-    """
-    node = source.node
-    if source.own is not None or not node.flat:
-        return log_table.index, len(log_table.array)
-    seen, _ = _split(source.cells)
-    size = math.prod(source.cells.shape[k] for k in seen) * len(node.points.x) + 1
-    return _joint_index(_flat_index(source.cells, node.n_rows), node), size
 
 
 def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:
@@ -496,7 +495,7 @@ def _sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     """Add rows that read the same row of the table: [N, ...] → [R, ...]."""
     if index is None:
         if n_rows == 1:
-            return posterior.sum(axis=0, keepdims=True)
+            return np.asarray(posterior.sum(axis=0, keepdims=True))
         return posterior
     flat = np.broadcast_to(posterior, (len(index), *posterior.shape[1:]))
     flat = flat.reshape(len(index), -1)
@@ -531,8 +530,8 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
 def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
     """Statistics from distinct values with summed responsibilities."""
     node, cells = source.node, source.cells
-    seen, axes = _split(cells)
-    n_seen = math.prod(cells.shape[k] for k in seen)
+    axes = _split(cells)[1]
+    n_seen = _n_seen(cells)
     n_points = len(node.points.x)
     sizes = [cells.shape[k] for k in axes]
     if source.own is None:

@@ -185,8 +185,8 @@ class Bound:
 
 
 def _known(part: Part, n_rows: int) -> dict[str, Floats]:
-    return {name: np.full(n_rows, float(value)) for name, value in part.known.items()
-            if np.ndim(value) == 0}
+    values = {name: value for name, value in part.known.items() if np.ndim(value) == 0}
+    return {name: np.full(n_rows, float(value)) for name, value in values.items()}
 
 
 def _merge_equal(part: Part, x: Floats, known: dict[str, Floats]) -> _Column | None:
@@ -194,20 +194,23 @@ def _merge_equal(part: Part, x: Floats, known: dict[str, Floats]) -> _Column | N
     if not part.family.support.discrete or x.ndim != 1:
         return None
     rows = np.stack([x, *known.values()], axis=1)
-    missing = np.isnan(rows).any(axis=1)
-    distinct, index = np.unique(np.where(missing[:, None], np.nan, rows), axis=0,
-                                return_inverse=True) if rows.shape[1] > 1 else _unique(x)
+    missing = np.asarray(np.isnan(rows).any(axis=1))
+    distinct, index = _distinct(np.where(missing[:, None], np.nan, rows))
     if len(distinct) * 4 > len(x):
         return None
     points = Observations(
         part.family, distinct[:, 0], dict(zip(known, distinct[:, 1:].T, strict=True))
     )
-    return _Column(None, {}, points, np.where(missing, -1, index.reshape(-1)))
+    return _Column(None, {}, points, np.where(missing, -1, index))
 
 
-def _unique(x: Floats) -> tuple[Floats, Integers]:
-    distinct, index = np.unique(x, return_inverse=True)
-    return distinct[:, None], index
+def _distinct(rows: Floats) -> tuple[Floats, Integers]:
+    """Distinct rows [U, ...] and which of them each row is [N]."""
+    if rows.shape[1] == 1:  # much faster than by rows
+        distinct, index = np.unique(rows[:, 0], return_inverse=True)
+        return distinct[:, None], index
+    distinct, index = np.unique(rows, axis=0, return_inverse=True)
+    return distinct, index.reshape(-1)
 
 
 class Shard:

@@ -166,7 +166,7 @@ def _place(outline: Outline, name: str) -> tuple[str, int, str]:
 
 def _flatten(value: Any, path: Sequence[str], event: int, name: str, outline: Outline) -> _Flat:
     """Counts per level and the flat rows of nested values."""
-    if isinstance(value, str) or np.ndim(_first(value)) == 0 and not hasattr(value, "__len__"):
+    if isinstance(value, str) or (not hasattr(value, "__len__") and np.ndim(_first(value)) == 0):
         raise DataError(
             f"node '{name}' has a single value where one per unit is needed",
             received=f"'{value!r}'",

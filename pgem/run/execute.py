@@ -63,7 +63,8 @@ def answer(
     with np.errstate(all="ignore"):
         for shard in bound.shards():
             answers: dict[str, Floats] = {}
-            parts.append(bound.program.e_step(shard, params, Nothing(), semiring, answers))
+            asked = (answers,) if bound.program.queries else ()
+            parts.append(bound.program.e_step(shard, params, Nothing(), semiring, *asked))
             found.append(answers)
     log_p = np.concatenate(parts)
     joined = []

@@ -97,7 +97,7 @@ def to_codes(
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The command line's parts: loading model files, reading tables, and the commands."""

@@ -1,0 +1,278 @@
+"""The E-step as text: tables and eliminations forward, posteriors and statistics in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pgem.analyse import Analysis, Collect, Eliminate, Factor, Scan, Var, is_axis
+from pgem.declare import UNIT, Gate, SlotRecord
+from pgem.graph import Component
+from pgem.plan.naming import WIDTH, Names, axis_name, call, clique_name, var_name
+
+
+class EStepWriter:
+    """Writes the E-step of one analysis."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.graph, self.layout = analysis.graph, analysis.layout
+        self.positions = analysis.schedule.positions
+        self.names = Names()
+        self.body: list[str] = []
+        self.loads: dict[str, str] = {}
+        self.posterior: dict[Factor, str] = {}
+        self.axis_names = {
+            var: self.names(axis_name(var), ("axis", var)) for var in self.ordered(self.positions)
+        }
+
+    def lines(self) -> list[str]:
+        """The function."""
+        schedule = self.analysis.schedule
+        last = None
+        for factor in schedule.factors:
+            if factor.scope != last:
+                self.heading(factor.scope)
+                last = factor.scope
+            self.table(factor)
+        for step in schedule.steps:
+            self.forward(step)
+        self.body.append("")
+        self.say("the log-likelihood of every unit")
+        roots = [self.table_name(f) for f in schedule.roots]
+        self.put("log_p", "total", ["data.n_units", *roots], "[n]")
+        self.body.append("")
+        self.say("in reverse: posteriors and expected statistics")
+        self.reverse()
+        queries = ", answers" if self.analysis.schema.queries else ""
+        text = '"""Add the expected statistics of one shard; return log p of every unit [n]."""'
+        loads = [f"{name} = {code}" for name, code in self.loads.items()]
+        weight = "weight = data.weights  # [n, 1, ...]"
+        lines = [text, *loads, weight, *self.body, "return log_p"]
+        head = f"def e_step(data, params, stats, semiring{queries}):"
+        return [head, *(f"    {line}".rstrip() for line in lines)]
+
+    # --- tables -------------------------------------------------------------------------------
+
+    def heading(self, scope: str) -> None:
+        """A comment line that opens a scope."""
+        kind = self.graph.scopes[scope].kind
+        words = {"unit": "every unit", "plate": f"every member of {scope}"}
+        self.body.append("")
+        self.say(words.get(kind, f"every step of {scope}"))
+
+    def table(self, factor: Factor) -> None:
+        """The table of a conditional, of evidence, or of a query."""
+        name, shape = self.table_name(factor), self.shape_of(factor.axes, factor.scope)
+        if factor.kind == "query":
+            rows = "data.n_units" if factor.scope == UNIT else f"{self.scope(factor.scope)}.n_rows"
+            axes = [self.axis_names[v] for v in self.ordered(factor.axes)]
+            dims = str(n_dims(self.analysis, factor.scope))
+            self.put(name, "query", [rows, dims, *axes], f"{shape} zeros")
+        elif factor.kind == "evidence":
+            own = self.axis_names[Var(factor.node)]
+            arguments = [self.load(factor.node), own]
+            self.put(name, "evidence", arguments, f"{shape} 0 where given, else -inf")
+        else:
+            routine, arguments = self.conditional(factor)
+            self.put(name, routine, arguments, f"{shape} log {self.conditional_name(factor.node)}")
+
+    def conditional(self, factor: Factor) -> tuple[str, list[str]]:
+        """Routine and arguments of a node's log-table."""
+        node = self.graph.nodes[factor.node]
+        leaves = [self.leaf(component) for component in self.graph.leaves_of(node.name)]
+        routine, arguments = leaves[0]
+        if node.switch is not None:
+            parts = [f"{r}({', '.join(a)})" for r, a in leaves]
+            routine, arguments = "choose", [self.gate(node.switch, factor.scope), *parts]
+        if not node.lag():
+            return routine, arguments
+        firsts = [self.leaf(component) for component in self.graph.firsts_of(node.name)]
+        parts = [f"{r}({', '.join(a)})" for r, a in firsts] or ["None"] * node.lag()
+        steady = f"{routine}({', '.join(arguments)})"
+        return "steps", [f"{self.scope(factor.scope)}.number", *parts, steady]
+
+    def leaf(self, component: Component) -> tuple[str, list[str]]:
+        """`density(...)` or `table(...)` of one component."""
+        arguments = [self.load(component.key)]
+        axis = is_axis(self.graph, self.analysis.schema, component.node)
+        if axis:
+            arguments.append(self.axis_names[Var(component.node)])
+        for name, slot in component.leaf.slots.items():
+            if slot.kind != "covariate":
+                arguments.append(f"{name}={self.slot(component, name, slot)}")
+        return "table" if axis else "density", arguments
+
+    def slot(self, component: Component, slot_name: str, slot: SlotRecord) -> str:
+        """`at(params, name, gates...)`."""
+        scope = self.graph.nodes[component.node].scope
+        gates = "".join(f", {self.gate(gate, scope)}" for gate in slot.gates)
+        if slot.kind == "param":
+            return f'at(params, "{slot.name}"{gates})'
+        return f'at(CONSTANTS, "{component.key}.{slot_name}"{gates})'
+
+    def gate(self, gate: Gate, scope: str) -> str:
+        """An axis, an index or a pick."""
+        if gate.kind == "constant":
+            inner = "".join(f", {self.gate(part, scope)}" for part in gate.gates)
+            return f"pick({np.asarray(gate.table).tolist()}{inner}, size={gate.size})"
+        if gate.kind == "node" and is_axis(self.graph, self.analysis.schema, gate.name):
+            return self.axis_names[Var(gate.name, gate.lag)]
+        wanted = f"{'prev_' * gate.lag}{gate.name}_code"
+        name = self.names(wanted, ("index", gate.name, gate.lag, scope))
+        self.loads[name] = f'data.index("{gate.name}", "{scope}", {gate.lag})'
+        return name
+
+    # --- forward ------------------------------------------------------------------------------
+
+    def forward(self, step: Eliminate | Collect | Scan) -> None:
+        """An elimination, a product over members, or a scan."""
+        self.body.append("")
+        name = self.table_name(step.message)
+        inputs = [self.table_name(f) for f in step.inputs]
+        shape = self.shape_of(step.message.axes, step.message.scope)
+        if isinstance(step, Eliminate):
+            given = self.names(f"{var_name(step.var)}_given", ("given", step.var))
+            self.say(f"sum out {step.var}: the message, and p({step.var} | the others)")
+            arguments = [self.axis_names[step.var], *inputs]
+            shapes = f"{shape}, {self.shape_of(step.clique, step.message.scope)}"
+            self.put(f"{name}, {given}", "semiring.eliminate", arguments, shapes)
+        elif isinstance(step, Collect):
+            self.say(f"the product over {step.scope}")
+            self.put(name, "collect", [self.scope(step.scope), *inputs], shape)
+        else:
+            self.forward_scan(step, name, inputs, shape)
+
+    def forward_scan(self, step: Scan, name: str, inputs: list[str], shape: str) -> None:
+        """A sequence."""
+        chain = self.names(f"chain_{step.scope}", ("chain", step.scope))
+        order = ", ".join(self.axis_names[v] for v in step.sum_out)
+        pairs = [f"{self.axis_names[a]}: {self.axis_names[b]}" for a, b in step.shift.items()]
+        renamed = ", ".join(f"{a} becomes {b}" for a, b in step.shift.items())
+        arguments = [
+            self.scope(step.scope),
+            "semiring",
+            f"[{', '.join(inputs)}]",
+            f"sum_out=[{order}]",
+            f"shift={{{', '.join(pairs)}}}",
+        ]
+        if step.outer:
+            arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
+        self.say(f"along {step.scope}: sum out {', then '.join(map(str, step.sum_out))};")
+        self.say(f"then {renamed}")
+        self.put(chain, "scan", arguments, "")
+        self.body.append(f"{name} = {chain}.message  # {shape}")
+
+    # --- reverse ------------------------------------------------------------------------------
+
+    def reverse(self) -> None:
+        """Posteriors of every table, and what they add to."""
+        schedule = self.analysis.schedule
+        for factor in schedule.roots:
+            self.give(factor, "weight", ())
+        for step in reversed(schedule.steps):
+            self.reverse_step(step)
+        for factor in schedule.factors:
+            if factor.kind == "query":
+                self.body.append(f'answers["{factor.name}"] = {self.posterior[factor]}')
+
+    def reverse_step(self, step: Eliminate | Collect | Scan) -> None:
+        """Posteriors of a step's inputs from that of its message."""
+        incoming = self.posterior[step.message]
+        if isinstance(step, Collect):
+            name = self.names(f"post_{step.scope}", ("post", step))
+            shape = self.shape_of(step.message.axes, step.scope)
+            self.put(name, "spread", [self.scope(step.scope), incoming], shape)
+            for factor in step.inputs:
+                self.give(factor, name, step.message.axes)
+        elif isinstance(step, Eliminate):
+            given = self.names.given["given", step.var]
+            order = self.ordered(step.clique)
+            name = self.names(f"post_{clique_name(order)}", ("post", step))
+            shape = self.shape_of(step.clique, step.message.scope)
+            text = f"{shape} p({', '.join(map(str, order))} | data)"
+            self.body.append(f"{name} = {incoming} * {given}  # {text}")
+            for factor in step.inputs:
+                self.give(factor, name, step.clique)
+        else:
+            self.reverse_scan(step, incoming)
+
+    def reverse_scan(self, step: Scan, incoming: str) -> None:
+        """Posteriors of a sequence's tables."""
+        chain = self.names.given["chain", step.scope]
+        names = [self.names(f"post_{self.table_name(f)}", ("post", step, f)) for f in step.inputs]
+        targets = ", ".join(names) + ("," if len(names) == 1 else "")
+        if len(targets) > WIDTH - 40:
+            targets = f"({targets})"
+        self.say("the posterior of each table's axes")
+        self.body.append(f"{targets} = {chain}.backward({incoming})")
+        for k, (factor, name) in enumerate(zip(step.inputs, names, strict=True)):
+            self.posterior[factor] = name
+            if factor.kind == "node":
+                self.add_statistics(factor, f", summed={chain}.is_summed({k})")
+
+    def give(self, factor: Factor, posterior: str, axes: Iterable[Var]) -> None:
+        """Hand a posterior to an input: reduced to its axes, or turned into statistics."""
+        if set(axes) - set(factor.axes):
+            kept = "".join(f", {self.axis_names[v]}" for v in self.ordered(factor.axes))
+            posterior = f"keep({posterior}{kept})"
+        self.posterior[factor] = posterior
+        if factor.kind == "node":
+            self.add_statistics(factor, "")
+
+    def add_statistics(self, factor: Factor, tail: str) -> None:
+        """`stats.add(...)`."""
+        posterior = self.posterior[factor]
+        self.body.append(f"stats.add({self.table_name(factor)}, {posterior}{tail})")
+
+    # --- small things -------------------------------------------------------------------------
+
+    def put(self, target: str, routine: str, arguments: list[str], shape: str) -> None:
+        """An assignment with its shape as a comment."""
+        lines = call(f"{target} = {routine}", arguments)
+        if len(lines) == 1 and len(lines[0]) + len(shape) + 8 <= WIDTH and shape:
+            self.body.append(f"{lines[0]}  # {shape}")
+        else:
+            self.body += [*([f"# {shape}"] if shape else []), *lines]
+
+    def say(self, comment: str) -> None:
+        """A comment line."""
+        self.body.append(f"# {comment}")
+
+    def load(self, key: str) -> str:
+        """The identifier of a component's data."""
+        name = self.names(key, ("node", key))
+        self.loads.setdefault(name, f'data["{key}"]')
+        return name
+
+    def scope(self, scope: str) -> str:
+        """The identifier of a plate's or sequence's rows."""
+        name = self.names(scope, ("scope", scope))
+        self.loads.setdefault(name, f'data.scope("{scope}")')
+        return name
+
+    def table_name(self, factor: Factor) -> str:
+        """The identifier of a log-table."""
+        wanted = f"log_{factor.name}" if factor.kind == "node" else factor.name
+        return self.names(wanted, factor)
+
+    def conditional_name(self, node: str) -> str:
+        """`p(x | z)`."""
+        gates = ", ".join(str(g) for g in self.graph.nodes[node].gates())
+        return f"p({node} | {gates})" if gates else f"p({node})"
+
+    def ordered(self, axes: Iterable[Var]) -> list[Var]:
+        """Variables by axis number."""
+        return sorted(axes, key=self.positions.__getitem__)
+
+    def shape_of(self, axes: Iterable[Var], scope: str) -> str:
+        """Rows and axes (axes of size 1 are left out)."""
+        rows = "n" if scope == UNIT else scope
+        return "[" + ", ".join([rows, *(str(v) for v in self.ordered(axes))]) + "]"
+
+
+def n_dims(analysis: Analysis, scope: str) -> int:
+    """Dimensions of a table of a scope: rows, then every variable of the scopes around it."""
+    path, nodes = analysis.graph.path(scope), analysis.graph.nodes
+    return 1 + sum(nodes[v.node].scope in path for v in analysis.schedule.positions)

@@ -1,0 +1,207 @@
+r"""Derivation, third part: expected statistics, the M-step of every block, and the guarantee."""
+
+from __future__ import annotations
+
+from pgem.analyse import Block, ParamLayout
+from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC
+from pgem.families._roles import COVARIANCE, MEAN, PROBS
+from pgem.plan.explain_model import listed, slot_letters, slot_reference
+from pgem.plan.latex import replace_letters
+from pgem.plan.notation import DATA, Notation, escape
+from pgem.plan.page import Page
+from pgem.plan.statistic import Summed, letters_of_parameter
+from pgem.plan.symbolic import statistics_of
+
+
+def write_statistics(page: Page, notation: Notation) -> None:
+    """Section 4: which posterior weighs which statistics."""
+    page.heading("4. The expected statistics")
+    page.say(
+        "The M-step maximises $Q(\\theta) = \\sum_{%s} E[\\log p(\\text{data}, \\text{latents} "
+        "\\mid \\theta) \\mid %s]$, the expectation under the posterior at the current "
+        "parameters. $Q$ is a sum over the conditionals of section 2, and each of them needs the "
+        "data only through sums of its statistics under the posterior of its gates:"
+        % (notation.indices["unit"], notation.data())
+    )
+    lines = [line for key in notation.analysis.layout.components
+             if (line := _statistic_line(notation, key))]
+    page.formula(*(lines or [r"\text{(nothing is learned)}"]))
+
+
+def _statistic_line(notation: Notation, key: str) -> str:
+    """`S_x[k] = Σ_n p(z_n = k | D_n) (1, x_n, …)` of one component."""
+    settled = notation.analysis.layout.components[key]
+    if not any(s.kind == "param" for s in settled.component.leaf.slots.values()):
+        return ""
+    summed = Summed(notation, key)
+    letters = {gate: notation.value(gate) for gate in settled.cells.gates}
+    axes = [letters[gate] for gate in settled.cells.gates]
+    node = settled.component.node
+    own = notation.values.get(node)
+    if summed.is_axis or (own and settled.family.domain() is not None):
+        name, axes = "N", [*axes, str(own)]
+        seen = "1" if summed.is_axis else f"[{summed.value()} = {own}]"
+        inside = summed.term(seen, letters, own if summed.is_axis else None)
+    else:
+        name, inside = "S", summed.term(_all_statistics(notation, key), letters, None)
+    bracket = f"[{', '.join(axes)}]" if axes else ""
+    return rf"{name}_{{\text{{{escape(key)}}}}}{bracket} &= {inside}"
+
+
+def _all_statistics(notation: Notation, key: str) -> str:
+    """(1, T(x)) with the node's symbol."""
+    settled = notation.analysis.layout.components[key]
+    family = settled.family
+    parts = statistics_of(family, slot_letters(family))
+    own = Summed(notation, key).value()
+    letters = {"x": own}
+    for name in family.known_slots:
+        slot = settled.component.leaf.slots[name]
+        letters[slot_letters(family)[name]] = slot_reference(
+            notation, settled.component, name, slot
+        )
+    shown = ("T(x)",) if parts is None else tuple(p for p in parts if p != "1")
+    return "(" + ", ".join(replace_letters(part, letters) for part in ("1", *shown)) + ")"
+
+
+# --- M-step -------------------------------------------------------------------------------------
+
+
+def write_m_step(page: Page, notation: Notation) -> None:
+    """Section 5: one entry per parameter block."""
+    page.heading("5. The M-step")
+    params = notation.analysis.layout.params
+    for block in notation.analysis.blocks:
+        _write_block(page, notation, block)
+    held = [f"`{name}`" for name, p in params.items() if not p.is_free]
+    if held:
+        page.say(f"Held fixed: {listed(held)}.")
+    if any(p.fixed.any() and p.is_free for p in params.values()):
+        page.say("Fixed entries keep their values; free probabilities share what is left.")
+    page.say("A row whose expected count is zero keeps its value.")
+
+
+def _write_block(page: Page, notation: Notation, block: Block) -> None:
+    params = [notation.analysis.layout.params[name] for name in block.params]
+    names = listed(f"`{name}`" for name in block.params)
+    page.item(f"{names}{_tied(params)}: {_how(block, params)}")
+    if block.rung == NUMERIC and block.joint is None:
+        return
+    lines = [solution(notation, p, block) for p in params]
+    if any(not line for line in lines):
+        page.formula(_moments(notation, block))
+        return
+    page.formula(*lines)
+
+
+def _how(block: Block, params: list[ParamLayout]) -> str:
+    """The rung of the ladder, in words."""
+    if block.rung == NUMERIC:
+        return (
+            "no closed form; $Q$ is climbed from the current values with all cells of "
+            f"{listed(f'`{key}`' for key in block.components)} (local maximum)."
+        )
+    if block.joint is not None and len(block.params) > 1:
+        how = "one-dimensional Newton" if block.rung != CLOSED else "closed form"
+        return f"solved together ({how}):"
+    if block.rung == ECM:
+        return "each in closed form given the others, in turn until $Q$ gains no more (ECM):"
+    if block.rung == NEWTON:
+        return "by Newton's method:"
+    order = " in this order" if len(block.params) > 1 else ""
+    over = ", normalised over the last index" if params[0].role is PROBS else ""
+    return f"closed form{order}{over}:"
+
+
+def _tied(params: list[ParamLayout]) -> str:
+    """Which conditionals share a parameter."""
+    notes = []
+    for param in params:
+        keys = [key for key, _ in param.uses]
+        if len(keys) > 1:
+            notes.append(f"`{param.name}` pools {listed(f'`{key}`' for key in keys)}")
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def solution(notation: Notation, param: ParamLayout, block: Block) -> str:
+    """The maximiser of one parameter from its role and its uses; empty where nothing tells."""
+    letters, own = letters_of_parameter(notation, param)
+    cancels = param.name in block.cancels
+    uses = [
+        Summed(notation, key).parts(slot, letters, own, cancels=cancels) for key, slot in param.uses
+    ]
+    if any(parts is None for parts in uses) or not param.role.solution:
+        return ""
+    found = [parts for parts in uses if parts is not None]
+    summed = [" + ".join(parts[k] for parts in found) for k in range(len(found[0]))]
+    text = param.role.solution
+    if param.role is MEAN and not cancels and _has_matrices(notation, param):
+        text = r"@= = \Big( @0 \Big)^{-1} \Big( @1 \Big)"
+    if "@+" in text:
+        text = text.replace("@+", _total(notation, param, letters, own, cancels))
+    for k, part in enumerate(summed):
+        text = text.replace(f"@{k}", part)
+    text = text.replace("@=", notation.parameter(param.name, [*letters, *([own] if own else [])]))
+    return text.replace(" = ", " &= ", 1) if r"\propto" not in text else text.replace(
+        r"\propto", r"&\propto", 1
+    )
+
+
+def _has_matrices(notation: Notation, param: ParamLayout) -> bool:
+    """Whether a mean stands under a full covariance, so that precisions are matrices."""
+    families = [notation.analysis.layout.components[key].family for key, _ in param.uses]
+    return any(f.role_of(s.name) is COVARIANCE for f in families for s in f.slots)
+
+
+def _total(
+    notation: Notation, param: ParamLayout, letters: list[str], own: str, cancels: bool
+) -> str:
+    """The sum of both parts of a statistic, simplified where the parts cancel."""
+    terms = [
+        Summed(notation, key).total(slot, letters, own, cancels=cancels)
+        for key, slot in param.uses
+    ]
+    return " + ".join(terms)
+
+
+def _moments(notation: Notation, block: Block) -> str:
+    """Matching of moments: what the joint maximum of an exponential family solves."""
+    key = block.joint or block.components[0]
+    summed = Summed(notation, key)
+    gates = notation.analysis.layout.components[key].cells.gates
+    letters = {gate: notation.value(gate) for gate in gates}
+    value = summed.value()
+    above, below = summed.term(f"T({value})", letters, None), summed.term("1", letters, None)
+    return rf"E[T({value}) \mid \theta] = \frac{{{above}}}{{{below}}}"
+
+
+# --- guarantee ----------------------------------------------------------------------------------
+
+
+def write_guarantee(page: Page, notation: Notation) -> None:
+    """Section 6: why the likelihood cannot fall."""
+    blocks = notation.analysis.blocks
+    local = [name for b in blocks if b.rung == NUMERIC for name in b.params]
+    page.heading("6. What is guaranteed")
+    page.say("For any distribution $q$ of the latents,")
+    page.formula(
+        rf"\log p({DATA} \mid \theta) &= L(q, \theta) + \text{{KL}}(q \,\|\, "
+        rf"p(\text{{latents}} \mid {DATA}, \theta))",
+        rf"L(q, \theta) &= E_q[\log p({DATA}, \text{{latents}} \mid \theta)] + H(q)",
+    )
+    page.say(
+        "The E-step above is exact: it sets $q$ to the posterior, so that KL is zero and $L$ "
+        "touches the log-likelihood. The M-step raises $L$ in $\\theta$ and cannot lower KL below "
+        "zero. So the log-likelihood never falls, and where it stops rising it is stationary; "
+        "which of its maxima that is depends on the start."
+    )
+    if local:
+        page.say(
+            f"The M-step of {listed(f'`{name}`' for name in local)} finds a local maximum of $Q$ "
+            "and never accepts a lower $Q$ (generalised EM); all other blocks attain the maximum."
+        )
+    elif any(b.rung == ECM for b in blocks):
+        page.say("Conditional maxima in turn (ECM) never lower $Q$; all other blocks attain its "
+                 "maximum.")
+    else:
+        page.say("Every block attains the maximum of $Q$.")

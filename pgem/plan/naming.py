@@ -1,0 +1,81 @@
+"""Identifiers, literals and line breaks of the listing."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pgem.analyse import Var
+
+WIDTH = 96
+RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
+ROUTINES = (
+    "Axis", "Learned", "at", "choose", "climb", "collect", "density", "estimate", "evidence",
+    "free", "keep", "maximise", "pick", "query", "scan", "spread", "steps", "sweeps", "table", "total",
+)  # fmt: skip
+
+
+class Names:
+    """Python identifiers for nodes, tables and posteriors; no two the same."""
+
+    def __init__(self) -> None:
+        self.taken = {*RESERVED, *ROUTINES}
+        self.given: dict[Any, str] = {}
+
+    def __call__(self, wanted: str, thing: Any) -> str:
+        """The identifier of `thing`, made from `wanted` on first use."""
+        if thing not in self.given:
+            name = wanted.replace(".", "_").replace(" ", "_")
+            if keyword.iskeyword(name):
+                name += "_"
+            while name in self.taken:
+                name += "_"
+            self.taken.add(name)
+            self.given[thing] = name
+        return self.given[thing]
+
+
+def call(head: str, arguments: Sequence[str], tail: str = ")") -> list[str]:
+    """`head(arguments)` on one line if it fits, else one argument a line."""
+    line = f"{head}({', '.join(arguments)}{tail}"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"{head}(", *(f"    {argument}," for argument in arguments), tail]
+
+
+def axis_name(var: Var) -> str:
+    """The constant of an axis: `Z`, `PREV_S`, `PREV_S_2`."""
+    lag = f"_{var.lag}" if var.lag > 1 else ""
+    return ("PREV_" if var.lag else "") + var.node.upper() + lag
+
+
+def var_name(var: Var) -> str:
+    """A variable inside an identifier: `s`, `prev_s`."""
+    return ("prev_" if var.lag else "") + var.node + (f"_{var.lag}" if var.lag > 1 else "")
+
+
+def clique_name(clique: Sequence[Var]) -> str:
+    """The variables of a table inside an identifier."""
+    name = "_".join(var_name(v) for v in clique)
+    return name if len(name) < 30 else f"clique_{var_name(clique[0])}"
+
+
+def array(value: Any) -> str:
+    """An array as code."""
+    return f"np.array({np.asarray(value).tolist()})"
+
+
+def mapping(values: dict[str, str]) -> str:
+    """A small dictionary as code."""
+    return "{" + ", ".join(f'"{k}": "{v}"' for k, v in values.items()) + "}"
+
+
+def import_line(module: str, names: Sequence[str]) -> list[str]:
+    """An import statement, broken if it is long."""
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"from {module} import (", *(f"    {name}," for name in names), ")"]

@@ -1,0 +1,183 @@
+"""The directions in which parameters can move: the tangent space of their linear constraints.
+
+Every parameter row (its own axes, at one combination of gates) has its own small block: a
+probability row moves with its sum fixed, a covariance matrix stays symmetric, fixed entries and
+entries on the boundary do not move at all.  The columns of a block are scaled so that a step of
+size h is a relative change of h (of a probability, a rate, a variance), or h standard deviations
+(of a mean): a difference quotient then never leaves the constraint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgem.analyse import ParamLayout
+from pgem.arrays import Floats, Mask
+from pgem.families._roles import Covariance, Mean, Prob, Probs, Rate
+from pgem.result.score import role_statistic
+from pgem.routines import Stats
+from pgem.routines.maximise import rows_of
+
+BOUNDARY = 1e-8
+"""A probability (or an expected count behind a rate) this small sits on the boundary."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tangent:
+    """Directions of all parameters, stacked in the order of `params`.
+
+    Attributes:
+        layouts: the parameters.
+        basis: directions as columns [entries, F].
+        boundary: entries on the boundary of their constraint [entries].
+        scale: typical size of each entry [entries].
+    """
+
+    layouts: dict[str, ParamLayout]
+    basis: Floats
+    boundary: Mask
+    scale: Floats
+
+    def flat(self, values: dict[str, Floats]) -> Floats:
+        """Arrays by parameter as one vector [entries]."""
+        return np.concatenate([np.ravel(values[name]) for name in self.layouts])
+
+    def named(self, vector: Floats) -> dict[str, Floats]:
+        """The inverse of `flat`."""
+        sizes = [int(np.prod(layout.shape)) for layout in self.layouts.values()]
+        parts = np.split(vector, np.cumsum(sizes)[:-1])
+        return {
+            name: part.reshape(layout.shape)
+            for (name, layout), part in zip(self.layouts.items(), parts, strict=True)
+        }
+
+
+def make_tangent(
+    layouts: dict[str, ParamLayout], params: dict[str, Floats], stats: Stats, n: float
+) -> Tangent:
+    """Tangent space at `params`, with scales from the expected statistics of `n` observations."""
+    blocks, boundary, scale = [], [], []
+    for layout in layouts.values():
+        value = rows_of(params[layout.name], layout.n_gates)
+        fixed = layout.fixed.reshape(value.shape)
+        edge = on_boundary(layout, params[layout.name], stats).reshape(value.shape) & ~fixed
+        sizes = rows_of(entry_scale(layout, params[layout.name], stats, n), layout.n_gates)
+        for row in range(len(value)):
+            held = (fixed[row] | edge[row]).ravel()
+            blocks.append(row_basis(layout, value[row], held, sizes[row].ravel()))
+        boundary.append(edge.ravel())
+        scale.append(sizes.ravel())
+    return Tangent(layouts, _block_diagonal(blocks), np.concatenate(boundary),
+                   np.concatenate(scale))  # fmt: skip
+
+
+def row_basis(layout: ParamLayout, value: Floats, held: Mask, scale: Floats) -> Floats:
+    """Scaled directions [entries, f] of one row in which the held entries do not move."""
+    if isinstance(layout.role, Covariance):
+        return _without(_symmetric_directions(value), held, scale)
+    free = np.flatnonzero(~held)
+    directions = np.zeros((len(scale), len(free)))
+    directions[free, np.arange(len(free))] = scale[free]
+    if isinstance(layout.role, Probs) and len(free):
+        return directions @ _null_space(directions.sum(axis=0, keepdims=True))
+    return directions
+
+
+def _symmetric_directions(value: Floats) -> Floats:
+    """Columns vec(L E Lᵀ), E an orthonormal basis of symmetric matrices and V = L Lᵀ."""
+    lower = np.linalg.cholesky(value)
+    size = len(value)
+    columns = []
+    for i, j in zip(*np.tril_indices(size), strict=True):
+        unit = np.zeros((size, size))
+        unit[i, j] = unit[j, i] = 1.0 if i == j else np.sqrt(0.5)
+        columns.append((lower @ unit @ lower.T).ravel())
+    return np.stack(columns, axis=1)
+
+
+def _without(directions: Floats, held: Mask, scale: Floats) -> Floats:
+    """The combinations of directions that leave the held entries where they are."""
+    if not held.any():
+        return directions
+    found = directions @ _null_space(directions[held] / scale[held][:, None])
+    found[held] = 0.0
+    return found
+
+
+def _null_space(constraints: Floats) -> Floats:
+    """Orthonormal columns spanning the vectors that the constraints send to zero."""
+    _, sizes, right = np.linalg.svd(constraints)
+    rank = int((sizes > 1e-12 * max(sizes.max(initial=0.0), 1e-300)).sum())
+    return np.asarray(right[rank:].T)
+
+
+def _block_diagonal(blocks: list[Floats]) -> Floats:
+    rows, columns = sum(len(b) for b in blocks), sum(b.shape[1] for b in blocks)
+    table = np.zeros((rows, columns))
+    top = left = 0
+    for block in blocks:
+        table[top : top + len(block), left : left + block.shape[1]] = block
+        top, left = top + len(block), left + block.shape[1]
+    return table
+
+
+# --- boundaries and scales ----------------------------------------------------------------------
+
+
+def on_boundary(layout: ParamLayout, value: Floats, stats: Stats) -> Mask:
+    """Which entries sit on the boundary of their constraint."""
+    if isinstance(layout.role, Probs | Prob):
+        return (value <= BOUNDARY) | (value >= 1 - BOUNDARY)
+    if isinstance(layout.role, Rate):
+        events = _summed(layout, stats, 0, value.shape)
+        exposed = _summed(layout, stats, 1, value.shape) > 0
+        return (value <= 0) | (exposed & (events <= BOUNDARY))
+    return np.zeros(value.shape, dtype=bool)
+
+
+def entry_scale(layout: ParamLayout, value: Floats, stats: Stats, n: float) -> Floats:
+    """Typical size of each entry's changes."""
+    if isinstance(layout.role, Prob):
+        return np.minimum(value, 1 - value)
+    if isinstance(layout.role, Covariance):
+        spread = np.sqrt(np.einsum("...ii->...i", value))
+        return np.asarray(spread[..., :, None] * spread[..., None, :])
+    if isinstance(layout.role, Mean):
+        precision = _summed(layout, stats, 0, value.shape)
+        return np.where(precision > 0, np.sqrt(n / np.where(precision > 0, precision, n)), 1.0)
+    return np.where(value == 0, 1.0, np.abs(value))
+
+
+def _summed(layout: ParamLayout, stats: Stats, which: int, shape: tuple[int, ...]) -> Floats:
+    """One array of the role's statistic, summed over the uses of a parameter."""
+    total = np.zeros(shape)
+    rows = total.reshape(-1, *shape[layout.n_gates :])
+    for key, slot in layout.uses:
+        statistic = role_statistic(stats[key], slot) if key in stats else None
+        if statistic is None:
+            continue
+        part = statistic[which]
+        if part.ndim > rows.ndim:
+            part = np.asarray(np.einsum("cii->ci", part))
+        np.add.at(rows, stats[key].cells.rows[slot], part)
+    return total
+
+
+Function = Callable[[Floats], Floats]
+
+
+def derivative(function: Function, at: Floats, directions: Floats, step: float) -> Floats:
+    """Fourth-order central differences of a vector function along directions [entries, F] → [M, F].
+
+    The error is of order step⁴ times the fifth derivative, besides rounding over step.
+    """
+    columns = []
+    for direction in directions.T:
+        near = function(at + step * direction) - function(at - step * direction)
+        far = function(at + 2 * step * direction) - function(at - 2 * step * direction)
+        columns.append((8 * near - far) / (12 * step))
+    shape = np.shape(function(at))
+    return np.stack(columns, axis=-1) if columns else np.zeros((*shape, 0))

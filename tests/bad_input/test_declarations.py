@@ -1,0 +1,130 @@
+"""Declarations that must be refused when they are written or compiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from refused import Case, cases, check
+
+import pgem as pg
+from pgem.declare import Gate, ModelRecord
+from pgem.graph import build_graph
+
+ERROR = pg.DeclarationError
+M = "with pg.Model('m') as m: "
+T = "with pg.Model('m') as m, pg.sequence('t'): "
+END = "\nm.compile()"
+
+
+@cases(
+    # names and places
+    ("no model is open", "pg.latent('z', pg.Categorical(size=2))", ERROR, "with pg.Model"),
+    ("an empty model", M + "pass" + END, ERROR, "'m'", "pg.observed"),
+    ("a name twice", M + "pg.observed('x', pg.Normal()); pg.observed('x', pg.Normal())", ERROR, "'x'", "twice"),
+    ("a parameter name twice", M + "pg.observed('x', pg.Normal(pg.param('a'), pg.param('a')))", ERROR, "'a'", "twice"),
+    ("a name that is no identifier", M + "pg.observed('my x', pg.Normal())", ERROR, "'my x'", "identifier"),
+    ("a name that is no string", M + "pg.observed(3, pg.Normal())", ERROR, "'3'", "identifier"),
+    ("a node of another model", "with pg.Model('a'): z = pg.latent('z', pg.Categorical(size=2))\n" + M + "pg.observed('x', pg.Normal(), given=z)", ERROR, "'x'", "'z'", "not part of this model"),
+    ("a gate that is only a name", M + "pg.observed('x', pg.Normal(), given='z')", ERROR, "'z'", "cannot index"),
+    ("a node out of its plate", M + "\n with pg.plate('p', size=2): z = pg.latent('z', pg.Categorical(size=2))\n pg.observed('x', pg.Normal(), given=z)", ERROR, "'x'", "'z'", "'p'"),
+    ("a plate opened elsewhere", M + "\n with pg.plate('p') as p: pass\n with pg.plate('q'):\n  with p: pass", ERROR, "'p'", "'q'"),
+    ("a plate of no members", M + "pg.plate('p', size=0)", ERROR, "'p'", "'0'"),
+    ("a ragged plate as a gate", M + "\n with pg.plate('p') as p: pg.observed('x', pg.Normal(), given=p)", ERROR, "'p'", "size"),
+    ("a tree", M + "pg.tree('cell')", ERROR, "'cell'", "not available yet"),
+    # families and slots
+    ("a family class", M + "pg.observed('x', pg.Normal)", ERROR, "'x'", "an instance"),
+    ("no family", M + "pg.observed('x', 'normal')", ERROR, "'x'", "a family"),
+    ("an unknown slot", M + "pg.observed('x', pg.Normal(sigma=1.0))", ERROR, "'sigma'", "Normal", "mean"),
+    ("too many slots", M + "pg.observed('x', pg.Normal(0.0, 1.0, 2.0))", ERROR, "Normal", "mean, var", "'3'"),
+    ("a slot twice", M + "pg.observed('x', pg.Normal(0.0, mean=1.0))", ERROR, "'mean'", "twice"),
+    ("text in a slot", M + "pg.observed('x', pg.Normal(mean='zero'))", ERROR, "x.mean", "'zero'"),
+    ("a value that is not finite", M + "pg.observed('x', pg.Normal(mean=nan))", ERROR, "x.mean", "finite"),
+    ("a size that is no number", M + "pg.latent('z', pg.Categorical(size='two'))", ERROR, "Categorical", "size", "'two'"),
+    ("a size below one", M + "pg.latent('z', pg.Categorical(size=0))", ERROR, "Categorical", "size", "'0'"),
+    ("size and levels that disagree", M + "pg.latent('z', pg.Categorical(size=3, levels=['a', 'b']))", ERROR, "'z'", "'3'", "'2'"),
+    ("levels that repeat", M + "pg.latent('z', pg.Categorical(levels=['a', 'a']))", ERROR, "'z'", "levels", "'a'"),
+    ("trials left open", M + "pg.observed('x', pg.Binomial())" + END, ERROR, "x.trials", "must be given"),
+    ("a parameter for trials", M + "pg.observed('x', pg.Binomial(trials=pg.param('n')))", ERROR, "x.trials", "never estimated"),
+    ("a covariance that is no matrix", M + "pg.observed('x', pg.Normal(mean=pg.diagonal()))", ERROR, "x.mean", "diagonal"),
+    # constants
+    ("probabilities that sum to more", M + "pg.latent('z', pg.Categorical([0.5, 0.6]))\n" + "m.compile()", ERROR, "z.probs", "sum to one", "declared at"),
+    ("a negative probability", M + "pg.latent('z', pg.Categorical([1.5, -0.5]))" + END, ERROR, "z.probs", "non-negative"),
+    ("a gated table whose rows do not sum to one", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.observed('x', pg.Categorical(pg.constant([[0.5, 0.5], [0.9, 0.2]])[z]))" + END, ERROR, "x.probs", "sum to one"),
+    ("a probability above one", M + "pg.observed('x', pg.Bernoulli(1.5))" + END, ERROR, "x.prob", "between 0 and 1"),
+    ("a negative variance", M + "pg.observed('x', pg.Normal(var=-1.0))" + END, ERROR, "x.var", "above zero"),
+    ("a covariance that is not positive definite", M + "pg.observed('x', pg.MvNormal(cov=[[1.0, 2.0], [2.0, 1.0]]))" + END, ERROR, "x.cov", "positive definite"),
+    ("a table with a gate too few", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.observed('x', pg.Normal(mean=pg.constant([0.0, 1.0, 2.0])[z]))" + END, ERROR, "x.mean", "(3,)", "(2,)"),
+    ("a table with an axis too many", M + "pg.latent('z', pg.Categorical([[0.5, 0.5]]))" + END, ERROR, "'z'", "size="),
+    ("a table of another size", M + "pg.latent('z', pg.Categorical([0.5, 0.5], size=3))" + END, ERROR, "z.probs", "(2,)", "(3,)"),
+    ("an index that is no integer", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.observed('x', pg.Normal(mean=pg.param('a')[pg.constant([0.5, 1.0])[z]]))", ERROR, "integer"),
+    ("an index table of the wrong length", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.observed('x', pg.Normal(mean=pg.param('a')[pg.constant([0, 1, 1])[z]]))" + END, ERROR, "'x'", "'z'", "(3,)"),
+    # parameters
+    ("fixed without value", M + "pg.observed('x', pg.Normal(mean=pg.param('a', fixed=True)))", ERROR, "'a'", "value="),
+    ("fixed at an impossible value", M + "pg.observed('x', pg.Normal(var=pg.param('a', fixed=True, value=-1.0)))" + END, ERROR, "'a'", "above zero"),
+    ("a default start outside its constraint", M + "pg.latent('z', pg.Categorical(pg.param('a', value=[0.5, 0.6])))" + END, ERROR, "'a'", "sum to one"),
+    ("a value of the wrong shape", M + "pg.latent('z', pg.Categorical(pg.param('a', value=[0.5, 0.5]), size=3))" + END, ERROR, "'a'", "(3,)", "(2,)"),
+    ("a mask of the wrong shape", M + "pg.latent('z', pg.Categorical(pg.param('a', fixed=[True, False], value=0.2), size=3))" + END, ERROR, "'a'", "(3,)", "(2,)"),
+    ("a row of zeros", M + "pg.latent('z', pg.Categorical(pg.param('a', zeros=[True, True]), size=2))" + END, ERROR, "'a'", "zeros"),
+    ("zeros where no probability is", M + "pg.observed('x', pg.Normal(mean=pg.param('a', zeros=True)))" + END, ERROR, "'a'", "zeros"),
+    ("fixed entries that sum to more than one", M + "pg.latent('z', pg.Categorical(pg.param('a', fixed=[True, True, False], value=[0.8, 0.8, 0.0]), size=3))" + END, ERROR, "'a'", "sum"),
+    ("a parameter in two roles", M + "a = pg.param('a'); pg.observed('x', pg.Normal(a, a))" + END, ERROR, "'a'", "mean", "variance"),
+    ("a parameter in two shapes", M + "a = pg.param('a'); z = pg.latent('z', pg.Categorical(a, size=2)); pg.latent('w', pg.Categorical(a, size=3))" + END, ERROR, "'a'", "(2,)", "(3,)"),
+    ("a parameter that is iterated over", M + "list(pg.param('a'))", ERROR, "'a'", "iterated"),
+    ("a prior", M + "pg.observed('x', pg.Normal(mean=pg.param('a', prior=pg.Normal(0.0, 1.0))))", ERROR, "'a'", "prior", "not available yet"),
+    # gates
+    ("a continuous gate", M + "u = pg.observed('u', pg.Normal()); pg.observed('x', pg.Normal(), given=u)", ERROR, "'u'", "continuous", "Categorical"),
+    ("a covariate without size as a gate", M + "u = pg.covariate('u'); pg.observed('x', pg.Normal(), given=u)" + END, ERROR, "'u'", "size"),
+    ("a parameter as a gate", M + "pg.observed('x', pg.Normal(), given=pg.param('a'))", ERROR, "'a'", "cannot index"),
+    ("a switch with too few families", M + "z = pg.latent('z', pg.Categorical(size=3)); pg.observed('x', pg.switch(z, pg.Normal(), pg.Normal()))" + END, ERROR, "'x'", "'2'", "'3'"),
+    ("a switch with one family", M + "z = pg.latent('z', pg.Categorical(size=1)); pg.switch(z, pg.Normal())", ERROR, "'1'", "switch"),
+    ("a latent switch", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.latent('w', pg.switch(z, pg.Bernoulli(), pg.Bernoulli()))", ERROR, "'w'", "switch"),
+    ("a size that nothing tells", M + "z = pg.latent('z', pg.Categorical()); pg.observed('x', pg.Normal(), given=z)" + END, ERROR, "'z'", "size="),
+    # time
+    ("first= without looking back", T + "pg.latent('s', pg.Categorical(size=2), first=pg.Categorical(size=2))", ERROR, "'s'", "first=", "after="),
+    ("first= of another family", T + "pg.latent('s', pg.Categorical(size=2), after='s', first=pg.Bernoulli())", ERROR, "'s'", "'Categorical'", "'Bernoulli'"),
+    ("a stationary first step", T + "pg.latent('s', pg.Categorical(size=2), after='s', first='stationary')", ERROR, "'s'", "stationary", "not available yet"),
+    ("looking back outside a sequence", M + "pg.latent('s', pg.Categorical(size=2), after='s')", ERROR, "'s'", "pg.sequence"),
+    ("looking back at an unknown node", T + "pg.latent('s', pg.Categorical(size=2), given=pg.prev('states'))", ERROR, "'s'", "'states'", "not declared"),
+    ("looking back at a continuous node", T + "pg.observed('x', pg.Normal(), given=pg.prev('x'))", ERROR, "'x'", "continuous"),
+    ("a lag of zero", T + "pg.prev('s', 0)", ERROR, "'0'", "lag"),
+    ("looking back inside a plate inside a sequence", T + "\n with pg.plate('p', size=2): pg.latent('s', pg.Categorical(size=2), after='s')", ERROR, "'s'", "plate inside a sequence", "put the plate outside"),
+    # not available yet
+    ("a continuous latent", M + "pg.latent('f', pg.Normal(0.0, 1.0))" + END, ERROR, "'f'", "not available yet", "Categorical"),
+    ("an unbounded latent", M + "pg.latent('f', pg.Poisson())" + END, ERROR, "'f'", "not available yet"),
+    ("a regression", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=pg.param('a') * x + pg.param('b')))", ERROR, "y.mean", "not available yet"),
+    ("a latent parent in a slot", M + "f = pg.latent('f', pg.Categorical(size=2)); pg.observed('y', pg.Normal(mean=f))", ERROR, "y.mean", "not available yet"),
+    ("a covariate as a mean", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=x))", ERROR, "y.mean", "'x'"),
+)  # fmt: skip
+def test_is_refused(case: Case) -> None:
+    check(case)
+
+
+@cases(
+    ("twenty coupled latents", "; ".join(f"a{k} = pg.latent('a{k}', pg.Categorical(size=3))" for k in range(15)) + "; pg.observed('x', pg.Bernoulli(), given=[" + ", ".join(f"a{k}" for k in range(15)) + "])", pg.IntractableError, "'a0'", "'a14'", "14,348,907", "1,000,000", "pg.observed(\"x\", pg.Bernoulli"),
+    ("one latent of many values", "z = pg.latent('z', pg.Categorical(size=2_000_000)); pg.observed('x', pg.Bernoulli(), given=z)", pg.IntractableError, "'z'", "2,000,000", "pg.latent(\"z\", pg.Categorical(size=1000000))"),
+)  # fmt: skip
+def test_a_clique_beyond_the_limit_is_refused(case: Case) -> None:
+    check(case._replace(code=M + case.code + END))
+
+
+def with_gate(model: pg.Model, name: str, gate: str) -> ModelRecord:
+    """The record of a model with another gate of one node, as it might stand in a file."""
+    record = model.record
+    nodes = {node.name: node for node in record.nodes}
+    slots = {k: replace(s, gates=(Gate("node", gate),)) for k, s in nodes[name].leaf.slots.items()}
+    nodes[name] = replace(nodes[name], components=(replace(nodes[name].leaf, slots=slots),))
+    return replace(record, nodes=tuple(nodes.values()))
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"), [("b", ("circle", "'a", "prev")), ("c", ("'a'", "'c'", "not part"))]
+)
+def test_a_record_that_does_not_fit_is_refused(gate: str, words: tuple[str, ...]) -> None:
+    with pg.Model("pair") as model:
+        a = pg.latent("a", pg.Categorical(size=2))
+        pg.latent("b", pg.Categorical(size=2), given=a)
+    with pytest.raises(pg.DeclarationError) as caught:
+        build_graph(with_gate(model, "a", gate), model.families)
+    for word in words:
+        assert word in str(caught.value)

@@ -1,0 +1,62 @@
+"""Every model of the gallery reaches its published value, and can be explained and drawn."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from gallery import FILES, MODELS
+
+from pgem._cli.modules import load_model
+from pgem.graph import build_graph
+from pgem.graph.draw import draw
+
+pytestmark = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def fitted(module: ModuleType):
+    weights = module.weights() if hasattr(module, "weights") else None
+    return module.model.fit(module.data(), weights=weights, **getattr(module, "options", {}))
+
+
+def test_reaches_the_known_value(path: Path) -> None:
+    module = load_model(path).module
+    fit = fitted(module)
+    known = module.known
+    assert known["source"]
+    assert fit.verdict == "converged"
+    assert fit.log_likelihood == pytest.approx(known["log_likelihood"], abs=known["tolerance"])
+    for name, value in known.get("params", {}).items():
+        # components come in any order; those of the gallery are told apart by their values
+        assert np.sort(fit.params[name]) == pytest.approx(np.sort(value), abs=1e-3)
+
+
+def test_never_falls(path: Path) -> None:
+    fit = fitted(load_model(path).module)
+    assert np.diff(fit.trace).min() > -1e-9 * abs(fit.log_likelihood)
+
+
+def test_is_told_and_named(path: Path) -> None:
+    module = load_model(path).module
+    assert module.model.name == path.stem
+    assert len(ast.get_docstring(ast.parse(path.read_text())) or "") > 200
+    assert f"`{module.DEFAULT.name}`" in (MODELS / "data" / "README.md").read_text()
+
+
+def test_is_explained(path: Path) -> None:
+    program = load_model(path).compile()
+    for node in program.graph:
+        assert node in program.explain()
+        assert node in program.explain("markdown")
+    compile(program.source, str(path), "exec")
+    compile(program.to_script(), str(path), "exec")
+
+
+def test_is_drawn(path: Path, tmp_path: Path) -> None:
+    model = load_model(path).model
+    graph = build_graph(model.record, model.families)
+    for suffix in (".svg", ".png"):
+        assert draw(graph, tmp_path / f"model{suffix}").stat().st_size > 1000
