@@ -1,10 +1,10 @@
 """Death notices: a mixture that EM is slow on.
 
 The number of death notices of women over 80 in *The Times* on each of 1096 days, 1910–1912, is
-too dispersed for one Poisson distribution; two fit well, and Hasselblad (1969) took them for
-seasons.  The latent `season` is the component of a day.  The components overlap so much that EM
-needs thousands of iterations for full accuracy, which has made the data a standard example of
-its slow convergence.  The data are a frequency table: counts 0–9, days as weights.
+too dispersed for one Poisson distribution; two fit well (Hasselblad 1969), and the usual reading
+is two seasons.  The latent `season` is the component of a day.  The components overlap so much
+that EM needs some two thousand iterations for full accuracy: a good test of slow convergence.  The
+data are a frequency table: counts 0–9, days as weights.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ coordinates of a vector, `C` cells (combinations of gates), `P` features of a fa
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +50,40 @@ def log_gamma(values: Floats) -> Floats:
     from scipy.special import gammaln
 
     return np.asarray(gammaln(values))
+
+
+def missing(values: Any) -> Mask:
+    """Which entries of a column are null, NaN or NaT."""
+    if values.dtype.kind == "f":
+        return np.asarray(np.isnan(values))
+    if values.dtype.kind in "mM":
+        return np.asarray(np.isnat(values))
+    if values.dtype.kind != "O":
+        return np.zeros(values.shape, dtype=bool)
+    flat = [_is_null(value) for value in values.reshape(-1)]
+    return np.array(flat, dtype=bool).reshape(values.shape)
+
+
+def _is_null(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None
+    differs = value != value  # NaN and NaT differ from themselves; pandas' NA neither does nor not
+    return bool(differs) if isinstance(differs, bool | np.bool_) else np.ndim(differs) == 0
+
+
+def factorise(values: Any) -> tuple[Integers, list[Any]]:
+    """Codes into the sorted distinct values, -1 where missing, and these values."""
+    gone = missing(values)
+    codes = np.full(len(values), -1)
+    if values.dtype.kind != "O":
+        levels, codes[~gone] = np.unique(values[~gone], return_inverse=True)
+        return codes, levels.tolist()
+    present = values[~gone].tolist()
+    distinct = list(dict.fromkeys(present))
+    try:
+        distinct.sort()
+    except TypeError:
+        distinct.sort(key=str)
+    place = {value: k for k, value in enumerate(distinct)}
+    codes[~gone] = [place[value] for value in present]
+    return codes, distinct

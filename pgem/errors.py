@@ -11,6 +11,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class PgemError(Exception):
     """Base of all errors raised by pgem.
@@ -87,3 +90,10 @@ class MissingExtraError(PgemError):
 
 class FitWarning(UserWarning):
     """A fit came to an end that its user should know about."""
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """`did you mean 'x'?` for names that are nearly the same, in any case; or nothing."""
+    by_folded = {str(other).casefold(): str(other) for other in known}
+    close = get_close_matches(str(name).casefold(), by_folded, n=3)
+    return f"did you mean {' or '.join(repr(by_folded[c]) for c in close)}?" if close else ""

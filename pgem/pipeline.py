@@ -25,12 +25,13 @@ import numpy as np
 from pgem.analyse import analyse
 from pgem.arrays import Floats
 from pgem.declare import Declaration, ModelRecord, spec
-from pgem.errors import DeclarationError, FitError, FitWarning, IntractableError
+from pgem.errors import DeclarationError, FitWarning, IntractableError
 from pgem.families import Family
 from pgem.graph import ModelGraph, Outline, Schema, build_graph, make_outline
 from pgem.learn import (
     Options,
     Run,
+    check_options,
     check_start,
     given_labels,
     params_from_labels,
@@ -38,7 +39,9 @@ from pgem.learn import (
     run_em,
 )
 from pgem.plan import Program, make_program
+from pgem.plan.script import Contents
 from pgem.result import Fit, as_mapping, full_params, posterior, saving
+from pgem.result.handover import hand_over
 from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
 
 
@@ -50,7 +53,18 @@ def compile_model(declaration: Declaration, schema: Schema | None = None) -> Pro
         IntractableError: no exact E-step within the limits.
     """
     graph = build_graph(declaration.record, declaration.families)
-    return make_program(analyse(graph, schema or Schema()))
+    return make_program(analyse(graph, schema or Schema()), bind)
+
+
+def bind(program: Program, data: Any) -> Bound:
+    """A program with data, recompiled for their missing pattern.
+
+    Raises:
+        DataError: the data do not fit the declaration.
+    """
+    mapping, weights = as_mapping(data, program.outline)
+    columns = read_data(mapping, program.outline, weights=weights, fitting=False)
+    return Bound(program.variant(make_schema(columns)), columns)
 
 
 class Model(Declaration):
@@ -111,10 +125,17 @@ class Model(Declaration):
             DataError: the data do not fit the declaration.
             FitError: an option or a start value cannot be used.
         """
-        _check_options(restarts, max_iter, tol, posterior, m_step, degenerate, floor, shard_size)
+        check_options(
+            start=start, restarts=restarts, seed=seed, max_iter=max_iter, tol=tol,
+            posterior=posterior, m_step=m_step, degenerate=degenerate, floor=floor,
+            callback=callback, shard_size=shard_size,
+        )  # fmt: skip
         mapping, own_weights = as_mapping(data, self._outline())
         columns = read_data(
-            mapping, self._outline(), weights=own_weights if weights is None else weights
+            mapping,
+            self._outline(),
+            weights=own_weights if weights is None else weights,
+            fitting=max_iter > 0,
         )
         program = self._program(make_schema(columns))
         bound = Bound(program, columns, shard_size)
@@ -198,7 +219,7 @@ class Model(Declaration):
     def _program(self, schema: Schema) -> Program:
         programs = self._graph().__dict__.setdefault("_programs", {})
         if schema.key() not in programs:
-            programs[schema.key()] = make_program(analyse(self._graph(), schema))
+            programs[schema.key()] = make_program(analyse(self._graph(), schema), bind)
         return programs[schema.key()]  # type: ignore[no-any-return]
 
 
@@ -259,44 +280,27 @@ def _start_params(
     return params_from_labels(program, _flat(bound, labels)) | values
 
 
+def _read_for_script(
+    program: Program, data: Any, weights: Any, start: Mapping[str, Any] | None, seed: int | None
+) -> tuple[Program, Contents]:
+    """Data and start of the first run, as `Program.to_script` writes them."""
+    mapping, own = as_mapping(data, program.outline)
+    weights = own if weights is None else weights
+    columns = read_data(mapping, program.outline, weights=weights)
+    bound = Bound(program.variant(make_schema(columns)), columns)
+    generator = np.random.default_rng(None if seed is None else [seed, 0, 0])
+    return bound.program, hand_over(bound, _start_params(bound, start, generator))
+
+
+Program.reader = staticmethod(_read_for_script)
+
+
 def _flat(bound: Bound, labels: dict[str, Floats]) -> Bound:
     """The same data under given responsibilities, all conditionals left out."""
     schema = bound.program.schema
     known = replace(schema, evidence=schema.evidence | set(labels))
     program = bound.program.variant(known)
     return Bound(program, bound.columns, bound.shard_size, flat=True, responsibilities=labels)
-
-
-def _check_options(
-    restarts: int,
-    max_iter: int,
-    tol: float,
-    posterior: str,
-    m_step: str,
-    degenerate: str,
-    floor: float | None,
-    shard_size: int | None,
-) -> None:
-    rules = [
-        ("restarts", restarts, isinstance(restarts, int) and restarts >= 1, "at least 1"),
-        ("max_iter", max_iter, isinstance(max_iter, int) and max_iter >= 0, "at least 0"),
-        ("tol", tol, bool(np.isfinite(tol)) and tol >= 0, "a number of at least 0"),
-        ("posterior", posterior, posterior in ("soft", "hard"), "'soft' or 'hard'"),
-        ("m_step", m_step, m_step in ("full", "once"), "'full' or 'once'"),
-        (
-            "degenerate",
-            degenerate,
-            degenerate in ("stop", "raise", "floor", "restart"),
-            "'stop', 'raise', 'floor' or 'restart'",
-        ),
-        ("floor", floor, floor is None or floor > 0, "a positive share of the variance"),
-        ("shard_size", shard_size, shard_size is None or shard_size >= 1, "at least 1"),
-    ]
-    for name, value, ok, expected in rules:
-        if not ok:
-            raise FitError(
-                f"option '{name}' is out of range", expected=expected, received=f"'{value}'"
-            )
 
 
 def _warn(run: Run) -> None:

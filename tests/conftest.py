@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-DEFAULT_GRAPHS = 320
-RANDOM_TESTS = 24
+DEFAULT_GRAPHS = 720
+RANDOM_TESTS = 38
 """Number of tests that share the random graphs."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--graphs N`: draw about N random graphs in all."""
-    parser.addoption("--graphs", type=int, default=DEFAULT_GRAPHS, help="number of random graphs")
+    """`--graphs N`, `--shrink` and `--update-golden`."""
+    parser.addoption(
+        "--graphs", type=int, default=DEFAULT_GRAPHS, help="about how many random graphs to draw"
+    )
+    parser.addoption(
+        "--shrink", action="store_true", help="look for the smallest failing random graph (slow)"
+    )
+    parser.addoption(
+        "--update-golden", action="store_true", help="write listings and derivations anew"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One profile for all property tests."""
+    phases = [Phase.explicit, Phase.generate]
+    if config.getoption("--shrink"):
+        phases.append(Phase.shrink)
     settings.register_profile(
         "pgem",
         derandomize=True,
         deadline=None,
         database=None,
         max_examples=max(1, config.getoption("--graphs") // RANDOM_TESTS),
+        phases=phases,
         print_blob=False,
         suppress_health_check=list(HealthCheck),
     )

@@ -27,6 +27,7 @@ class Free:
         parts = [to_free(shape, np.asarray(params[name])) for name, shape in shapes.items()]
         self.lengths = [len(part) for part in parts]
         self.start: Floats = np.concatenate([*parts, np.zeros(0)])
+        self.labels = [name for name, part in zip(shapes, parts, strict=True) for _ in part]
 
     @property
     def size(self) -> int:

@@ -52,7 +52,9 @@ def _categorical(x: Floats, s: Slots) -> Floats:
 
 
 def _bernoulli(x: Floats, s: Slots) -> Floats:
-    return xlogy(x, s["prob"]) + xlog1py(1 - x, -s["prob"])
+    possible = (x == 0) | (x == 1)
+    here = np.where(possible, x, 0.0)
+    return np.where(possible, xlogy(here, s["prob"]) + xlog1py(1 - here, -s["prob"]), -np.inf)
 
 
 def _binomial(x: Floats, s: Slots) -> Floats:
@@ -328,7 +330,8 @@ class Term:
     def log_density(self, params: Params) -> Floats:
         """log p [C] or [1]; every distinct combination is computed once."""
         columns = [*self.values.values()]
-        if self.x.ndim == 1 and self.leaf.family in FINITE:
+        whole = bool((self.x == np.floor(self.x)).all())  # a switch may hold other numbers
+        if self.x.ndim == 1 and self.leaf.family in FINITE and whole:
             columns.append(self.x.astype(int))
         groups, inverse = distinct(columns)
         values = dict(zip(self.values, groups, strict=False))
@@ -340,7 +343,9 @@ class Term:
         groups, inverse = distinct([*self.values.values()])
         values = dict(zip(self.values, groups, strict=True))
         mean, square = moments(self.leaf, self._slots(values, params))
-        mean, square = (np.broadcast_to(m, (inverse.max() + 1, *m.shape[1:])) for m in (mean, square))
+        mean, square = (
+            np.broadcast_to(m, (inverse.max() + 1, *m.shape[1:])) for m in (mean, square)
+        )
         return mean[inverse], square[inverse]
 
     def _slots(self, values: Mapping[GateKey, Integers], params: Params) -> dict[str, Floats]:

@@ -298,7 +298,6 @@ class Column:
     kind: str = "observed"
     size: int | None = None
     separable: bool = True
-    optional: bool = False
 
 
 class Builder:
@@ -324,6 +323,7 @@ class Builder:
         self.spent = 0.0
         self.counts: dict[str, int] = {}
         self.ties: list[Tie] = []
+        self.families: list[str] = []
         self.columns: list[Column] = []
         self.sizes: dict[str, int] = {}
         self.vectors: dict[str, int] = {}
@@ -422,14 +422,13 @@ class Builder:
         """What stands in a slot; None for nothing."""
         spread = role.split()[-1] in SPREADS and self.fitted
         usable = [index for index in pool if index.latent or not spread]
-        if usable == pool and not self.chance(0.5):
+        tied = self.tied(role, own, usable)
+        if tied is not None and self.chance(0.5):
+            return tied
+        if usable == pool and not self.chance(0.55):
             return None
         gates = [index for index in usable if self.chance(0.7)]
-        kind = self.pick(["param", "param", "tie", "tie", "shared", "masked", "constant", "own"])
-        if kind == "tie":
-            tied = self.tied(role, own, usable)
-            if tied is not None:
-                return tied
+        kind = self.pick(["param", "shared", "shared", "masked", "constant", "own"])
         if kind == "constant":
             return self.constant(role, own, gates)
         if kind in ("masked", "own"):
@@ -581,12 +580,17 @@ class Builder:
         """An observed node with finitely many values, which later nodes may be gated by."""
         size = self.pick([2, 3])
         name = name or self.name("o")
-        own = [Index(f'pg.prev("{name}")', size, False, name, 1)] if lags else []
-        pool = self.pool([*self.indexes(), *lags, *own], 2)
+        pool = self.pool([*self.indexes(), *lags], 2, self.itself(name, size))
         text, empty = self.family("Categorical", size, None, pool)
         first = self.first("Categorical", size, text, pool if empty else ())
         self.declare("observed", name, text, empty, pool, first)
         self.finite(name, size, latent=False)
+
+    def itself(self, name: str, size: int) -> list[Index]:
+        """The step before of an observed node, sometimes, inside a sequence."""
+        if self.scope.kind != "sequence" or not self.chance(0.3):
+            return []
+        return [Index(f'pg.prev("{name}")', size, False, name, 1)]
 
     def first(self, family: str, size: int | None, text: str, given: Sequence[Index]) -> str:
         """A modelled first step, sometimes, where the node looks back."""
@@ -603,12 +607,17 @@ class Builder:
             self.switch(latents)
             return
         family = self.pick([f for f in SLOTS if f != "Dirac"])
-        always = [self.pick(latents[-3:])] if latents and (must or self.chance(0.7)) else []
-        pool = self.pool(candidates, 3, always)
+        if self.families and self.chance(0.25):
+            family = self.families[-1]
+        self.families.append(family)
         size = self.pick([2, 3]) if family == "Categorical" else None
+        name = self.name("x")
+        always = [self.pick(latents[-3:])] if latents and (must or self.chance(0.7)) else []
+        if family in ("Categorical", "Bernoulli"):
+            always += self.itself(name, size or 2)
+        pool = self.pool(candidates, 3, always)
         length = self.length(family)
         extra, trials = self.trials() if family == "Binomial" else ("", None)
-        name = self.name("x")
         text, empty = self.family(family, size, length, pool, extra)
         plain = family not in ("Binomial", "MvNormal", "Normal")
         first = self.first(family, size or length, text, pool if empty else ()) if plain else ""
@@ -661,10 +670,7 @@ class Builder:
                 return random_datum(rng, family, event)
 
         separable = family != "Multinomial"
-        optional = not event
-        self.columns.append(
-            Column(name, self.scope, draw, event, separable=separable, optional=optional)
-        )
+        self.columns.append(Column(name, self.scope, draw, event, separable=separable))
 
     def table(self, column: Column) -> dict[tuple[int, Path], Any]:
         """Values of a column that others refer to, drawn now."""
@@ -755,7 +761,7 @@ class Filler:
         latents = [c for c in self.builder.columns if c.kind == "latent"]
         return sum(len(c.scope.paths[unit]) * math.log(c.size or 1) for c in latents)
 
-    def fill(self) -> dict[str, Any]:
+    def fill(self, *, absent: bool = False) -> dict[str, Any]:
         """Data by name."""
         data = {}
         for column in self.builder.columns:
@@ -767,8 +773,22 @@ class Filler:
                 rate = 0.0
             else:
                 rate = self.builder.pick([0.0, 0.0, 0.15, 0.4])
+                if absent and self.leave_out(column, data):
+                    continue
             data[column.name] = self.column(column, rate)
         return data
+
+    def leave_out(self, column: Column, data: Mapping[str, Any]) -> bool:
+        """Whether an observed node gets no key: its lengths are known and its holes affordable."""
+        if column.event or column.name in self.lags or not self.builder.chance(0.2):
+            return False
+        kept = [c for c in self.builder.columns if c.name in data and c.kind == "observed"]
+        known = {c.scope.name for c in kept}
+        costs = [len(paths) * math.log(column.size or 1) for paths in column.scope.paths]
+        if column.scope.name not in known or any(map(float.__gt__, costs, self.room)):
+            return False
+        self.room = [room - cost for room, cost in zip(self.room, costs, strict=True)]
+        return True
 
     def column(self, column: Column, rate: float) -> Any:
         """Values of one name, holes at this rate."""
@@ -779,9 +799,7 @@ class Filler:
                 cells[unit, path] = self.punch(column, unit, path, value, rate)
         return self.nest(column, cells)
 
-    def punch(
-        self, column: Column, unit: int, path: Path, value: Floats, rate: float
-    ) -> Floats:
+    def punch(self, column: Column, unit: int, path: Path, value: Floats, rate: float) -> Floats:
         """A value, or a hole where one is allowed and affordable."""
         conditioned = bool(path) and path[-1] < self.lags.get(column.name, 0)
         if conditioned or self.rng.random() >= rate:
@@ -904,7 +922,7 @@ def _sequence(b: Builder) -> None:
     if b.chance(0.4):
         b.latent()
     with b.inside("sequence", None, 1, 4):
-        _steps(b, b.pick([1, 1, 2]))
+        _steps(b, b.pick([1, 2]))
     if b.chance(0.15):
         b.leaf()
 
@@ -941,7 +959,7 @@ KINDS: dict[str, Callable[[Builder], None]] = {
 }
 
 
-def cases(kind: str, *, fitted: bool = False, weighted: bool = False) -> SearchStrategy[Case]:
+def cases(kind: str, **options: bool) -> SearchStrategy[Case]:
     """Random small models of one kind, with parameters and data.
 
     One draw of bytes decides everything: unlike many small draws, they are not varied one by one,
@@ -949,20 +967,34 @@ def cases(kind: str, *, fitted: bool = False, weighted: bool = False) -> SearchS
 
     Args:
         kind: `dag`, `plate`, `sequence` or `nested`.
-        fitted: leave out variances that a single value would make zero.
-        weighted: draw weights, some of them zero.
+        options: as in `build_case`.
     """
     tapes = st.binary(min_size=TAPE, max_size=TAPE)
-    return tapes.map(lambda tape: build_case(tape, kind, fitted=fitted, weighted=weighted))
+    return tapes.map(lambda tape: build_case(tape, kind, **options))
 
 
-def build_case(tape: bytes, kind: str, *, fitted: bool = False, weighted: bool = False) -> Case:
-    """The case that a tape decides."""
+def build_case(
+    tape: bytes,
+    kind: str,
+    *,
+    fitted: bool = False,
+    weighted: bool = False,
+    absent: bool = False,
+) -> Case:
+    """The case that a tape decides.
+
+    Args:
+        tape: bytes.
+        kind: `dag`, `plate`, `sequence` or `nested`.
+        fitted: leave out variances that a single value would make zero.
+        weighted: draw weights, some of them zero.
+        absent: leave some observed nodes out of the data.
+    """
     builder = Builder(tape, fitted=fitted)
     KINDS[kind](builder)
     case = Case("\n".join(builder.lines), builder.seed, builder.sizes, builder.vectors, {})
     lags = {n.name: longest_lag(n) for n in case.record.nodes if n.conditioned}
-    case.data = Filler(builder, lags).fill()
+    case.data = Filler(builder, lags).fill(absent=absent)
     if weighted and builder.chance(0.6):
         choices = np.array([0.0, 1.0, 2.0, 0.5, 3.25])
         case.weights = builder.rng.choice(choices, len(builder.unit.paths)).tolist()

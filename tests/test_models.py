@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from gallery import FILES, MODELS
 
+import pgem as pg
 from pgem._cli.modules import load_model
 from pgem.graph import build_graph
 from pgem.graph.draw import draw
@@ -17,14 +19,16 @@ from pgem.graph.draw import draw
 pytestmark = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-def fitted(module: ModuleType):
+@cache
+def fitted(path: Path) -> tuple[ModuleType, pg.Fit]:
+    module = load_model(path).module
     weights = module.weights() if hasattr(module, "weights") else None
-    return module.model.fit(module.data(), weights=weights, **getattr(module, "options", {}))
+    options = getattr(module, "options", {})
+    return module, module.model.fit(module.data(), weights=weights, **options)
 
 
 def test_reaches_the_known_value(path: Path) -> None:
-    module = load_model(path).module
-    fit = fitted(module)
+    module, fit = fitted(path)
     known = module.known
     assert known["source"]
     assert fit.verdict == "converged"
@@ -35,7 +39,7 @@ def test_reaches_the_known_value(path: Path) -> None:
 
 
 def test_never_falls(path: Path) -> None:
-    fit = fitted(load_model(path).module)
+    _, fit = fitted(path)
     assert np.diff(fit.trace).min() > -1e-9 * abs(fit.log_likelihood)
 
 

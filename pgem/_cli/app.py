@@ -93,13 +93,20 @@ def explain(
 def source(
     model: ModelPath,
     script: Annotated[
-        bool, typer.Option("--script", help="A whole script that needs only NumPy and SciPy.")
+        bool, typer.Option("--script", help="A script with the data that runs without pgem.")
     ] = False,
 ) -> None:
     """Print the generated EM code."""
     with _guarded():
-        program: Any = load_model(model).compile()
-        typer.echo(program.to_script() if script else program.source)
+        file = load_model(model)
+        program = file.compile()
+        if not script:
+            typer.echo(program.source)
+        elif file.brings_data:
+            values, weights = file.read(None)
+            typer.echo(program.to_script(values, weights=weights))
+        else:
+            typer.echo(program.to_script())
 
 
 @app.command()

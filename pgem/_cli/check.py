@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pgem import Model
 from pgem.declare import UNIT
-from pgem.pipeline import Model
 from pgem.plan import Program
 from pgem.result import as_mapping
-from pgem.result.fit import count_observations
+from pgem.result.facts import count_observations
 from pgem.run import Bound, Columns, read_data
 
 

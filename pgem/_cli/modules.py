@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pgem import Model
 from pgem._cli.tables import BadFile, pick_nodes, read_columns
 from pgem.errors import PgemError
-from pgem.pipeline import Model
 from pgem.plan import Program
 
 

@@ -83,7 +83,7 @@ class Scan:
         shift: this step's variable → what it is called at the next step.
         outer: variables of enclosing scopes that are kept.
         message: log-probability of the whole sequence given the outer variables.
-        cost: table entries per step.
+        cost: table entries per step that are summed over.
     """
 
     scope: str
@@ -289,7 +289,7 @@ class _Worker:
         shift = {Var(v.node, v.lag - 1): v for v in interface}
         final = table | frozenset(v for f in unused for v in f.axes) | frozenset(shift)
         self.check_size(final, self.weight(final), scope)
-        cost = sum(map(self.weight, cliques)) + self.weight(final)
+        cost = sum(map(self.weight, cliques))
         parent = self.graph.scopes[scope].parent
         message = Factor(f"in_{scope}", "scan", parent, frozenset(outer))
         return Scan(

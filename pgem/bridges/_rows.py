@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgem.arrays import Integers, Mask
+from pgem.arrays import Integers, missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,36 +67,6 @@ class Groups:
             ends = np.cumsum(counts).tolist()
             values = [values[end - n : end] for n, end in zip(counts.tolist(), ends, strict=True)]
         return values
-
-
-def missing(values: Any) -> Mask:
-    """Which entries of a column are null, NaN or NaT."""
-    if values.dtype.kind == "f":
-        return np.asarray(np.isnan(values))
-    if values.dtype.kind in "mM":
-        return np.asarray(np.isnat(values))
-    if values.dtype.kind != "O":
-        return np.zeros(values.shape, dtype=bool)
-    flat = [v is None or v != v for v in values.reshape(-1)]
-    return np.array(flat, dtype=bool).reshape(values.shape)
-
-
-def factorise(values: Any) -> tuple[Integers, list[Any]]:
-    """Codes into the sorted distinct values, -1 where missing, and these values."""
-    gone = missing(values)
-    codes = np.full(len(values), -1)
-    if values.dtype.kind != "O":
-        levels, codes[~gone] = np.unique(values[~gone], return_inverse=True)
-        return codes, levels.tolist()
-    present = values[~gone].tolist()
-    distinct = list(dict.fromkeys(present))
-    try:
-        distinct.sort()
-    except TypeError:
-        distinct.sort(key=str)
-    place = {value: k for k, value in enumerate(distinct)}
-    codes[~gone] = [place[value] for value in present]
-    return codes, distinct
 
 
 def by_appearance(parent: Integers, codes: Integers) -> Integers:

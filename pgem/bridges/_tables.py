@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pgem.errors import DataError, MissingExtraError
+from pgem.errors import DataError, MissingExtraError, did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +70,8 @@ def check_known(option: str, name: str, known: Iterable[str], kind: str) -> None
     names = list(map(str, known))
     if name in names:
         return
-    close = difflib.get_close_matches(str(name), names, n=3)
     raise DataError(
         f"{option}: there is no {kind} '{name}'",
         expected=", ".join(names) or "(none)",
-        advice=f"did you mean {' or '.join(map(repr, close))}?" if close else None,
+        advice=did_you_mean(name, names),
     )

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from pgem.arrays import factorise
 from pgem.bridges import _rows
 from pgem.bridges._rows import Groups
 from pgem.bridges._tables import check_known, read_table
@@ -127,7 +128,7 @@ class _Reader:
             return Groups(np.arange(n_rows), n_rows)
         if self.data.unit is None:
             return Groups(np.zeros(n_rows, int), 1)
-        codes, _ = _rows.factorise(self._column(self.data.unit, "unit="))
+        codes, _ = factorise(self._column(self.data.unit, "unit="))
         if (codes < 0).any():
             raise DataError(
                 f"column '{self.data.unit}' does not name the unit of row "
@@ -175,7 +176,7 @@ class _Reader:
         if key is None:
             return np.arange(self.table.n_rows)
         option = "order=" if self.outline.scopes[scope].kind == "sequence" else "plates="
-        codes, levels = _rows.factorise(self._column(key, option))
+        codes, levels = factorise(self._column(key, option))
         if self.outline.scopes[scope].kind == "sequence":
             return codes
         if self._size(scope) is None:

@@ -29,20 +29,17 @@ def check_record(record: ModelRecord, families: Families) -> None:
     Raises:
         DeclarationError: the first thing that does not fit, by name.
     """
-    if not set(record.name).isdisjoint("\"'\\\n\r") or not record.name.isprintable():
-        raise DeclarationError(
-            f"'{record.name!r}' is not a valid name for a model",
-            expected="printable characters without quotes and backslashes",
-        )
+    _check_names(record)
     _check_scopes(record)
     for covariate in record.covariates:
         _check_size(covariate.size, f"covariate '{covariate.name}'")
         _check_levels(covariate.levels, covariate.size, f"covariate '{covariate.name}'")
         _expect(covariate.scope, _scope_names(record), f"the scope of '{covariate.name}'")
-    params = _check_params(record)
     for node in record.nodes:
         _expect(node.scope, _scope_names(record), f"the scope of node '{node.name}'")
         _check_steps(node)
+    params = _check_params(record)
+    for node in record.nodes:
         for leaf in (*node.components, *node.firsts):
             _check_leaf(node, leaf, families[leaf.family], params, record)
         for gate in _gates(node):
@@ -57,6 +54,24 @@ def _expect(name: object, known: list[str], what: str) -> None:
     if name not in known:
         raise _fail(f"{what} is '{name}', which is not part of this model",
                     expected=", ".join(known) or "none is declared")  # fmt: skip
+
+
+def _check_names(record: ModelRecord) -> None:
+    """Names that are printed into the generated source are identifiers; the model's is a title."""
+    if not set(record.name).isdisjoint("\"'\\") or not record.name.isprintable():
+        raise _fail(
+            f"{record.name!r} is not a valid name for a model",
+            expected="printable characters without quotes and backslashes",
+        )
+    for item in (*record.scopes, *record.covariates, *record.nodes):
+        if not item.name.isidentifier():
+            raise _fail(
+                f"'{item.name}' is not a valid name",
+                item.origin,
+                expected="a Python identifier (letters, digits, underscores)",
+            )
+    if not record.nodes:
+        raise _fail(f"model '{record.name}' declares no node")
 
 
 # --- scopes and parameters ----------------------------------------------------------------------

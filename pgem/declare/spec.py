@@ -215,9 +215,8 @@ def _tuples(value: Any) -> Any:
 
 def _plain(value: Any, place: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        named = getattr(value, "name", "") or place
-        return {f.name: _plain(getattr(value, f.name), f"{f.name} of '{named}'")
-                for f in fields(value)}  # fmt: skip
+        place = f"'{value.name}'" if getattr(value, "name", "") else place
+        return {f.name: _plain(getattr(value, f.name), place) for f in fields(value)}
     if isinstance(value, dict):
         return {str(name): _plain(part, place) for name, part in value.items()}
     if isinstance(value, np.ndarray | np.generic):

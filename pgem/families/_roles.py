@@ -228,9 +228,7 @@ def inverse_digamma(target: Floats) -> Floats:
     from scipy.special import digamma, polygamma
 
     safe = np.where(np.isfinite(target), target, 0.0)
-    root = np.where(
-        safe >= -2.22, np.exp(np.minimum(safe, 700)) + 0.5, -1 / (safe - digamma(1.0))
-    )
+    root = np.where(safe >= -2.22, np.exp(np.minimum(safe, 700)) + 0.5, -1 / (safe - digamma(1.0)))
     for _ in range(8):
         root = root - (digamma(root) - safe) / polygamma(1, root)
     return np.asarray(root)

@@ -13,7 +13,7 @@ from pgem.families._two_outcomes import TwoOutcomes
 
 
 class Bernoulli(TwoOutcomes):
-    r"""Success (1) or failure (0); over a vector, independent items.
+    r"""Success (1) or failure (0).
 
     $$p(x) = p^x (1 - p)^{1 - x}$$
 

@@ -106,7 +106,8 @@ def find_links(graph: ModelGraph) -> list[Link]:
     known = {*graph.nodes, *graph.covariates}
     links += [
         Link(source, target, lag)
-        for source, target, lag in graph.to_networkx().edges(data="lag", default=0)
+        for source, target, lags in graph.to_networkx().edges(data="lags", default=(0,))
+        for lag in lags
         if source in known and target in known
     ]
     links += [Link(name, user) for name, users in _shared(graph).items() for user in users]

@@ -137,13 +137,14 @@ class ModelGraph:
             family = " | ".join(type(c.family).__name__ for c in self.leaves_of(name))
             graph.add_node(name, kind=node.kind, scope=node.scope, family=family)
             for gate in node.gates():
-                graph.add_edge(gate.name, name, lag=gate.lag)
+                lags = graph.get_edge_data(gate.name, name, {"lags": ()})["lags"]
+                graph.add_edge(gate.name, name, lags=(*lags, gate.lag))
         for name, covariate in self.covariates.items():
             graph.add_node(name, kind="covariate", scope=covariate.scope, family="")
         for component in self.components.values():
             for slot in component.leaf.slots.values():
                 if slot.kind == "covariate":
-                    graph.add_edge(slot.name, component.node, lag=0)
+                    graph.add_edge(slot.name, component.node, lags=(0,))
         for name, scope in self.scopes.items():
             if name in graph:
                 graph.nodes[name].update(kind=scope.kind, scope=scope.parent, family="")

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from pgem.analyse import ParamLayout
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
-from pgem.errors import FitError
+from pgem.errors import FitError, did_you_mean
 from pgem.learn.degenerate import data_mean, data_variance
 from pgem.plan import Program
 from pgem.run import Bound, sum_statistics
@@ -109,13 +109,14 @@ def given_labels(values: Any, name: str, bound: Bound) -> Floats:
     """
     node = bound.program.outline.nodes[name]
     n_rows, size = bound.columns.n_rows(node.scope), bound.program.analysis.layout.sizes[name]
-    flat = _flat_labels(values)
+    flat = _flat_labels(values, n_rows)
     if flat.ndim == 1 and flat.shape == (n_rows,):
         ok = (flat >= 0) & (flat < size) & (flat == np.floor(flat))
         if ok.all():
             return one_hot_rows(flat, size)
-    elif flat.shape == (n_rows, size) and (flat >= 0).all():
-        if np.allclose(flat.sum(axis=1), 1, atol=1e-6):
+    elif flat.shape == (n_rows, size):
+        sums_to_one = np.allclose(flat.sum(axis=1), 1, atol=1e-6)
+        if sums_to_one and (flat >= 0).all():
             return flat
     raise FitError(
         f"start value of latent node '{name}' does not fit",
@@ -125,12 +126,18 @@ def given_labels(values: Any, name: str, bound: Bound) -> Floats:
     )
 
 
-def _flat_labels(values: Any) -> Floats:
-    if isinstance(values, list) and values and np.ndim(values[0]) > 0:
-        parts = [np.asarray(v, dtype=float) for v in values]
-        if len({part.shape[1:] for part in parts}) == 1:
-            return np.concatenate(parts)
-    table = np.asarray(values, dtype=float)
+def _flat_labels(values: Any, n_rows: int) -> Floats:
+    """Labels [rows] or responsibilities [rows, K] without their nesting; empty if no numbers."""
+    try:
+        if isinstance(values, list | tuple) and values and np.ndim(values[0]) > 0:
+            parts = [np.asarray(v, dtype=float) for v in values]
+            if len({part.shape[1:] for part in parts}) == 1:
+                values = np.concatenate(parts)
+        table = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        return np.zeros(0)
+    if table.size == n_rows and table.shape != (n_rows, 1):
+        return table.reshape(-1)
     return table.reshape(-1, table.shape[-1]) if table.ndim > 2 else table
 
 
@@ -249,9 +256,11 @@ def check_start(start: Mapping[str, Any], program: Program) -> dict[str, Floats]
         if name in latents:
             continue
         if name not in program.params:
+            known = [*program.params, *sorted(latents)]
             raise FitError(
                 f"start value '{name}' belongs to no parameter",
-                expected=", ".join([*program.params, *sorted(latents)]),
+                expected=", ".join(known),
+                advice=did_you_mean(name, known),
             )
         checked[name] = check_value(name, value, program.params[name])
     return checked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC
+from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
 from pgem.plan.latex import replace_letters
@@ -16,15 +17,18 @@ from pgem.plan.symbolic import statistics_of
 def write_statistics(page: Page, notation: Notation) -> None:
     """Section 4: which posterior weighs which statistics."""
     page.heading("4. The expected statistics")
+    total = rf"\sum_{{{notation.indices[UNIT]}}}"
     page.say(
-        "The M-step maximises $Q(\\theta) = \\sum_{%s} E[\\log p(\\text{data}, \\text{latents} "
-        "\\mid \\theta) \\mid %s]$, the expectation under the posterior at the current "
-        "parameters. $Q$ is a sum over the conditionals of section 2, and each of them needs the "
-        "data only through sums of its statistics under the posterior of its gates:"
-        % (notation.indices["unit"], notation.data())
+        rf"The M-step maximises $Q(\theta) = {total} E[\log p(\text{{data}}, \text{{latents}} "
+        rf"\mid \theta) \mid {notation.data()}]$, the expectation under the posterior at the "
+        "current parameters. $Q$ is a sum over the conditionals of section 2, and each of them "
+        "needs the data only through sums of its statistics under the posterior of its gates:"
     )
-    lines = [line for key in notation.analysis.layout.components
-             if (line := _statistic_line(notation, key))]
+    lines = [
+        line
+        for key in notation.analysis.layout.components
+        if (line := _statistic_line(notation, key))
+    ]
     page.formula(*(lines or [r"\text{(nothing is learned)}"]))
 
 
@@ -57,9 +61,7 @@ def _all_statistics(notation: Notation, key: str) -> str:
     letters = {"x": own}
     for name in family.known_slots:
         slot = settled.component.leaf.slots[name]
-        letters[slot_letters(family)[name]] = slot_reference(
-            notation, settled.component, name, slot
-        )
+        letters[slot_letters(family)[name]] = slot_reference(notation, settled.component, slot)
     shown = ("T(x)",) if parts is None else tuple(p for p in parts if p != "1")
     return "(" + ", ".join(replace_letters(part, letters) for part in ("1", *shown)) + ")"
 
@@ -142,8 +144,10 @@ def solution(notation: Notation, param: ParamLayout, block: Block) -> str:
     for k, part in enumerate(summed):
         text = text.replace(f"@{k}", part)
     text = text.replace("@=", notation.parameter(param.name, [*letters, *([own] if own else [])]))
-    return text.replace(" = ", " &= ", 1) if r"\propto" not in text else text.replace(
-        r"\propto", r"&\propto", 1
+    return (
+        text.replace(" = ", " &= ", 1)
+        if r"\propto" not in text
+        else text.replace(r"\propto", r"&\propto", 1)
     )
 
 
@@ -158,8 +162,7 @@ def _total(
 ) -> str:
     """The sum of both parts of a statistic, simplified where the parts cancel."""
     terms = [
-        Summed(notation, key).total(slot, letters, own, cancels=cancels)
-        for key, slot in param.uses
+        Summed(notation, key).total(slot, letters, own, cancels=cancels) for key, slot in param.uses
     ]
     return " + ".join(terms)
 
@@ -201,7 +204,8 @@ def write_guarantee(page: Page, notation: Notation) -> None:
             "and never accepts a lower $Q$ (generalised EM); all other blocks attain the maximum."
         )
     elif any(b.rung == ECM for b in blocks):
-        page.say("Conditional maxima in turn (ECM) never lower $Q$; all other blocks attain its "
-                 "maximum.")
+        page.say(
+            "Conditional maxima in turn (ECM) never lower $Q$; all other blocks attain its maximum."
+        )
     else:
         page.say("Every block attains the maximum of $Q$.")

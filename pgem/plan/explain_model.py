@@ -68,8 +68,11 @@ def _introduce(notation: Notation, node: str) -> str:
 
 def _everything(notation: Notation) -> str:
     kinds = {_kind(notation, node) for node in notation.graph.nodes}
-    parts = [rf"\text{{{text}}}" for kind, text in (("observed", "data"), ("latent", "latents"))
-             if kind in kinds]
+    parts = [
+        rf"\text{{{text}}}"
+        for kind, text in (("observed", "data"), ("latent", "latents"))
+        if kind in kinds
+    ]
     return ", ".join(parts)
 
 
@@ -104,8 +107,13 @@ def _first_steps(notation: Notation, name: str) -> str:
 def write_conditionals(page: Page, notation: Notation) -> None:
     """Section 2: family, density and statistics of every component."""
     page.heading("2. The conditionals")
-    tables = {g.table for c in notation.graph.components.values()
-              for slot in c.leaf.slots.values() for g in slot.gates if g.kind == "constant"}
+    tables = {
+        g.table
+        for c in notation.graph.components.values()
+        for slot in c.leaf.slots.values()
+        for g in slot.gates
+        if g.kind == "constant"
+    }
     for table in tables:
         page.say(f"$\\text{{table}}$ stands for the known index {list(table)}.")
     for node in notation.graph.nodes.values():
@@ -133,8 +141,9 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     lines = [f"\\log {head} &= {formula}"]
     statistics = statistics_of(family, letters)
     if type(family).sufficient_statistics is Family.sufficient_statistics:
-        statistics = (f"[x = {notation.values[component.node]}]",) if family.domain() is not None \
-            else None
+        statistics = (
+            (f"[x = {notation.values[component.node]}]",) if family.domain() is not None else None
+        )
     if statistics:
         inside = ", ".join(replace_letters(part, {"x": own_letter}) for part in statistics)
         shown = f"({inside})" if len(statistics) > 1 else inside
@@ -171,22 +180,18 @@ def most_lag(component: Component) -> int:
 def _arguments(notation: Notation, settled: Settled) -> str:
     shown = []
     for name, slot in settled.component.leaf.slots.items():
-        value = structured_reference(notation, settled.component, name, slot)
+        value = structured_reference(notation, settled.component, slot)
         shown.append(rf"\text{{{escape(name)}}} = {value}")
     return r",\; ".join(shown)
 
 
-def structured_reference(
-    notation: Notation, component: Component, name: str, slot: SlotRecord
-) -> str:
+def structured_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
     """What stands in a slot, with the structure around it."""
-    value = slot_reference(notation, component, name, slot)
+    value = slot_reference(notation, component, slot)
     return value if slot.structure == "full" else rf"\text{{{slot.structure}}}({value})"
 
 
-def slot_reference(
-    notation: Notation, component: Component, name: str, slot: SlotRecord
-) -> str:
+def slot_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
     """What stands in a slot, indexed by variables."""
     times = times_of(notation, component)
     if slot.kind == "covariate":
@@ -201,7 +206,8 @@ def slot_reference(
 
 def slot_letters(family: Family) -> dict[str, str]:
     """The letter of each slot in the family's formula."""
-    used, letters = letters_of(family.formula), {}
+    used = letters_of(family.formula)
+    letters: dict[str, str] = {}
     for slot in family.slots:
         fitting = [s for s in slot.role.symbols if s in used and s not in letters.values()]
         letters[slot.name] = fitting[0] if fitting else slot.name
@@ -236,7 +242,7 @@ def _where(
     shown = [f"${own} = {variable}$"] if own != variable else []
     for name, slot in settled.component.leaf.slots.items():
         if letters[name] != name:
-            value = structured_reference(notation, settled.component, name, slot)
+            value = structured_reference(notation, settled.component, slot)
             shown.append(f"${letters[name]} = {value}$")
     return ", ".join(shown)
 

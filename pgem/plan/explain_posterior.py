@@ -20,7 +20,7 @@ def write_posterior(page: Page, notation: Notation) -> None:
         page.say("Nothing is latent: the log-likelihood is the sum of the log-conditionals.")
         return
     page.say(
-        f"For one unit, whose index is left out. $\\mu$ is what is left of a part of the model "
+        "For one unit, whose index is left out. $\\mu$ is what is left of a part of the model "
         "when its variables are summed out."
     )
     writer = _Posterior(page, notation)
@@ -29,8 +29,10 @@ def write_posterior(page: Page, notation: Notation) -> None:
     writer.likelihood()
     if not schedule.positions:
         return
-    page.say("In reverse, each sum is undone: what was left is multiplied by the conditional of "
-             "what was summed out.")
+    page.say(
+        "In reverse, each sum is undone: what was left is multiplied by the conditional of "
+        "what was summed out."
+    )
     for step in reversed(schedule.steps):
         writer.backward(step)
 
@@ -180,8 +182,10 @@ class _Posterior:
             rest = self.notation.variables(step.clique - {step.var})
             numerator = self.product(step.inputs)
             given = f"{rest}, " if rest else ""
-            lines = [rf"p({var} \mid {given}{DATA}) &= "
-                     rf"\frac{{{numerator}}}{{{self.term(step.message)}}}"]
+            lines = [
+                rf"p({var} \mid {given}{DATA}) &= "
+                rf"\frac{{{numerator}}}{{{self.term(step.message)}}}"
+            ]
             if rest:
                 lines.append(
                     rf"p({self.notation.variables(step.clique)} \mid {DATA}) &= "
@@ -208,8 +212,10 @@ class _Posterior:
             lines += self.several_sums(step, state, given, condition)
         self.page.formula(*lines)
         if outer:
-            self.page.say(f"These are conditional on ${outer}$; the posterior of ${outer}$, which "
-                          "is known by now, weights them.")
+            self.page.say(
+                f"These are conditional on ${outer}$; the posterior of ${outer}$, which "
+                "is known by now, weights them."
+            )
 
     def one_sum(self, step: Scan, state: str, given: str, condition: str) -> list[str]:
         """Undo the single sum of a step."""
@@ -233,8 +239,7 @@ class _Posterior:
         for place in range(len(step.sum_out) - 1, -1, -1):
             var = self.notation.var(step.sum_out[place])
             rest = self.notation.variables(
-                [v for v in step.cliques[place] if v != step.sum_out[place] and
-                 v not in step.outer]
+                [v for v in step.cliques[place] if v != step.sum_out[place] and v not in step.outer]
             )
             lines.append(
                 rf"p({known}, {var} \mid {condition}) &= p({known} \mid {condition}) \, "

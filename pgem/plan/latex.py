@@ -10,12 +10,9 @@ import re
 
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|\s+|.", re.DOTALL)
 SIGNS = {
-    "sum": "Σ", "prod": "Π", "theta": "θ", "pi": "π", "Gamma": "Γ", "psi": "ψ", "mu": "μ", "nu": "ν",
-    "alpha": "α", "beta": "β", "propto": "∝", "cdot": "·", "cdots": "⋯", "ldots": "…", "mid": "|",
-    "in": "∈", "le": "≤", "ge": "≥", "to": "→", "infty": "∞", "sim": "~", "times": "×", "ne": "≠",
-    "log": "log ", "exp": "exp ", "max": "max ", "dim": "dim", "quad": "   ", ";": " ", ",": " ", "!": "", " ": " ",
-    "left": "", "right": "", "big": "", "Big": "", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "",
-    "{": "{", "}": "}", "|": "‖", "&": "&", "_": "_", "&=": "=", "forall": "for all ",
+    "sum": "Σ", "prod": "Π", "theta": "θ", "pi": "π", "Gamma": "Γ", "psi": "ψ", "mu": "μ",
+    "nu": "ν", "alpha": "α", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖", "le": "≤",
+    "sim": "~", "log": "log ", ";": " ", ",": " ", "Big": "", "_": "_",
 }  # fmt: skip
 WRAPPERS = {"mathrm", "text", "texttt", "mathcal", "mathbf", "mathbb", "operatorname"}
 SUPERSCRIPTS = str.maketrans("0123456789+-T", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀ")
@@ -45,7 +42,9 @@ def replace_letters(latex: str, letters: dict[str, str]) -> str:
     found, inside = [], 0
     for k, token in enumerate(parts := tokens(latex)):
         wrapped = token == "{" and k > 0 and parts[k - 1].lstrip("\\") in WRAPPERS
-        inside += 1 if wrapped or (inside and token == "{") else -1 if inside and token == "}" else 0
+        inside += (
+            1 if wrapped or (inside and token == "{") else -1 if inside and token == "}" else 0
+        )
         found.append(token if inside else letters.get(token, token))
     return "".join(found)
 
@@ -93,7 +92,9 @@ class _Reader:
         if name in ("frac", "tfrac", "dfrac"):
             above, below = self.argument(), self.argument()
             half = (above, below) == ("1", "2")
-            return "½" if half else f"{_bracket(above, below=False)} / {_bracket(below, below=True)}"
+            return (
+                "½" if half else f"{_bracket(above, below=False)} / {_bracket(below, below=True)}"
+            )
         if name in ("binom", "tbinom"):
             return f"binom({self.argument()}, {self.argument()})"
         if name in WRAPPERS:
@@ -113,10 +114,22 @@ def _raised(text: str) -> str:
 
 def _bracket(text: str, *, below: bool) -> str:
     """A numerator with a sum, or a denominator of several factors, in brackets."""
+    outside = _outside(text)
+    sums = any(sign in outside for sign in (" + ", " - ", "Σ", "Π"))
+    return f"({text})" if sums or (below and " " in outside) else text
+
+
+def is_sum(latex: str) -> bool:
+    """Whether a formula is a sum or difference outside of brackets."""
+    outside = _outside(latex.replace(r"\|", "|"))
+    return " + " in outside or (" - " in outside and "|" not in outside)
+
+
+def _outside(text: str) -> str:
+    """A text without what stands in brackets."""
     depth, outside = 0, ""
     for sign in text:
         depth -= sign in ")]}"
         outside += "" if depth else sign
         depth += sign in "([{"
-    sums = any(sign in outside for sign in (" + ", " - ", "Σ", "Π"))
-    return f"({text})" if sums or (below and " " in outside) else text
+    return outside

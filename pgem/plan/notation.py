@@ -1,4 +1,4 @@
-r"""The symbols of a derivation: one letter per scope's index, one per node's value, for all sections.
+r"""The symbols of a derivation: a letter per scope's index, a letter per node's value.
 
 `x_{n,i}` is node `x` of member `i` of unit `n`; `k` stands for a value of a latent node, `k'` for
 its value one step earlier; parameters keep their public names, `\texttt{x.mean}[k]`.
@@ -32,8 +32,9 @@ class Notation:
             if name == UNIT:
                 continue
             own = name if len(name) == 1 else ""
-            self.indices[name] = self._fresh(own + ("t" if scope.kind == "sequence" else "") +
-                                             INDEX_LETTERS)
+            self.indices[name] = self._fresh(
+                own + ("t" if scope.kind == "sequence" else "") + INDEX_LETTERS
+            )
         self.values = {
             name: self._fresh(VALUE_LETTERS)
             for name in [*self.graph.nodes, *self.graph.covariates]
@@ -110,9 +111,7 @@ class Notation:
         """The gates of a node as a list of variables."""
         gates = [g for g in self.graph.nodes[node].gates() if g.kind != "plate"]
         return ", ".join(
-            self.variable(g.name, g.lag, unit=unit, times=times)
-            for g in gates
-            if g.lag <= most_lag
+            self.variable(g.name, g.lag, unit=unit, times=times) for g in gates if g.lag <= most_lag
         )
 
     def parameter(self, name: str, inside: Sequence[str] = ()) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
 from pgem.arrays import Floats
+from pgem.errors import PgemError
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
 from pgem.plan.e_step import n_dims
-from pgem.plan.explain import explain_markdown, explain_text
+from pgem.plan.explain import explain
 from pgem.plan.report import Report, make_report
+from pgem.plan.script import Contents, Reader, write_script
 from pgem.plan.source import write_source
 
 if TYPE_CHECKING:
@@ -61,6 +64,11 @@ class Program:
         row_cost: table entries per row of each scope, for choosing the shard size.
         queries: (node, lag) groups whose joint posterior the program answers, in order.
         report: what was found: blocks, exactness, cost, M-step.
+        e_step: the generated E-step of one shard.
+        m_step: the generated M-step.
+        analysis: where all of this comes from.
+        binder: how `bind` reads data.
+        reader: reads data for `to_script`; the pipeline sets it, for no stage before `run` does.
     """
 
     name: str
@@ -75,6 +83,7 @@ class Program:
     e_step: Callable[..., Floats]
     m_step: Callable[..., dict[str, Floats]]
     analysis: Analysis
+    reader: ClassVar[Reader | None] = None
 
     @property
     def reads(self) -> dict[str, dict[str, str]]:
@@ -104,7 +113,7 @@ class Program:
         kept = self.analysis.graph.__dict__.setdefault("_programs", {})
         key = schema.key()
         if key not in kept:
-            kept[key] = make_program(analyse(self.analysis.graph, schema))
+            kept[key] = make_program(analyse(self.analysis.graph, schema), self.binder)
         return kept[key]  # type: ignore[no-any-return]
 
     def explain(self, format: str = "text") -> str:
@@ -113,13 +122,63 @@ class Program:
         Args:
             format: `text`, or `markdown` with LaTeX.
         """
-        return explain_markdown(self.analysis) if format == "markdown" else explain_text(
-            self.analysis
+        return explain(self.analysis, format)
+
+    def to_script(
+        self,
+        data: Any = None,
+        start: Mapping[str, Any] | None = None,
+        *,
+        weights: Any = None,
+        seed: int | None = 0,
+        max_iter: int = 500,
+        tol: float = 1e-8,
+        path: str | Path | None = None,
+    ) -> str:
+        """One Python file that runs this fit with NumPy and SciPy, and without pgem.
+
+        Args:
+            data: data in any accepted form; up to 20,000 numbers are written into the script,
+                more into an .npz beside `path`, which the script takes as `--data`.
+            start: start values as for `Model.fit`; by default those of its first run.
+            weights: frequency of each unit.
+            seed: of the default start.
+            max_iter: default of the script's `--max-iter`.
+            tol: default of the script's `--tol`.
+            path: where to write it.
+
+        Returns:
+            The text of the script.
+
+        Raises:
+            DataError: the data do not fit. FitError: the start does not.
+            PgemError: a family's source cannot be copied.
+        """
+        program, contents = self, Contents()
+        if data is not None:
+            assert Program.reader is not None
+            program, contents = Program.reader(self, data, weights, start, seed)
+        scopes = program.analysis.graph.scopes
+        return write_script(
+            program.source,
+            {key: (part.family, part.scope) for key, part in program.parts.items()},
+            {s: (n, scopes[s].parent, scopes[s].size) for s, n in program.scope_dims.items()},
+            contents,
+            max_iter=max_iter,
+            tol=tol,
+            path=path,
         )
 
 
-def make_program(analysis: Analysis) -> Program:
-    """Print the listing, and load it."""
+def make_program(
+    analysis: Analysis, binder: Callable[[Program, Any], Any] | None = None
+) -> Program:
+    """Print the listing, and load it.
+
+    Args:
+        analysis: what the compiler found out.
+        binder: reads data for `Program.bind`; given by the stage that knows how.
+    """
     source = write_source(analysis)
     functions: dict[str, Any] = {}
     exec(compile(source, f"<pgem program of {analysis.graph.name}>", "exec"), functions)
@@ -136,6 +195,7 @@ def make_program(analysis: Analysis) -> Program:
         functions["e_step"],
         functions["m_step"],
         analysis,
+        binder,
     )
 
 

@@ -65,9 +65,8 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
     widest = max((math.prod(sizes[v.node] for v in c) for c in step.cliques), default=1)
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
     how = f"scanned forward and backward, summing out {names} in this order"
-    return Row(
-        step.scope, how, "exact", f"{step.cost} entries a step, the widest table {widest}"
-    )
+    cost = f"{step.cost} entries summed a step, the widest table {widest}"
+    return Row(step.scope, how, "exact", cost)
 
 
 def _m_rows(analysis: Analysis) -> list[Row]:

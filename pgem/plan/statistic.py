@@ -13,7 +13,7 @@ from pgem.analyse import ParamLayout, is_axis
 from pgem.declare import UNIT, Gate, SlotRecord
 from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
 from pgem.plan.explain_model import slot_letters, slot_reference, times_of
-from pgem.plan.latex import letters_of, replace_letters
+from pgem.plan.latex import is_sum, letters_of, replace_letters
 from pgem.plan.notation import Notation, avoid
 from pgem.plan.symbolic import role_statistic_of
 
@@ -71,9 +71,7 @@ class Summed:
             return (f"{spreads[0]}^{{-1}}", f"{spreads[0]}^{{-1}} x") if spreads else None
         return role.per_value or None
 
-    def parts(
-        self, slot: str, letters: list[str], own: str, *, cancels: bool
-    ) -> list[str] | None:
+    def parts(self, slot: str, letters: list[str], own: str, *, cancels: bool) -> list[str] | None:
         """The summed statistic, one formula per part."""
         found = self.per_value(slot, cancels=cancels)
         if found is None:
@@ -98,7 +96,7 @@ class Summed:
         others = [n for n in slots if n != slot and names[n] in letters_of(part)]
         extra = self.extra_gates(others, chosen, {*letters, own})
         values = {**chosen, **extra}
-        inside = {names[n]: self.reference(n, slots[n], values) for n in others}
+        inside = {names[n]: self.reference(slots[n], values) for n in others}
         category = own or None
         if part == "[x = k]" and self.is_axis:
             part = "1"
@@ -107,13 +105,11 @@ class Summed:
         vector = own and self.settled.family.event_ndim
         symbol = f"{self.value()}[{own}]" if vector else self.value()
         text = replace_letters(part, {**inside, "x": symbol, **({"k": own} if own else {})})
-        if " + " in part or " - " in part and not part.startswith(("(", r"\|")):
+        if is_sum(part):
             text = f"({text})"
         return self.term(text, values, category, summing=list(extra.values()))
 
-    def extra_gates(
-        self, others: list[str], chosen: Letters, taken: set[str]
-    ) -> dict[Gate, str]:
+    def extra_gates(self, others: list[str], chosen: Letters, taken: set[str]) -> dict[Gate, str]:
         """Latent gates of other slots that the summand depends on, with free letters."""
         extra: dict[Gate, str] = {}
         for name in others:
@@ -124,10 +120,10 @@ class Summed:
                     extra[gate] = avoid(wanted, {*taken, *extra.values()})
         return extra
 
-    def reference(self, name: str, slot: SlotRecord, values: Letters) -> str:
+    def reference(self, slot: SlotRecord, values: Letters) -> str:
         """Another slot's value inside a sum."""
         if slot.kind != "param":
-            return slot_reference(self.notation, self.component, name, slot)
+            return slot_reference(self.notation, self.component, slot)
         inside = [values.get(g) or self.notation.gate(g, times=self.times) for g in slot.gates]
         return self.notation.parameter(slot.name, inside)
 

@@ -6,6 +6,7 @@ its `role_statistics` applied to the features of one value gives what a slot's s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class Symbol:
         return Symbol(rf"\log {self.at(ATOM)}", PRODUCT)
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        operations = {
+        operations: dict[Any, Callable[..., Symbol]] = {
             np.add: lambda a, b: a + b,
             np.subtract: lambda a, b: a - b,
             np.multiply: lambda a, b: a * b,
@@ -116,9 +117,7 @@ def statistics_of(family: Family, letters: dict[str, str]) -> tuple[str, ...] | 
     return tuple(part.latex for part in found)  # type: ignore[attr-defined]
 
 
-def role_statistic_of(
-    family: Family, slot: str, letters: dict[str, str]
-) -> tuple[str, ...] | None:
+def role_statistic_of(family: Family, slot: str, letters: dict[str, str]) -> tuple[str, ...] | None:
     """What one value adds to the statistic of a slot's role, or None.
 
     Only families that keep the plain sums of (1, T(x)) can be asked.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.errors import FitError
+from pgem.errors import FitError, did_you_mean
 from pgem.learn import check_value
 from pgem.plan import Program
 
@@ -22,7 +22,9 @@ def full_params(program: Program, params: Mapping[str, Any]) -> dict[str, Floats
     for name in params:
         if name not in program.params:
             raise FitError(
-                f"'{name}' is no parameter of this model", expected=", ".join(program.params)
+                f"'{name}' is no parameter of this model",
+                expected=", ".join(program.params),
+                advice=did_you_mean(name, program.params),
             )
     full = {}
     for name, layout in program.params.items():

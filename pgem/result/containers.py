@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from pgem.arrays import Floats
 from pgem.declare import UNIT
-from pgem.errors import MissingExtraError
 from pgem.graph import Outline
 from pgem.run import Columns
 
@@ -18,14 +18,11 @@ def as_mapping(data: Any, outline: Outline) -> tuple[Mapping[str, Any], Any]:
     """Data in any accepted form as a mapping, with the weights that it carries."""
     if hasattr(data, "as_mapping"):
         return data.as_mapping(outline)  # type: ignore[no-any-return]
-    if isinstance(data, Mapping) or not hasattr(data, "columns"):
+    if isinstance(data, Mapping) or not hasattr(type(data), "columns"):
         return data, None
-    try:
-        from importlib import import_module
+    from importlib import import_module
 
-        frames = import_module("pgem.bridges.frames")
-    except ImportError:
-        raise MissingExtraError("narwhals", "frames", "read a data frame") from None
+    frames = import_module("pgem.bridges.frames")
     return frames.Data(data).as_mapping(outline)  # type: ignore[no-any-return]
 
 
@@ -43,7 +40,7 @@ def nest(columns: Columns, scope: str, rows: Any) -> Any:
         return np.asarray(rows).reshape(*shape, *np.shape(rows)[1:])
     for name in reversed(path):
         starts = columns.starts[name]
-        rows = [rows[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        rows = [rows[a:b] for a, b in pairwise(starts)]
     return rows
 
 
@@ -57,7 +54,7 @@ def _borrowed(columns: Columns, scope: str) -> str:
 
 def labelled(columns: Columns, node: str, codes: Any) -> Any:
     """Labels for codes, where the node has labels."""
-    levels = columns.levels.get(node)
+    levels = columns.levels.get(node) or columns.outline.nodes[node].levels
     if levels is None:
         return codes
     return np.array(levels, dtype=object if isinstance(levels[0], str) else None)[codes]

@@ -79,7 +79,7 @@ def information(bound: Bound, params: dict[str, Floats], n: float) -> Informatio
         FitWarning: the parameters are no maximum, or some are not identified.
     """
     _, stats = sum_statistics(bound, params)
-    tangent = make_tangent(bound.program.params, params, stats, n)
+    tangent = make_tangent(bound.program.params, params, stats)
     at, basis = tangent.flat(params), tangent.basis
     first = basis.T @ tangent.flat(gradients(bound.program, stats, params))
 

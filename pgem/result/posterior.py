@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +12,10 @@ from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.plan import Program
-from pgem.result.cells import cell_slots
 from pgem.result.containers import labelled, nest, unweighted
+from pgem.result.holes import Query, axis_gates, hole_moments, keys_of
 from pgem.routines import Semiring
 from pgem.run import Bound, Columns, answer, make_schema
-
-Query = tuple[tuple[str, int], ...]
 
 
 class Moments(NamedTuple):
@@ -58,8 +57,8 @@ def marginals(
     holes = _numeric_holes(program, columns)
     queries: list[Query] = [((name, 0),) for name in axes]
     for name in holes:
-        for key in _keys(program, name):
-            gates = _axis_gates(program, key, axes)
+        for key in keys_of(program, name):
+            gates = axis_gates(program, key, axes)
             if gates:
                 queries.append(gates)
     for query in joint:
@@ -74,7 +73,7 @@ def marginals(
         size = program.analysis.layout.sizes[name]
         flat[name] = (columns.codes[name][:, None] == np.arange(size)).astype(float)
     order = [n for n in program.outline.nodes if n in flat]
-    moments = {name: _hole_moments(variant, columns, params, name, found) for name in holes}
+    moments = {name: hole_moments(variant, columns, params, name, found) for name in holes}
     return {n: flat[n] for n in order}, moments, [found[q] for q in joint]
 
 
@@ -162,20 +161,6 @@ def _numeric_holes(program: Program, columns: Columns) -> list[str]:
     ]
 
 
-def _keys(program: Program, node: str) -> list[str]:
-    return [key for key, part in program.parts.items() if part.node == node]
-
-
-def _axis_gates(program: Program, key: str, axes: Iterable[str]) -> Query:
-    """The gates of a component (and of its switch) that are summed over."""
-    graph = program.analysis.graph
-    record = graph.nodes[program.parts[key].node]
-    gates = [*(record.switch.base() if record.switch else ())]
-    gates += list(program.analysis.layout.components[key].cells.gates)
-    pairs = [(g.name, g.lag) for g in gates if g.kind == "node" and g.name in set(axes)]
-    return tuple(dict.fromkeys(pairs))
-
-
 def _query(item: Any, program: Program) -> Query:
     """A user's tuple of names, node handles and pg.prev(...) as (node, lag) pairs."""
     parts = item if isinstance(item, tuple | list) else (item,)
@@ -198,12 +183,28 @@ def _check_query(query: Query, axes: list[str], program: Program) -> None:
                 f"a joint posterior is asked for '{name}', which is not latent in these data",
                 expected=", ".join(axes) or "no node",
             )
-        node = program.outline.nodes[name]
-        if lag and not any(name in other.parents for other in program.outline.nodes.values()):
+        if lag > _longest_lag(program, name):
             raise DataError(
-                f"a joint posterior is asked for an earlier '{name}', which nothing looks back at",
-                where=node.origin,
+                f"a joint posterior is asked for '{name}' '{lag}' steps earlier, which nothing "
+                "looks back at",
+                where=program.outline.nodes[name].origin,
+                advice="declare a node of the sequence with that lag, or decode whole sequences",
             )
+    paths = [program.outline.path(_scope(program, name)) for name, _ in query]
+    deepest = max(paths, key=len)
+    for (name, _), path in zip(query, paths, strict=True):
+        if path != deepest[: len(path)]:
+            raise DataError(
+                f"a joint posterior is asked for '{name}', which lives in another plate or "
+                "sequence than the others",
+                expected="nodes of one scope and those around it",
+                received=", ".join(repr(other) for other, _ in query),
+            )
+
+
+def _longest_lag(program: Program, name: str) -> int:
+    gates = [gate for node in program.analysis.graph.nodes.values() for gate in node.gates()]
+    return max((gate.lag for gate in gates if gate.name == name), default=0)
 
 
 def _squeeze(table: Floats, query: Query, program: Program) -> Floats:
@@ -227,109 +228,4 @@ def _path(program: Program, scope: str) -> list[str]:
 
 def _given(columns: Columns, codes: Mapping[str, Integers]) -> Columns:
     """The data with decoded values filled in."""
-    from dataclasses import replace
-
     return replace(columns, codes={**columns.codes, **codes})
-
-
-# --- holes of numeric nodes ---------------------------------------------------------------------
-
-
-def _hole_moments(
-    program: Program,
-    columns: Columns,
-    params: dict[str, Floats],
-    name: str,
-    found: Mapping[Query, Floats],
-) -> tuple[Floats, Floats]:
-    """Mean and variance (covariance for vectors) of a node's values; observed cells are certain."""
-    node = program.outline.nodes[name]
-    n_rows = columns.n_rows(node.scope)
-    keys = _keys(program, name)
-    family = program.parts[keys[0]].family
-    shape = (family.size or 1,) if family.event_ndim or family.size else ()
-    x = columns.numbers.get(name, np.full((n_rows, *shape), np.nan))
-    first, second = np.zeros((n_rows, *shape)), np.zeros((n_rows, *shape, *shape[:1]))
-    bound = Bound(program, columns)
-    (shard,) = [*_whole(bound)]
-    for key in keys:
-        rows, weights = _cell_weights(program, shard, key, found, columns)
-        mean, cov = _component_moments(program, key, params)
-        first[rows] += np.tensordot(weights, mean, 1)
-        outer = cov + (mean[..., :, None] * mean[..., None, :] if shape else mean**2)
-        second[rows] += np.tensordot(weights, outer, 1)
-    cov = second - (first[..., :, None] * first[..., None, :] if shape else first**2)
-    here = ~np.isnan(x)
-    mean = np.where(here, x, first)
-    if shape:
-        gone = ~here
-        return mean, cov * gone[:, :, None] * gone[:, None, :]
-    return mean, np.where(here, 0.0, np.maximum(cov, 0.0))
-
-
-def _component_moments(
-    program: Program, key: str, params: dict[str, Floats]
-) -> tuple[Floats, Floats]:
-    """Mean [C, ...] and covariance [C, ..., ...] per cell."""
-    family = program.parts[key].family
-    mean, cov = family.moments(cell_slots(program, key, params))
-    if mean.ndim == 2 and cov.ndim == 2:
-        cov = cov[:, :, None] * np.eye(mean.shape[1])
-    return mean, cov
-
-
-def _whole(bound: Bound) -> Iterable[Any]:
-    from pgem.run import Shard
-
-    return [Shard(bound, 0, bound.n_units)]
-
-
-def _cell_weights(
-    program: Program, shard: Any, key: str, found: Mapping[Query, Floats], columns: Columns
-) -> tuple[Any, Floats]:
-    """Rows of a component and the posterior of its cells [rows, C]."""
-    part = program.parts[key]
-    settled = program.analysis.layout.components[key]
-    record = program.analysis.graph.nodes[part.node]
-    n_rows = columns.n_rows(part.scope)
-    rows = np.arange(n_rows)
-    step = settled.component.step
-    if record.lag():
-        number = shard.scope(part.scope).number
-        rows = np.flatnonzero(number == step - 1 if step else number >= record.lag())
-    axes = {v.node for v in program.analysis.schedule.positions}
-    query = _axis_gates(program, key, axes)
-    posterior = found[query][rows] if query else np.ones(len(rows))
-    posterior = posterior.reshape(len(rows), *np.shape(posterior)[1:])
-    letters = {pair: k + 1 for k, pair in enumerate(query)}
-    if record.switch is not None:
-        posterior = _pick_component(posterior, record, letters, part, shard, rows)
-    operands: list[Any] = [posterior, [0, *letters.values()]]
-    out = [0]
-    for gate in settled.cells.gates:
-        pair = (gate.name, gate.lag)
-        if gate.kind == "node" and pair in letters:
-            out.append(letters[pair])
-            continue
-        index = shard.index(gate.name, part.scope, gate.lag)
-        letter = len(letters) + 1 + len(out)
-        operands += [(index.codes[rows][:, None] == np.arange(index.size)).astype(float),
-                     [0, letter]]
-        out.append(letter)
-    table = np.einsum(*operands, out)
-    return rows, table.reshape(len(rows), -1)
-
-
-def _pick_component(
-    posterior: Floats, record: Any, letters: dict[Any, int], part: Any, shard: Any, rows: Any
-) -> Floats:
-    """The posterior of a switch's component: everything else gets weight zero."""
-    gate = record.switch
-    pair = (gate.name, gate.lag)
-    if pair not in letters:
-        codes = shard.index(gate.name, part.scope, gate.lag).codes[rows]
-        here = (codes == part.component).astype(float)
-        return np.asarray(posterior) * here.reshape(-1, *(1,) * (posterior.ndim - 1))
-    axis = letters[pair]
-    mask = np.arange(posterior.shape[axis]) == part.component
-    return np.asarray(posterior) * mask.reshape(-1, *(1,) * (posterior.ndim - 1 - axis))

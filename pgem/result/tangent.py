@@ -56,15 +56,15 @@ class Tangent:
 
 
 def make_tangent(
-    layouts: dict[str, ParamLayout], params: dict[str, Floats], stats: Stats, n: float
+    layouts: dict[str, ParamLayout], params: dict[str, Floats], stats: Stats
 ) -> Tangent:
-    """Tangent space at `params`, with scales from the expected statistics of `n` observations."""
+    """Tangent space at `params`, whose expected statistics show spreads and boundaries."""
     blocks, boundary, scale = [], [], []
     for layout in layouts.values():
         value = rows_of(params[layout.name], layout.n_gates)
         fixed = layout.fixed.reshape(value.shape)
         edge = on_boundary(layout, params[layout.name], stats).reshape(value.shape) & ~fixed
-        sizes = rows_of(entry_scale(layout, params[layout.name], stats, n), layout.n_gates)
+        sizes = rows_of(entry_scale(layout, params[layout.name], stats), layout.n_gates)
         for row in range(len(value)):
             held = (fixed[row] | edge[row]).ravel()
             blocks.append(row_basis(layout, value[row], held, sizes[row].ravel()))
@@ -138,7 +138,7 @@ def on_boundary(layout: ParamLayout, value: Floats, stats: Stats) -> Mask:
     return np.zeros(value.shape, dtype=bool)
 
 
-def entry_scale(layout: ParamLayout, value: Floats, stats: Stats, n: float) -> Floats:
+def entry_scale(layout: ParamLayout, value: Floats, stats: Stats) -> Floats:
     """Typical size of each entry's changes."""
     if isinstance(layout.role, Prob):
         return np.minimum(value, 1 - value)
@@ -146,9 +146,22 @@ def entry_scale(layout: ParamLayout, value: Floats, stats: Stats, n: float) -> F
         spread = np.sqrt(np.einsum("...ii->...i", value))
         return np.asarray(spread[..., :, None] * spread[..., None, :])
     if isinstance(layout.role, Mean):
-        precision = _summed(layout, stats, 0, value.shape)
-        return np.where(precision > 0, np.sqrt(n / np.where(precision > 0, precision, n)), 1.0)
+        return _spread(layout, stats, value.shape)
     return np.where(value == 0, 1.0, np.abs(value))
+
+
+def _spread(layout: ParamLayout, stats: Stats, shape: tuple[int, ...]) -> Floats:
+    """Smallest standard deviation of a value among the cells that a mean is used in."""
+    found = np.full(shape, np.inf)
+    rows = found.reshape(-1, *shape[layout.n_gates :])
+    for key, slot in layout.uses:
+        if key in stats:
+            entry = stats[key]
+            variance = entry.family.moments(entry.origin)[1]
+            if variance.ndim > rows.ndim:
+                variance = np.asarray(np.einsum("cii->ci", variance))
+            np.minimum.at(rows, entry.cells.rows[slot], np.sqrt(variance))
+    return np.where(np.isfinite(found) & (found > 0), found, 1.0)
 
 
 def _summed(layout: ParamLayout, stats: Stats, which: int, shape: tuple[int, ...]) -> Floats:

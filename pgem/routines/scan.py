@@ -11,53 +11,23 @@ sum, max and sampling share one text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
+from pgem.routines.scan_plan import Move, Pass, Rows, make_plan
 from pgem.routines.tables import Axis, LogTable
 
-COMPILED_FROM = 400_000
-"""Table entries (steps times entries per step) from which compiled loops are used."""
-
-
-@dataclass(frozen=True, eq=False)
-class Move:
-    """One elimination: a table over (outer and kept axes, the variable that is summed out).
-
-    Attributes:
-        source: entry of the table before, for each entry [E].
-        factors: which tables are multiplied in.
-        places: entry of each of these tables, for each entry [E].
-        n_out: entries that are left.
-        n_sum: values of the variable (1 in the last move, which only multiplies).
-    """
-
-    source: Integers
-    factors: tuple[int, ...]
-    places: tuple[Integers, ...]
-    n_out: int
-    n_sum: int
-
-
-@dataclass(frozen=True, eq=False)
-class ScanPlan:
-    """All index maps of one step.
-
-    Attributes:
-        moves: eliminations in order; the last only multiplies and puts the axes in order.
-        n_outer: combinations of variables of enclosing scopes.
-        n_state: combinations of the interface.
-    """
-
-    moves: tuple[Move, ...]
-    n_outer: int
-    n_state: int
+COMPILED_FROM = 180_000
+"""Work in a shard from which compiled loops are used: about ten milliseconds of NumPy, so that some
+tens of iterations pay for importing Numba, and less than a shard of a large data set."""
+CALL = 700
+"""Table entries that cost NumPy as much as the calls of one move of one step."""
 
 
 def scan(
@@ -79,21 +49,30 @@ def scan(
         outer: variables of enclosing scopes.
     """
     merged, owners = _merge(tables)
-    plan = make_plan([_axes_of(t, [*sum_out, *shift, *shift.values(), *outer]) for t in merged],
-                     sum_out, shift, outer)
-    work = scope.n_rows * sum(len(move.source) for move in plan.moves)
+    known = [*sum_out, *shift, *shift.values(), *outer]
+    plan = make_plan(
+        tuple(_axes_of(t, known) for t in merged), tuple(sum_out), tuple(shift.items()), tuple(outer)
+    )
     factors = [Rows(table, scope.n_rows) for table in merged]
-    if work >= COMPILED_FROM and semiring.name == "sum":
-        from pgem.routines.kernels import CompiledPass
-
-        run: Pass = CompiledPass(plan, factors, scope.starts, semiring)
-    else:
-        run = NumpyPass(plan, factors, scope.starts, semiring)
+    run = _choose_pass(plan, scope, semiring)(plan, factors, scope.starts, semiring)
     shape = [1] * (scope.parent_dims - 1)
     for axis in outer:
         shape[axis.position - 1] = axis.size
     message = LogTable(run.forward().reshape(-1, *shape), len(scope.lengths))
     return Chain(message, run, merged, owners, tables)
+
+
+def _choose_pass(plan: ScanPlan, scope: ScopeData, semiring: Semiring) -> type[Pass]:
+    """Compiled loops where there is enough to do."""
+    entries = scope.n_rows * sum(len(move.source) for move in plan.moves)
+    calls = int(scope.lengths.max(initial=0)) * len(plan.moves)
+    if entries + CALL * calls >= COMPILED_FROM:
+        from pgem.routines.kernels import CompiledPass, LogPass
+
+        kind: type[Pass] = CompiledPass if semiring.name == "sum" else LogPass
+    else:
+        kind = NumpyPass
+    return kind
 
 
 @dataclass(eq=False)
@@ -133,21 +112,6 @@ class Chain:
         return merged is table and (table.index is not None or len(table.array) != table.n_rows)
 
 
-class Rows:
-    """A table as flat rows: values [R, entries], and the row that each step reads."""
-
-    def __init__(self, table: LogTable, n_rows: int) -> None:
-        self.values = table.array.reshape(len(table.array), -1)
-        self.per_step = table.index is None and len(table.array) == n_rows
-        if table.index is not None:
-            index = np.where(table.index < 0, len(self.values) - 1, table.index)
-        elif self.per_step:
-            index = np.arange(n_rows)
-        else:
-            index = np.zeros(n_rows, dtype=np.int64)
-        self.index = index
-
-
 def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]:
     """Add up tables with one row per step and the same axes: they share one posterior."""
     merged: list[LogTable] = []
@@ -176,74 +140,6 @@ def _axes_of(table: LogTable, known: Sequence[Axis]) -> tuple[Axis, ...]:
     by_position = {axis.position: axis for axis in known}
     shape = table.array.shape
     return tuple(by_position[d] for d in range(1, len(shape)) if shape[d] > 1)
-
-
-def make_plan(
-    factor_axes: Sequence[tuple[Axis, ...]],
-    sum_out: Sequence[Axis],
-    shift: Mapping[Axis, Axis],
-    outer: Sequence[Axis],
-) -> ScanPlan:
-    """Index maps of one step from the axes of its tables."""
-    interface = list(shift.values())
-    layout = [*outer, *interface]
-    unused = list(range(len(factor_axes)))
-    moves = []
-    for var in sum_out:
-        chosen = [k for k in unused if var in factor_axes[k]]
-        unused = [k for k in unused if k not in chosen]
-        new = [a for k in chosen for a in factor_axes[k] if a not in layout and a != var]
-        rest = [a for a in layout if a != var and a not in outer]
-        out = [*outer, *rest, *dict.fromkeys(new)]
-        moves.append(_move([*out, var], layout, chosen, factor_axes, var.size))
-        layout = out
-    final = [*outer, *shift]
-    moves.append(_move(final, layout, unused, factor_axes, 1))
-    n_outer = math.prod(a.size for a in outer)
-    return ScanPlan(tuple(moves), n_outer, math.prod(a.size for a in interface))
-
-
-def _move(
-    axes: Sequence[Axis],
-    layout: Sequence[Axis],
-    chosen: Sequence[int],
-    factor_axes: Sequence[tuple[Axis, ...]],
-    n_sum: int,
-) -> Move:
-    shape = tuple(a.size for a in axes)
-    n = math.prod(shape)
-    grid = dict(zip(axes, np.indices(shape).reshape(len(shape), n), strict=True))
-
-    def places(wanted: Sequence[Axis]) -> Integers:
-        flat = np.zeros(n, dtype=np.int64)
-        for axis in wanted:
-            flat = flat * axis.size + grid.get(axis, 0)
-        return flat
-
-    return Move(
-        places(layout),
-        tuple(chosen),
-        tuple(places(factor_axes[k]) for k in chosen),
-        n // n_sum,
-        n_sum,
-    )
-
-
-class Pass:
-    """A forward and a backward run over all sequences of a shard."""
-
-    def __init__(
-        self, plan: ScanPlan, factors: Sequence[Rows], starts: Integers, semiring: Semiring
-    ) -> None:
-        self.plan, self.factors, self.starts, self.semiring = plan, factors, starts, semiring
-
-    def forward(self) -> Floats:
-        """Log-probability (or maximum) of each sequence [sequences, outer]."""
-        raise NotImplementedError
-
-    def backward(self, posterior: Floats) -> list[Floats]:
-        """Posteriors of the factors' entries, given that of the outer variables."""
-        raise NotImplementedError
 
 
 class NumpyPass(Pass):
@@ -331,5 +227,5 @@ def _gather(values: Floats, places: Integers, size: int) -> Floats:
     if values.shape[1] * size <= 4096:
         return np.asarray(values @ (places[:, None] == np.arange(size)).astype(float))
     out = np.zeros((values.shape[0], size))
-    np.add.at(out, (slice(None), places), values)
+    np.add.at(out.T, places, values.T)
     return out

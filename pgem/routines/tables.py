@@ -346,8 +346,7 @@ def steps(number: Integers, *parts: LogTable | None) -> LogTable:
 
 def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
     """A table whose slice (or rows) k comes from part k: components of different families."""
-    parts = _separate_atoms(parts)
-    arrays = [part.full() for part in parts]
+    arrays = [_outside(part).full() for part in _separate_atoms(parts)]
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     arrays = [np.broadcast_to(array, shape) for array in arrays]
     n_rows = parts[0].n_rows
@@ -357,6 +356,16 @@ def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
         joined = np.stack([np.broadcast_to(a, (n_rows, *a.shape[1:])) for a in arrays])
         joined = joined[gate.codes, np.arange(n_rows)]
     return LogTable(joined, n_rows, None, Choice(gate, tuple(parts)))
+
+
+def _outside(part: LogTable) -> LogTable:
+    """A value outside a component's support has density zero under it."""
+    node = part.source.node if isinstance(part.source, Source) else None
+    barred = None if node is None or node.flat else node.cache.get("barred")
+    if barred is None:
+        return part
+    array = np.where(barred.reshape(-1, *(1,) * (part.array.ndim - 1)), -np.inf, part.full())
+    return LogTable(array, part.n_rows, None, part.source)
 
 
 def _separate_atoms(parts: Sequence[LogTable]) -> tuple[LogTable, ...]:
@@ -371,11 +380,11 @@ def _separate_atoms(parts: Sequence[LogTable]) -> tuple[LogTable, ...]:
         positive = np.isfinite(part.full()).reshape(len(part.full()), -1).any(axis=1)
         missing = np.isnan(_values(node))
         atom |= np.broadcast_to(positive, atom.shape) & ~missing
-    barred = np.where(atom, -np.inf, 0.0).reshape(-1, *(1,) * (parts[0].array.ndim - 1))
+    barred = atom.reshape(-1, *(1,) * (parts[0].array.ndim - 1))
     return tuple(
         part
         if node.family.support.discrete
-        else LogTable(part.full() + barred, part.n_rows, None, part.source)
+        else LogTable(np.where(barred, -np.inf, part.full()), part.n_rows, None, part.source)
         for part, node in zip(parts, nodes, strict=True)
     )
 

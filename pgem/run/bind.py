@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families import Observations
@@ -29,6 +29,7 @@ class _Column:
     known: dict[str, Floats]
     points: Observations | None
     index: Integers | None
+    barred: Mask | None = None
 
 
 class Bound:
@@ -65,6 +66,21 @@ class Bound:
         """Number of units."""
         return self.columns.n_units
 
+    @property
+    def report(self) -> str:
+        """What was read and how it will be run, then the program's own report."""
+        lines = [f"{self.n_units} units in shards of {self.shard_size}"]
+        for scope in self.program.outline.scopes.values():
+            lines.append(f"{self.columns.n_rows(scope.name)} rows in {scope.kind} '{scope.name}'")
+        for key, part in self.program.parts.items():
+            column = self._columns[key]
+            if column.points is not None and not part.is_axis:
+                lines.append(f"'{key}': densities computed at {len(column.points.x)} values")
+        for name in self.program.outline.nodes:
+            if self.columns.has(name) and self.columns.missing(name).any():
+                lines.append(f"'{name}': {int(self.columns.missing(name).sum())} missing cells")
+        return "\n".join(["Data", *(f"  {line}" for line in lines), "", str(self.program.report)])
+
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
         if self._kept is None:
@@ -95,10 +111,14 @@ class Bound:
             points = Observations(part.family, domain, _known(part, len(domain)))
             return _Column(None, {}, points, codes)
         x = self._numbers(part)
-        known = self._known(part, len(x))
+        known = self.known_values(part)
         self._check(part, x, known)
-        merged = _merge_equal(part, x, known)
-        return merged or _Column(x, known, None, None)
+        barred = self._barred(part, x, known)
+        if barred is not None:
+            x = np.where(barred.reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x)
+        column = _merge_equal(part, x, known) or _Column(x, known, None, None)
+        column.barred = barred
+        return column
 
     def _finite(self) -> set[str]:
         return {name for name, node in self.program.outline.nodes.items() if node.finite}
@@ -111,19 +131,19 @@ class Bound:
             return np.full((n_rows, *size), np.nan)
         return x
 
-    def _known(self, part: Part, n_rows: int) -> dict[str, Floats]:
+    def known_values(self, part: Part) -> dict[str, Floats]:
+        """Values of a component's known slots per row of its scope."""
         node = self.program.outline.nodes[part.node]
-        known = _known(part, n_rows)
+        known = _known(part, self.columns.n_rows(part.scope))
         for slot, name in node.known[part.component].items():
-            if node.known[part.component]:
-                values = self.columns.numbers.get(name)
-                if values is None:
-                    values = self.columns.codes[name].astype(float)
-                home = self.program.outline.covariates[name].scope
-                known[slot] = values[self._rows_of(part.scope, home)]
+            values = self.columns.numbers.get(name)
+            if values is None:
+                values = self.columns.codes[name].astype(float)
+            home = self.program.outline.covariates[name].scope
+            known[slot] = values[self.rows_of(part.scope, home)]
         return known
 
-    def _rows_of(self, scope: str, home: str) -> Integers:
+    def rows_of(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
         rows = np.arange(self.columns.n_rows(scope))
         while scope != home:
@@ -153,9 +173,12 @@ class Bound:
 
     def _check_support(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
         node = self.program.outline.nodes[part.node]
-        if len(node.families) > 1:
-            return  # another component of the switch may take the value
         bad = part.family.check_values(x, known)
+        if len(node.families) > 1:  # another component of the switch may take the value
+            others = [family.check_values(x) for family in node.families if not family.known_slots]
+            if len(others) < len(node.families):
+                return
+            bad = np.logical_and.reduce([bad, *others])
         if bad.any():
             row = int(np.argmax(bad))
             raise DataError(
@@ -166,6 +189,13 @@ class Bound:
                 received=f"'{x[row]}' in row '{row}'",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )
+
+    def _barred(self, part: Part, x: Floats, known: dict[str, Floats]) -> Mask | None:
+        """Values that a component of a switch cannot take."""
+        if len(self.program.outline.nodes[part.node].families) == 1:
+            return None
+        bad = part.family.check_values(x, known)
+        return bad if bad.any() else None
 
     def _check_holes(self, part: Part, x: Floats) -> None:
         """Single coordinates may be missing only where they factorise."""
@@ -275,6 +305,8 @@ class Shard:
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
         )  # fmt: skip
+        if column.barred is not None:
+            node.cache["barred"] = column.barred[rows]
         if part.evidence and index is not None:
             node.cache["given"] = index
         soft = self.bound.responsibilities.get(part.node)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
-from pgem.errors import DataError
+from pgem.errors import DataError, did_you_mean
 from pgem.graph import NodeOutline, Outline, Schema
+from pgem.run.nested import flatten
+from pgem.run.scopes import Rows, read_weights
 from pgem.run.values import Levels, to_codes, to_numbers
 
 
@@ -57,25 +58,6 @@ class Columns:
         return np.isnan(self.numbers[node])
 
 
-@dataclass
-class _Flat:
-    """One node's values, flattened."""
-
-    counts: list[Integers]
-    rows: Any
-    style: str
-
-
-@dataclass(eq=False)
-class _Shape:
-    """The rows of the scopes, as far as they are known."""
-
-    n_units: int | None = None
-    unit_owner: str = ""
-    counts: dict[str, Integers] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
-
-
 def read_data(
     data: Mapping[str, Any],
     outline: Outline,
@@ -105,22 +87,22 @@ def read_data(
             received=f"'{type(data).__name__}'",
         )
     _check_names(data, outline, fitting)
-    shape, flats, styles = _Shape(), {}, {}
+    rows, flats = Rows(outline), {}
+    styles: dict[str, str] = {}
     for name, value in data.items():
         scope, event, origin = _place(outline, name)
         path = outline.path(scope)
-        flats[name] = _flatten(value, path, event, name, outline)
+        flats[name] = flatten(value, path, event, _words(outline, name), outline)
         styles.setdefault(scope, flats[name].style)
-        _fit_shape(shape, flats[name], path, name, origin)
-    starts = _starts(shape, outline, data)
-    n_units = shape.n_units or 0
+        rows.add(name, flats[name], path, origin)
+    starts = rows.starts()
     columns = Columns(
-        outline, n_units, starts, {}, {}, dict(levels or {}), dict(sizes or {}), styles,
-        _weights(weights, n_units),
+        outline, rows.n_units, starts, {}, {}, dict(levels or {}), dict(sizes or {}), styles,
+        read_weights(weights, rows.n_units),
     )  # fmt: skip
     for name, flat in flats.items():
         _convert(columns, name, flat.rows)
-    _check_scope_sizes(columns)
+    _check_holes(columns, fitting)
     return columns
 
 
@@ -131,13 +113,12 @@ def _check_names(data: Mapping[str, Any], outline: Outline, fitting: bool) -> No
     known = [*outline.nodes, *outline.covariates]
     for name in data:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
+            hint = did_you_mean(name, known)
             raise DataError(
                 f"the data hold '{name}', which is no node or covariate of model "
                 f"'{outline.name}'",
                 expected=", ".join(known),
-                advice=f"{hint}rename or leave it out",
+                advice=f"{hint} rename or leave it out".strip(),
             )
     for name, covariate in outline.covariates.items():
         if name not in data:
@@ -148,12 +129,18 @@ def _check_names(data: Mapping[str, Any], outline: Outline, fitting: bool) -> No
             )
     absent = [n for n, node in outline.nodes.items() if node.kind == "observed" and n not in data]
     if absent and (fitting or len(absent) == len(outline.nodes)):
+        offered = getattr(data, "offered", data)
+        hint = did_you_mean(absent[0], offered)
         raise DataError(
             f"observed node '{absent[0]}' has no data",
             where=outline.nodes[absent[0]].origin,
-            received=f"keys {', '.join(map(repr, data)) or '(none)'}",
-            advice=f"add '{absent[0]}' to the data (NaN where a value is missing)",
+            received=f"keys {', '.join(map(repr, offered)) or '(none)'}",
+            advice=f"{hint} add '{absent[0]}' to the data (NaN where a value is missing)".strip(),
         )
+
+
+def _words(outline: Outline, name: str) -> str:
+    return f"{'covariate' if name in outline.covariates else 'node'} '{name}'"
 
 
 def _place(outline: Outline, name: str) -> tuple[str, int, str]:
@@ -164,209 +151,27 @@ def _place(outline: Outline, name: str) -> tuple[str, int, str]:
     return covariate.scope, 0, covariate.origin
 
 
-def _flatten(value: Any, path: Sequence[str], event: int, name: str, outline: Outline) -> _Flat:
-    """Counts per level and the flat rows of nested values."""
-    if isinstance(value, str) or (not hasattr(value, "__len__") and np.ndim(_first(value)) == 0):
-        raise DataError(
-            f"node '{name}' has a single value where one per unit is needed",
-            received=f"'{value!r}'",
-            advice="give an array whose leading axis is the units",
-        )
-    depth = len(path)
-    array = _as_array(value)
-    sequential = depth == 1 and outline.scopes[path[0]].kind == "sequence"
-    if array is not None:
-        if array.ndim == depth + event and sequential:
-            return _Flat([np.array([len(array)])], array, "single")
-        if array.ndim < 1 + depth + event or array.ndim > 2 + depth:
-            raise DataError(
-                f"node '{name}' has the wrong number of axes",
-                expected=_expected_axes(path, event),
-                received=f"an array of shape '{array.shape}'",
-            )
-        counts = [
-            np.full(int(np.prod(array.shape[: k + 1])), array.shape[k + 1]) for k in range(depth)
-        ]
-        rows = array.reshape(-1, *array.shape[1 + depth :])
-        return _Flat([np.array([len(array)]), *counts][1:] if depth else [], rows, "array")
-    if sequential and np.ndim(_first(value)) == event:
-        return _Flat([np.array([len(value)])], _stack(list(value), name), "single")
-    return _ragged(value, depth, name, path, event)
-
-
-def _ragged(value: Any, depth: int, name: str, path: Sequence[str], event: int) -> _Flat:
-    counts: list[Integers] = []
-    level = list(value)
-    for _ in range(depth):
-        for k, item in enumerate(level):
-            if not hasattr(item, "__len__") or isinstance(item, str):
-                raise DataError(
-                    f"node '{name}' is not nested deeply enough",
-                    expected=_expected_axes(path, event),
-                    received=f"'{item!r}' at position '{k}'",
-                )
-        counts.append(np.array([len(item) for item in level], dtype=np.int64))
-        level = [inner for item in level for inner in item]
-    return _Flat(counts, _stack(level, name), "list")
-
-
-def _stack(items: list[Any], name: str) -> Any:
-    """A list of values as one array; of different lengths, an error."""
-    try:
-        return np.array(items)
-    except ValueError:
-        pass
-    shapes = {np.shape(item) for item in items}
-    if len(shapes) == 1:
-        return np.array(items, dtype=object)
-    raise DataError(
-        f"node '{name}' has values of different lengths",
-        received=", ".join(f"'{shape}'" for shape in sorted(shapes)),
-        advice="every value of a vector node has the same length",
-    )
-
-
-def _as_array(value: Any) -> Any:
-    """A regular array, or None for ragged input."""
-    if hasattr(value, "to_numpy"):
-        value = value.to_numpy()
-    if isinstance(value, np.ndarray):
-        ragged = value.dtype == object and len(value) and np.ndim(_first(value)) > 0
-        return None if ragged else value
-    try:
-        return np.array(value)
-    except ValueError:
-        return None
-
-
-def _first(value: Any) -> Any:
-    try:
-        return next(iter(value), 0.0)
-    except TypeError:
-        return value
-
-
-def _expected_axes(path: Sequence[str], event: int) -> str:
-    return "[" + ", ".join(["units", *path, *(["coordinates"] if event else [])]) + "]"
-
-
-def _fit_shape(shape: _Shape, flat: _Flat, path: Sequence[str], name: str, origin: str) -> None:
-    n_units = len(flat.counts[0]) if flat.counts else len(flat.rows)
-    if shape.n_units is None:
-        shape.n_units, shape.unit_owner = n_units, name
-    if n_units != shape.n_units:
-        raise DataError(
-            f"'{name}' has another number of units than '{shape.unit_owner}'",
-            where=origin,
-            expected=f"'{shape.n_units}' units",
-            received=f"'{n_units}'",
-        )
-    for scope, counts in zip(path, flat.counts, strict=True):
-        if scope not in shape.counts:
-            shape.counts[scope], shape.owners[scope] = counts, name
-        elif not np.array_equal(counts, shape.counts[scope]):
-            other = shape.counts[scope]
-            unit = 0 if len(counts) != len(other) else int(np.argmax(counts != other))
-            raise DataError(
-                f"'{name}' and '{shape.owners[scope]}' have different numbers of values in "
-                f"'{scope}'",
-                where=origin,
-                expected=f"'{other[unit]}' in row '{unit}'",
-                received=f"'{counts[unit]}'",
-            )
-
-
-def _starts(shape: _Shape, outline: Outline, data: Mapping[str, Any]) -> dict[str, Integers]:
-    if not shape.n_units:
-        raise DataError(
-            "the data are empty",
-            expected="at least one unit",
-            received=f"'{shape.n_units or 0}' units in {', '.join(map(repr, data)) or 'no node'}",
-        )
-    starts = {}
-    for name, scope in outline.scopes.items():
-        counts = shape.counts.get(name)
-        if counts is None and scope.size is not None:
-            parents = shape.n_units if scope.parent == UNIT else int(starts[scope.parent][-1])
-            counts = np.full(parents, scope.size)
-        if counts is None:
-            raise DataError(
-                f"no data tell how many members {scope.kind} '{name}' has",
-                advice="give at least one node or covariate inside it",
-            )
-        if scope.kind == "sequence" and (counts == 0).any():
-            raise DataError(
-                f"sequence '{name}' is empty in row '{int(np.argmax(counts == 0))}'",
-                expected="at least one step",
-                advice="leave such units out",
-            )
-        starts[name] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return starts
-
-
-def _check_scope_sizes(columns: Columns) -> None:
-    for name, scope in columns.outline.scopes.items():
-        counts = np.diff(columns.starts[name])
-        if scope.size is not None and (counts != scope.size).any():
-            row = int(np.argmax(counts != scope.size))
-            raise DataError(
-                f"plate '{name}' has a size, and the data have another",
-                expected=f"'{scope.size}' members",
-                received=f"'{counts[row]}' in row '{row}'",
-            )
-
-
-def _weights(weights: Any, n_units: int) -> Floats:
-    if weights is None:
-        return np.ones(n_units)
-    try:
-        values = np.asarray(weights, dtype=float)
-    except (TypeError, ValueError):
-        values = np.full(1, np.nan)
-    if values.shape != (n_units,) or not np.isfinite(values).all() or (values < 0).any():
-        raise DataError(
-            "the weights do not fit",
-            expected=f"'{n_units}' finite numbers of at least zero, one per unit",
-            received=f"shape '{values.shape}'" + (
-                f", smallest '{np.nanmin(values)}'" if values.size else ""
-            ),
-        )
-    if not values.any():
-        raise DataError("all weights are zero", expected="at least one positive weight")
-    return values
-
-
 # --- values -------------------------------------------------------------------------------------
 
 
 def _convert(columns: Columns, name: str, rows: Any) -> None:
-    outline = columns.outline
-    if name in outline.covariates:
-        covariate = outline.covariates[name]
-        if covariate.size is None:
-            columns.numbers[name] = to_numbers(rows, name, covariate.origin)
+    outline, what = columns.outline, _words(columns.outline, name)
+    if name not in outline.covariates:
+        node = outline.nodes[name]
+        if node.finite:
+            _convert_categories(columns, node, rows)
         else:
-            codes, levels = to_codes(
-                rows, name, covariate.size, columns.levels.get(name, covariate.levels),
-                covariate.origin,
-            )  # fmt: skip
-            columns.codes[name] = codes
-            if levels is not None:
-                columns.levels[name] = levels
-        if columns.missing(name).any():
-            raise DataError(
-                f"covariate '{name}' has a missing value in row "
-                f"'{int(np.argmax(columns.missing(name)))}'",
-                where=covariate.origin,
-                expected="covariates are conditioned on and must be complete",
-                advice="leave these units out, or declare it as an observed node",
-            )
+            columns.numbers[name] = to_numbers(rows, what, node.origin)
         return
-    node = outline.nodes[name]
-    if node.finite:
-        _convert_categories(columns, node, rows)
-    else:
-        columns.numbers[name] = to_numbers(rows, name, node.origin)
+    covariate = outline.covariates[name]
+    if covariate.size is None:
+        columns.numbers[name] = to_numbers(rows, what, covariate.origin)
+        return
+    known = columns.levels.get(name, covariate.levels)
+    codes, levels = to_codes(rows, what, covariate.size, known, covariate.origin)
+    columns.codes[name] = codes
+    if levels is not None:
+        columns.levels[name] = levels
 
 
 def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
@@ -374,7 +179,7 @@ def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
     domain = node.families[0].domain()
     size = len(domain) if domain is not None else None
     size = columns.sizes.get(node.name, size)
-    codes, levels = to_codes(rows, node.name, size, known, node.origin)
+    codes, levels = to_codes(rows, f"node '{node.name}'", size, known, node.origin)
     columns.codes[node.name] = codes
     if levels is not None:
         columns.levels[node.name] = levels
@@ -383,6 +188,51 @@ def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
             size if size is not None else len(levels) if levels is not None
             else int(codes.max(initial=0)) + 1
         )
+
+
+def _check_holes(columns: Columns, fitting: bool) -> None:
+    """Covariates and first values that are conditioned on are complete; a fit has values."""
+    outline = columns.outline
+    for name, covariate in outline.covariates.items():
+        if columns.missing(name).any():
+            raise DataError(
+                f"covariate '{name}' has a missing value in row '{_first(columns.missing(name))}'",
+                where=covariate.origin,
+                expected="complete values: covariates are conditioned on",
+                advice="leave these units out, or declare it as an observed node",
+            )
+    for name, node in outline.nodes.items():
+        if node.kind == "observed" and columns.has(name):
+            gone = columns.missing(name)
+            if node.conditioned:
+                _check_first_values(columns, node, gone)
+            if fitting and gone.all():
+                raise DataError(
+                    f"node '{name}' has no value at all",
+                    where=node.origin,
+                    advice="leave it out of the model: its parameters cannot be learned",
+                )
+
+
+def _check_first_values(columns: Columns, node: NodeOutline, gone: Mask) -> None:
+    starts = columns.starts[node.scope]
+    lengths = np.diff(starts)
+    for step in range(node.lag):
+        units = np.flatnonzero(lengths > step)
+        holes: Mask = gone[starts[units] + step]
+        if holes.any():
+            raise DataError(
+                f"node '{node.name}' has no value at the first steps of sequence '{node.scope}' in "
+                f"row '{units[_first(holes)]}'",
+                where=node.origin,
+                expected=f"the first '{node.lag}' values, which later ones are conditioned on",
+                advice="start the sequence at its first value, or model it with first=",
+            )
+
+
+def _first(mask: Mask) -> int:
+    rows: Mask = np.asarray(mask.reshape(len(mask), -1).any(axis=1))
+    return int(np.argmax(rows))
 
 
 def make_schema(
@@ -402,7 +252,11 @@ def make_schema(
             axes.add(name)
         if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):
             evidence.add(name)
-    sizes = {n: s for n, s in columns.sizes.items()}
     return Schema(
-        sizes, vectors, frozenset(axes), frozenset(evidence), frozenset(given), queries
+        dict(columns.sizes),
+        vectors,
+        frozenset(axes),
+        frozenset(evidence),
+        frozenset(given),
+        queries,
     )

@@ -7,24 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, factorise, missing
 from pgem.errors import DataError
 
 Levels = tuple[Any, ...]
 
 
-def to_numbers(rows: Any, name: str, origin: str) -> Floats:
+def to_numbers(array: Any, what: str, origin: str) -> Floats:
     """Values as floats, None as NaN.
 
+    Args:
+        array: values of any kind.
+        what: the node in words, for errors.
+        origin: where it was declared.
+
     Raises:
-        DataError: text or infinities.
+        DataError: text, infinities or other objects.
     """
-    array = np.asarray(rows)
     if array.dtype.kind in "OUS":
-        array = _parse(array, name, origin)
+        array = _parse(array, what, origin)
     if array.dtype.kind not in "fiub":
         raise DataError(
-            f"node '{name}' holds values that are no numbers",
+            f"{what} holds values that are no numbers",
             where=origin,
             received=f"type '{array.dtype}'",
         )
@@ -32,112 +36,111 @@ def to_numbers(rows: Any, name: str, origin: str) -> Floats:
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values).reshape(len(values), -1).any(axis=1)))
         raise DataError(
-            f"node '{name}' holds an infinite value in row '{row}'",
+            f"{what} holds an infinite value in row '{row}'",
             where=origin,
+            received=f"'{values[row]}'",
             advice="use NaN for a missing value",
         )
     return values
 
 
-def _parse(array: Any, name: str, origin: str) -> Floats:
+def _parse(array: Any, what: str, origin: str) -> Floats:
     """Objects as floats; strings are refused even if they look like numbers."""
-    flat = array.reshape(-1)
-    for row, value in enumerate(flat):
+    gone = missing(array).reshape(-1)
+    for row, value in enumerate(array.reshape(-1)):
         if isinstance(value, str | bytes):
             raise DataError(
-                f"node '{name}' holds text",
+                f"{what} holds text",
                 where=origin,
                 expected="numbers (NaN or None where missing)",
-                received=f"'{value}' in row '{row}'",
+                received=f"'{value!s}' in row '{row * len(array) // max(array.size, 1)}'",
                 advice="convert it first, or declare a Categorical node with levels=[...]",
             )
     try:
-        numbers = [np.nan if value is None else float(value) for value in flat]
+        numbers = [
+            np.nan if absent else float(value)
+            for value, absent in zip(array.reshape(-1), gone, strict=True)
+        ]
     except (TypeError, ValueError):
         raise DataError(
-            f"node '{name}' holds values that are no numbers", where=origin
+            f"{what} holds values that are no numbers",
+            where=origin,
+            expected="numbers (NaN or None where missing)",
+            received=f"type '{type(array.reshape(-1)[np.argmin(gone)]).__name__}'",
         ) from None
     return np.array(numbers).reshape(array.shape)
 
 
 def to_codes(
-    rows: Any, name: str, size: int | None, levels: Sequence[Any] | None, origin: str
+    array: Any, what: str, size: int | None, levels: Sequence[Any] | None, origin: str
 ) -> tuple[Integers, Levels | None]:
     """Categories as codes, -1 where missing; labels are looked up or sorted.
 
     Raises:
         DataError: an unknown category, or values that are no categories.
     """
-    array = np.asarray(rows)
     if array.ndim != 1:
         raise DataError(
-            f"node '{name}' takes one category per row",
+            f"{what} takes one category per row",
             where=origin,
             received=f"values of shape '{array.shape[1:]}'",
         )
     if levels is not None:
-        return _look_up(array, name, tuple(levels), origin), tuple(levels)
+        return _look_up(array, what, tuple(levels), origin), tuple(levels)
     if array.dtype.kind in "fiub":
-        return _whole(array.astype(float), name, size, origin), None
-    missing = np.array([_is_missing(value) for value in array], dtype=bool)
-    present = [value for value, gone in zip(array, missing, strict=True) if not gone]
-    if all(isinstance(v, int | float | np.number | np.bool_) for v in present):
-        numbers = np.array([np.nan if gone else float(v) for v, gone in
-                            zip(array, missing, strict=True)])
-        return _whole(numbers, name, size, origin), None
-    found = tuple(sorted({_plain(v) for v in present}, key=str))
+        return _whole(array.astype(float), what, size, origin), None
+    codes, found = factorise(array)
+    kinds = {isinstance(v, int | float | np.number | np.bool_) for v in found}
+    if len(kinds) > 1:
+        raise DataError(
+            f"{what} holds a mix of numbers and other labels",
+            where=origin,
+            received=", ".join(map(repr, found[:10])),
+            advice="use one kind of label, or name the categories in order with levels=[...]",
+        )
+    if True in kinds or not found:
+        numbers = np.array([*map(float, found), np.nan])[codes]
+        return _whole(numbers, what, size, origin), None
     if size is not None and len(found) > size:
         raise DataError(
-            f"node '{name}' has more categories than its size",
+            f"{what} has more categories than its size",
             where=origin,
             expected=f"'{size}' categories",
             received=f"'{len(found)}': {', '.join(map(repr, found[:10]))}",
         )
-    return _look_up(array, name, found, origin), found
+    return codes, tuple(found)
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _look_up(array: Any, name: str, levels: Levels, origin: str) -> Integers:
+def _look_up(array: Any, what: str, levels: Levels, origin: str) -> Integers:
+    codes, found = factorise(array)
     place = {level: k for k, level in enumerate(levels)}
-    codes = np.empty(len(array), dtype=np.int64)
-    for row, value in enumerate(array):
-        if _is_missing(value):
-            codes[row] = -1
-            continue
-        plain = _plain(value)
-        if plain not in place:
+    for code, label in enumerate(found):
+        if label not in place:
             raise DataError(
-                f"node '{name}' has a category that is not among its levels",
+                f"{what} has a category that is not among its levels",
                 where=origin,
                 expected=f"one of {', '.join(map(repr, levels))}",
-                received=f"'{plain}' in row '{row}'",
+                received=f"'{label}' in row '{int(np.argmax(codes == code))}'",
                 advice="add it to levels=[...], or use NaN for a missing value",
             )
-        codes[row] = place[plain]
-    return codes
+    return np.array([*(place[label] for label in found), -1])[codes]
 
 
-def _whole(values: Floats, name: str, size: int | None, origin: str) -> Integers:
-    missing = np.isnan(values)
+def _whole(values: Floats, what: str, size: int | None, origin: str) -> Integers:
+    gone = np.isnan(values)
     with np.errstate(invalid="ignore"):
-        bad = ~missing & ((values < 0) | (values != np.floor(values)) | np.isinf(values))
+        bad = ~gone & ((values < 0) | (values != np.floor(values)) | np.isinf(values))
         if size is not None:
-            bad |= ~missing & (values >= size)
+            bad |= ~gone & (values >= size)
     if bad.any():
         row = int(np.argmax(bad))
         last = "…" if size is None else str(size - 1)
         raise DataError(
-            f"node '{name}' has a value that is no category",
+            f"{what} has a value that is no category",
             where=origin,
             expected=f"whole numbers from 0 to {last}",
             received=f"'{values[row]:g}' in row '{row}'",
-            advice="recode it, or name the categories with levels=[...]",
+            advice="recode it (NaN or None for a missing value), or name the categories with "
+            "levels=[...]",
         )
-    return np.where(missing, -1, values).astype(np.int64)
+    return np.where(gone, -1, values).astype(np.int64)

@@ -79,8 +79,17 @@ def test_source(path: Path) -> None:
     assert "def e_step(" in run("source", path).stdout
     script = run("source", path, "--script").stdout
     assert "import pgem" not in script
-    assert "def " in script
+    assert "from pgem." not in script
     compile(script, path.name, "exec")
+
+
+def test_the_script_runs_alone(tmp_path: Path) -> None:
+    script = run("source", MODELS / "old_faithful.py", "--script").stdout
+    path = write(tmp_path, script, "alone.py")
+    done = subprocess.run(
+        [sys.executable, "-I", path], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert "-1130.26" in done.stdout
 
 
 @each_model

@@ -1,0 +1,57 @@
+"""Which values the options of a fit may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pgem.errors import FitError
+
+
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int | np.integer) and not isinstance(v, bool) and int(v) >= least
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+
+
+def _maybe(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or test(value)
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda v: isinstance(v, str) and v in names, " or ".join(f"'{name}'" for name in names)
+
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "start": (_maybe(lambda v: isinstance(v, Mapping)), "a mapping from names to values"),
+    "restarts": (_whole(1), "a whole number of at least 1"),
+    "seed": (_maybe(_whole(0)), "a whole number of at least 0, or None"),
+    "max_iter": (_whole(0), "a whole number of at least 0"),
+    "tol": (lambda v: _number(v) and v >= 0, "a number of at least 0"),
+    "posterior": _one_of("soft", "hard"),
+    "m_step": _one_of("full", "once"),
+    "degenerate": _one_of("stop", "raise", "floor", "restart"),
+    "floor": (_maybe(lambda v: _number(v) and v > 0), "a positive share of the data's variance"),
+    "callback": (_maybe(callable), "a function of (iteration, log-likelihood)"),
+    "shard_size": (_maybe(_whole(1)), "a whole number of at least 1"),
+}
+
+
+def check_options(**options: Any) -> None:
+    """Every option has a value that it may have.
+
+    Raises:
+        FitError: one has not, naming it.
+    """
+    for name, value in options.items():
+        test, expected = RULES[name]
+        if not test(value):
+            raise FitError(
+                f"option '{name}' cannot have this value",
+                expected=expected,
+                received=f"'{value!r}'" if not isinstance(value, str) else f"'{value}'",
+            )

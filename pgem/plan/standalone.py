@@ -1,0 +1,217 @@
+"""What a script adds to the listing: the bound data, the EM loop, the command line.
+
+This module is not used by pgem itself: `to_script` copies it, with all that it needs, below the
+listing.  Its loop and its verdicts are those of a fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.families import Family, Observations
+from pgem.routines import Index, Learned, NodeData, ScopeData, Semiring, Stats
+
+Arrays = Mapping[str, Any]
+Parameters = dict[str, Any]
+
+
+@dataclass
+class Bound:
+    """The data as e_step reads them: `data["x"]`, `data.scope("t")`, `data.index("w", "t", 1)`.
+
+    Attributes:
+        arrays: the values, by the names below.
+        components: component → (family, scope); its values are `x`, the value of each row
+            `x rows`, a given latent's value `x given`, known slots `x known trials`.
+        scopes: scope → (dimensions of its tables, enclosing scope, fixed size); its first rows
+            are `t starts`.
+        indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
+    """
+
+    arrays: Arrays
+    components: Mapping[str, tuple[Family, str]]
+    scopes: Mapping[str, tuple[int, str, int | None]]
+    indices: Mapping[tuple[str, str, int], int]
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.arrays["weights"])
+
+    @property
+    def weights(self) -> Floats:
+        """Weights of the units [n, 1, ...]."""
+        weights: Floats = np.asarray(self.arrays["weights"], dtype=float)
+        return weights.reshape(-1, *(1,) * (self.scopes["unit"][0] - 1))
+
+    def __getitem__(self, key: str) -> NodeData:
+        if key not in self.kept:
+            self.kept[key] = self._node(key)
+        found: NodeData = self.kept[key]
+        return found
+
+    def scope(self, name: str) -> ScopeData:
+        """Rows of a plate or sequence."""
+        if name not in self.kept:
+            n_dims, parent, size = self.scopes[name]
+            starts: Integers = np.asarray(self.arrays[f"{name} starts"])
+            self.kept[name] = ScopeData(name, starts, n_dims, self.scopes[parent][0], size)
+        found: ScopeData = self.kept[name]
+        return found
+
+    def index(self, name: str, scope: str, lag: int) -> Index:
+        """Codes of a seen node, covariate or plate, for each row of `scope`."""
+        codes: Integers = np.asarray(self.arrays[f"{name} in {scope} lag {lag}"])
+        return Index(name, codes, self.indices[name, scope, lag])
+
+    def _node(self, key: str) -> NodeData:
+        family, scope = self.components[key]
+        mark = f"{key} known "
+        known = {n[len(mark) :]: self.arrays[n] for n in self.arrays if n.startswith(mark)}
+        points = Observations(family, np.asarray(self.arrays[key], dtype=float), known)
+        n_rows = self.n_units if scope == "unit" else self.scope(scope).n_rows
+        n_dims = self.scopes[scope][0]
+        node = NodeData(key, family, n_rows, n_dims, points, self.arrays.get(f"{key} rows"))
+        if f"{key} given" in self.arrays:
+            node.cache["given"] = self.arrays[f"{key} given"]
+        return node
+
+
+@dataclass
+class Outcome:
+    """How EM ended.
+
+    Attributes:
+        params: the parameters it ended with.
+        trace: log-likelihood before each M-step; the last entry belongs to `params`.
+        verdict: `converged`, `iteration_limit`, `decreased` or `degenerate`.
+    """
+
+    params: Parameters
+    trace: list[float]
+    verdict: str = "iteration_limit"
+
+
+def iterate(
+    e_step: Callable[..., Floats],
+    m_step: Callable[..., Parameters],
+    data: Bound,
+    learned: Mapping[str, Learned],
+    params: Parameters,
+    max_iter: int,
+    tol: float,
+) -> Outcome:
+    """EM from the given parameters.
+
+    Raises:
+        ValueError: a unit has probability zero at the start.
+    """
+    semiring, stats = Semiring(), Stats()
+    with np.errstate(all="ignore"):
+        log_p = e_step(data, params, stats, semiring)
+        if (unit := _impossible(log_p, data)) is not None:
+            raise ValueError(f"unit {unit} has log-likelihood {log_p[unit]} at the start")
+        outcome = Outcome(params, [_total(log_p, data)])
+        for _ in range(max_iter):
+            size = float(np.abs(data.arrays["weights"] * _finite(log_p, data)).sum())
+            new = m_step(outcome.params, stats, set())
+            stats = Stats()
+            collapsed = _collapsed(new, learned, data.arrays)
+            log_p = log_p if collapsed else e_step(data, new, stats, semiring)
+            if collapsed or _impossible(log_p, data) is not None:
+                outcome.verdict = "degenerate"
+                return outcome
+            gain = _total(log_p, data) - outcome.trace[-1]
+            if gain < -1e-10 * size:
+                outcome.verdict = "decreased"
+                return outcome
+            outcome.params = new
+            outcome.trace.append(_total(log_p, data))
+            least = max(tol * float(data.arrays["n_observations"]), 1e-15 * size)
+            if tol > 0 and gain <= least:
+                outcome.verdict = "converged"
+                return outcome
+    return outcome
+
+
+def _finite(log_p: Floats, data: Bound) -> Floats:
+    return np.where(np.asarray(data.arrays["weights"]) > 0, log_p, 0.0)
+
+
+def _total(log_p: Floats, data: Bound) -> float:
+    """Σ w log p, where weight 0 times -inf is 0."""
+    return float((data.arrays["weights"] * _finite(log_p, data)).sum())
+
+
+def _impossible(log_p: Floats, data: Bound) -> int | None:
+    """The first unit that counts and has no finite log-likelihood."""
+    bad = ~np.isfinite(_finite(log_p, data))
+    return int(np.argmax(bad)) if bad.any() else None
+
+
+def _collapsed(params: Parameters, learned: Mapping[str, Learned], arrays: Arrays) -> bool:
+    """Whether a parameter is not finite, or a spread has collapsed beside the data's."""
+    for name, item in learned.items():
+        value = params[name]
+        rows = value.reshape(-1, *value.shape[item.n_gates :])
+        if not np.isfinite(rows).all():
+            return True
+        scale = arrays.get(f"{name} scale")
+        if scale is not None and np.any(item.role.collapsed(rows, np.asarray(scale))):
+            return True
+    return False
+
+
+def show(outcome: Outcome, *, as_json: bool) -> str:
+    """The end of the trace, the verdict and the parameters."""
+    params = {name: np.asarray(value).tolist() for name, value in outcome.params.items()}
+    if as_json:
+        return json.dumps(
+            {
+                "log_likelihood": outcome.trace[-1],
+                "verdict": outcome.verdict,
+                "iterations": len(outcome.trace) - 1,
+                "trace": outcome.trace,
+                "params": params,
+            }
+        )
+    ends = [f"  {k}: {value:.6f}" for k, value in list(enumerate(outcome.trace))[-3:]]
+    values = [f"{name} =\n{np.asarray(value)}" for name, value in outcome.params.items()]
+    return "\n".join(["log-likelihood after iteration", *ends, outcome.verdict, "", *values])
+
+
+def run(
+    e_step: Callable[..., Floats],
+    m_step: Callable[..., Parameters],
+    bound: Bound,
+    learned: Mapping[str, Learned],
+    start: Mapping[str, Any],
+    max_iter: int,
+    tol: float,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """The command line: run EM and print the outcome."""
+    parser = argparse.ArgumentParser(description="EM, derived by pgem; needs NumPy and SciPy only")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--data", help="an .npz file with the arrays, instead of those inside")
+    parser.add_argument("--max-iter", type=int, default=max_iter)
+    parser.add_argument("--tol", type=float, default=tol, help="gain per observation")
+    chosen = parser.parse_args(arguments)
+    if chosen.data:
+        with np.load(chosen.data) as file:
+            bound.arrays = {name: file[name] for name in file.files}
+    if "weights" not in bound.arrays:
+        parser.error("this script holds no data: name an .npz file with --data")
+    mark = "start "
+    from_file = {n[len(mark) :]: bound.arrays[n] for n in bound.arrays if n.startswith(mark)}
+    params = {n: np.asarray(v, dtype=float) for n, v in {**start, **from_file}.items()}
+    outcome = iterate(e_step, m_step, bound, learned, params, chosen.max_iter, chosen.tol)
+    print(show(outcome, as_json=chosen.json))

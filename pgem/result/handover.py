@@ -1,0 +1,56 @@
+"""Bound data as plain arrays, for a script that runs without pgem (see `Program.to_script`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pgem.arrays import Floats
+from pgem.learn.degenerate import data_variance
+from pgem.plan import Program
+from pgem.plan.script import Contents, read_listing
+from pgem.result.facts import count_observations
+from pgem.run import Bound, Shard
+
+
+def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
+    """All that a script's e_step reads, as one shard, and the start."""
+    program = bound.program
+    shard = Shard(bound, 0, bound.n_units)
+    arrays: dict[str, Any] = {
+        "weights": bound.columns.weights,
+        "n_observations": count_observations(bound.columns),
+    }
+    for name in shard.scopes:
+        arrays[f"{name} starts"] = shard.scope(name).starts
+    for key in program.parts:
+        arrays |= _node(shard, key)
+    indices = {}
+    for name, scope, lag in read_listing(program.source).calls:
+        index = shard.index(name, scope, lag)
+        arrays[f"{name} in {scope} lag {lag}"] = index.codes
+        indices[name, scope, lag] = index.size
+    return Contents(arrays | _scales(program, bound), dict(start), indices)
+
+
+def _node(shard: Shard, key: str) -> dict[str, Any]:
+    """Values, known slots and indices of one component."""
+    node = shard[key]
+    arrays: dict[str, Any] = {key: node.points.x}
+    arrays |= {f"{key} known {slot}": value for slot, value in node.points.known.items()}
+    if node.index is not None:
+        arrays[f"{key} rows"] = node.index
+    if "given" in node.cache:
+        arrays[f"{key} given"] = node.cache["given"]
+    return arrays
+
+
+def _scales(program: Program, bound: Bound) -> dict[str, Any]:
+    """The variances beside which a collapsed spread is found."""
+    return {
+        f"{name} scale": np.asarray(data_variance(bound, layout))
+        for name, layout in program.params.items()
+        if layout.is_free and layout.role.has_spread
+    }

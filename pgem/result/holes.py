@@ -1,0 +1,144 @@
+"""Moments of numeric nodes with holes: a mixture of their family over the posterior of the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.plan import Program
+from pgem.result.cells import cell_slots
+from pgem.run import Bound, Columns, Shard
+
+Query = tuple[tuple[str, int], ...]
+
+
+def keys_of(program: Program, node: str) -> list[str]:
+    """Components of a node."""
+    return [key for key, part in program.parts.items() if part.node == node]
+
+
+def axis_gates(program: Program, key: str, axes: Iterable[str]) -> Query:
+    """The gates of a component (and of its switch) that are summed over."""
+    record = program.analysis.graph.nodes[program.parts[key].node]
+    gates = [*(record.switch.base() if record.switch else ())]
+    gates += list(program.analysis.layout.components[key].cells.gates)
+    pairs = [(g.name, g.lag) for g in gates if g.kind == "node" and g.name in set(axes)]
+    return tuple(dict.fromkeys(pairs))
+
+
+def hole_moments(
+    program: Program,
+    columns: Columns,
+    params: dict[str, Floats],
+    name: str,
+    found: Mapping[Query, Floats],
+) -> tuple[Floats, Floats]:
+    """Mean and variance (covariance for vectors) of a node's values; observed cells are certain.
+
+    Args:
+        program: the variant that answered the queries.
+        columns: the data.
+        params: parameters by name.
+        name: the node.
+        found: joint posteriors of the gates of its components.
+    """
+    node = program.outline.nodes[name]
+    n_rows = columns.n_rows(node.scope)
+    family = program.parts[keys_of(program, name)[0]].family
+    shape = (family.size or 1,) if family.event_ndim or family.size else ()
+    x = columns.numbers.get(name, np.full((n_rows, *shape), np.nan))
+    first, second = np.zeros((n_rows, *shape)), np.zeros((n_rows, *shape, *shape))
+    bound = Bound(program, columns)
+    shard = Shard(bound, 0, bound.n_units)
+    for key in keys_of(program, name):
+        rows, weights = _cell_weights(shard, key, found)
+        for some, mean, cov in _component_moments(bound, key, params, rows):
+            outer = cov + (mean[..., :, None] * mean[..., None, :] if shape else mean**2)
+            first[rows[some]] += np.tensordot(weights[some], mean, 1)
+            second[rows[some]] += np.tensordot(weights[some], outer, 1)
+    cov = second - (first[..., :, None] * first[..., None, :] if shape else first**2)
+    gone = np.isnan(x)
+    mean = np.where(gone, first, x)
+    if shape:
+        return mean, cov * gone[:, :, None] * gone[:, None, :]
+    return mean, np.where(gone, np.maximum(cov, 0.0), 0.0)
+
+
+def _component_moments(
+    bound: Bound, key: str, params: dict[str, Floats], rows: Integers
+) -> Iterator[tuple[Any, Floats, Floats]]:
+    """Rows that share their known slots, with mean [C, ...] and covariance [C, ..., ...]."""
+    program, part = bound.program, bound.program.parts[key]
+    slots = cell_slots(program, key, params)
+    known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
+    values = np.stack([*known.values()], axis=1) if known else np.zeros((len(rows), 0))
+    distinct, owner = np.unique(values, axis=0, return_inverse=True)
+    n_cells = bound.program.analysis.layout.components[key].cells.n_cells
+    for k, row in enumerate(distinct):
+        here = {n: np.full(n_cells, v) for n, v in zip(known, row, strict=True)}
+        mean, cov = part.family.moments({**slots, **here})
+        if mean.ndim == 2 and cov.ndim == 2:
+            cov = cov[:, :, None] * np.eye(mean.shape[1])
+        yield np.flatnonzero(owner.reshape(-1) == k), mean, cov
+
+
+def _cell_weights(
+    shard: Shard, key: str, found: Mapping[Query, Floats]
+) -> tuple[Integers, Floats]:
+    """Rows of a component and the posterior of its cells [rows, C]."""
+    program = shard.bound.program
+    part, settled = program.parts[key], program.analysis.layout.components[key]
+    record = program.analysis.graph.nodes[part.node]
+    rows = _rows_of_step(shard, key)
+    query = axis_gates(program, key, {v.node for v in program.analysis.schedule.positions})
+    letters = {pair: k + 1 for k, pair in enumerate(query)}
+    posterior = np.ones(len(rows))
+    if query:
+        homes = [program.outline.nodes[name].scope for name, _ in query]
+        home = max(homes, key=lambda scope: len(program.outline.path(scope)))
+        posterior = found[query][shard.bound.rows_of(part.scope, home)][rows]
+    if record.switch is not None:
+        posterior = _pick_component(posterior, record.switch, letters, part, shard, rows)
+    operands: list[Any] = [posterior, [0, *letters.values()]]
+    out = [0]
+    for gate in settled.cells.gates:
+        pair = (gate.name, gate.lag)
+        if gate.kind == "node" and pair in letters:
+            out.append(letters[pair])
+            continue
+        index = shard.index(gate.name, part.scope, gate.lag)
+        letter = len(letters) + 1 + len(out)
+        hot = (index.codes[rows][:, None] == np.arange(index.size)).astype(float)
+        operands += [hot, [0, letter]]
+        out.append(letter)
+    table = np.einsum(*operands, out)
+    return rows, table.reshape(len(rows), -1)
+
+
+def _rows_of_step(shard: Shard, key: str) -> Integers:
+    """Rows that this component describes: all, or those of its step of a sequence."""
+    program = shard.bound.program
+    part, component = program.parts[key], program.analysis.layout.components[key].component
+    lag = program.outline.nodes[part.node].lag
+    if not lag:
+        return np.arange(shard.bound.columns.n_rows(part.scope))
+    number = shard.scope(part.scope).number
+    step = component.step
+    return np.flatnonzero(number == step - 1 if step else number >= lag)
+
+
+def _pick_component(
+    posterior: Floats, gate: Any, letters: dict[Any, int], part: Any, shard: Shard, rows: Integers
+) -> Floats:
+    """The posterior of a switch's component: everything else gets weight zero."""
+    pair = (gate.name, gate.lag)
+    if pair not in letters:
+        codes = shard.index(gate.name, part.scope, gate.lag).codes[rows]
+        here = (codes == part.component).astype(float)
+        return np.asarray(posterior * here.reshape(-1, *(1,) * (posterior.ndim - 1)))
+    axis = letters[pair]
+    mask = np.arange(posterior.shape[axis]) == part.component
+    return np.asarray(posterior * mask.reshape(-1, *(1,) * (posterior.ndim - 1 - axis)))

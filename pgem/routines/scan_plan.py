@@ -1,0 +1,132 @@
+"""What a scan is made of: the index maps of one step, its tables as rows, and a pass over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.routines.contract import Semiring
+from pgem.routines.tables import Axis, LogTable
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """One elimination: a table over (outer and kept axes, the variable that is summed out).
+
+    Attributes:
+        source: entry of the table before, for each entry [E].
+        factors: which tables are multiplied in.
+        places: entry of each of these tables, for each entry [E].
+        n_out: entries that are left.
+        n_sum: values of the variable (1 in the last move, which only multiplies).
+    """
+
+    source: Integers
+    factors: tuple[int, ...]
+    places: tuple[Integers, ...]
+    n_out: int
+    n_sum: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPlan:
+    """All index maps of one step.
+
+    Attributes:
+        moves: eliminations in order; the last only multiplies and puts the axes in order.
+        n_outer: combinations of variables of enclosing scopes.
+        n_state: combinations of the interface.
+    """
+
+    moves: tuple[Move, ...]
+    n_outer: int
+    n_state: int
+
+
+class Rows:
+    """A table as flat rows: values [R, entries], and the row that each step reads."""
+
+    def __init__(self, table: LogTable, n_rows: int) -> None:
+        self.values = table.array.reshape(len(table.array), -1)
+        self.per_step = table.index is None and len(table.array) == n_rows
+        if table.index is not None:
+            index = np.where(table.index < 0, len(self.values) - 1, table.index)
+        elif self.per_step:
+            index = np.arange(n_rows)
+        else:
+            index = np.zeros(n_rows, dtype=np.int64)
+        self.index = index
+
+
+@lru_cache(maxsize=64)
+def make_plan(
+    factor_axes: tuple[tuple[Axis, ...], ...],
+    sum_out: tuple[Axis, ...],
+    shift: tuple[tuple[Axis, Axis], ...],
+    outer: tuple[Axis, ...],
+) -> ScanPlan:
+    """Index maps of one step from the axes of its tables."""
+    interface = [earlier for _, earlier in shift]
+    layout = [*outer, *interface]
+    unused = list(range(len(factor_axes)))
+    moves = []
+    for var in sum_out:
+        chosen = [k for k in unused if var in factor_axes[k]]
+        unused = [k for k in unused if k not in chosen]
+        new = [a for k in chosen for a in factor_axes[k] if a not in layout and a != var]
+        rest = [a for a in layout if a != var and a not in outer]
+        out = [*outer, *rest, *dict.fromkeys(new)]
+        moves.append(_move([*out, var], layout, chosen, factor_axes, var.size))
+        layout = out
+    final = [*outer, *(now for now, _ in shift)]
+    moves.append(_move(final, layout, unused, factor_axes, 1))
+    n_outer = math.prod(a.size for a in outer)
+    return ScanPlan(tuple(moves), n_outer, math.prod(a.size for a in interface))
+
+
+def _move(
+    axes: Sequence[Axis],
+    layout: Sequence[Axis],
+    chosen: Sequence[int],
+    factor_axes: Sequence[tuple[Axis, ...]],
+    n_sum: int,
+) -> Move:
+    shape = tuple(a.size for a in axes)
+    n = math.prod(shape)
+    grid = dict(zip(axes, np.indices(shape).reshape(len(shape), n), strict=True))
+
+    def places(wanted: Sequence[Axis]) -> Integers:
+        flat = np.zeros(n, dtype=np.int64)
+        for axis in wanted:
+            flat = flat * axis.size + grid.get(axis, 0)
+        return flat
+
+    return Move(
+        places(layout),
+        tuple(chosen),
+        tuple(places(factor_axes[k]) for k in chosen),
+        n // n_sum,
+        n_sum,
+    )
+
+
+class Pass:
+    """A forward and a backward run over all sequences of a shard."""
+
+    def __init__(
+        self, plan: ScanPlan, factors: Sequence[Rows], starts: Integers, semiring: Semiring
+    ) -> None:
+        self.plan, self.factors, self.starts, self.semiring = plan, factors, starts, semiring
+
+    def forward(self) -> Floats:
+        """Log-probability (or maximum) of each sequence [sequences, outer]."""
+        raise NotImplementedError
+
+    def backward(self, posterior: Floats) -> list[Floats]:
+        """Posteriors of the factors' entries, given that of the outer variables."""
+        raise NotImplementedError

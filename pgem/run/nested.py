@@ -1,0 +1,166 @@
+"""Nested values → flat rows: arrays and lists of any depth, with the members of every scope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pgem.arrays import Integers
+from pgem.errors import DataError
+from pgem.graph import Outline
+
+
+@dataclass
+class Flat:
+    """One node's values, flattened.
+
+    Attributes:
+        counts: members per parent row, one array per scope from the unit inwards.
+        rows: the values, one row per member of the innermost scope.
+        style: how they came: `array`, `list` or `single` (one sequence without a units axis).
+    """
+
+    counts: list[Integers]
+    rows: Any
+    style: str
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.counts[0]) if self.counts else len(self.rows)
+
+
+def flatten(value: Any, path: Sequence[str], event: int, what: str, outline: Outline) -> Flat:
+    """Counts per scope and the flat rows of nested values.
+
+    Args:
+        value: an array, or nested lists of values or arrays.
+        path: the node's scopes from the unit inwards.
+        event: own axes of one value.
+        what: the node in words, for errors.
+        outline: the model.
+
+    Raises:
+        DataError: depth or lengths do not fit.
+    """
+    _check_container(value, what)
+    depth = len(path)
+    sequential = depth == 1 and outline.scopes[path[0]].kind == "sequence"
+    array = as_array(value)
+    if array is None:
+        if sequential and _n_axes(next(iter(value))) == event:
+            return Flat([np.array([len(value)])], _joined(list(value), what), "single")
+        return _ragged(value, path, event, what)
+    if array.ndim == depth + event and sequential:
+        return Flat([np.array([len(array)])], array, "single")
+    if array.ndim < 1 + depth + event or array.ndim > 2 + depth:
+        raise DataError(
+            f"{what} has the wrong number of axes",
+            expected=_expected_axes(path, event),
+            received=f"an array of shape '{array.shape}'",
+        )
+    shape = array.shape[: depth + 1]
+    counts = [np.full(math.prod(shape[: k + 1]), shape[k + 1]) for k in range(depth)]
+    rows = array.reshape(math.prod(shape), *array.shape[depth + 1 :])
+    listed = depth and isinstance(value, list | tuple)
+    return Flat(counts, rows, "list" if listed else "array")
+
+
+def as_array(value: Any) -> Any:
+    """A regular array with NaN or None for what is missing; None for ragged input.
+
+    Text never swallows other values: what NumPy would turn into text stays an object.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        return _unmasked(value)
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    if isinstance(value, np.ndarray):
+        nested = value.dtype == object and value.size and not np.isscalar(value.flat[0])
+        return as_array(value.tolist()) if nested and np.ndim(value.flat[0]) else value
+    try:
+        array = np.array(value)
+        if array.dtype.kind in "US" and not isinstance(value, np.ndarray):
+            return np.array(value, dtype=object)
+        return array
+    except ValueError:
+        return None
+
+
+def _n_axes(value: Any) -> int | None:
+    array = as_array(value)
+    return None if array is None else int(array.ndim)
+
+
+def _unmasked(value: Any) -> Any:
+    if value.dtype.kind in "iufb":
+        return value.astype(float).filled(np.nan)
+    return value.astype(object).filled(None)
+
+
+def _check_container(value: Any, what: str) -> None:
+    listed = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    if not listed or isinstance(value, str | bytes | Mapping) or getattr(value, "shape", 1) == ():
+        raise DataError(
+            f"{what} has no array or list of values",
+            received=f"'{value!r}'"[:200],
+            advice="give an array or list with one value per unit: its leading axis is the units",
+        )
+
+
+def _ragged(value: Any, path: Sequence[str], event: int, what: str) -> Flat:
+    counts: list[Integers] = []
+    level: list[Any] = list(value)
+    for depth in range(len(path)):
+        if depth:
+            level = [inner for item in level for inner in item]
+        for k, item in enumerate(level):
+            if not hasattr(item, "__len__") or isinstance(item, str | bytes):
+                raise DataError(
+                    f"{what} is not nested deeply enough",
+                    expected=_expected_axes(path, event),
+                    received=f"'{item!r}' at position '{k}'",
+                )
+        counts.append(np.array([len(item) for item in level], dtype=np.int64))
+    rows = _joined(level, what) if not path else _concatenated(level, what)
+    return Flat(counts, rows, "list")
+
+
+def _concatenated(items: list[Any], what: str) -> Any:
+    """The values of all innermost lists, one after the other."""
+    parts = []
+    for item in items:
+        part = as_array(item)
+        parts.append(_joined(list(item), what) if part is None else part)
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return np.zeros(0)
+    if len({part.shape[1:] for part in parts}) > 1:
+        _refuse_lengths({part.shape[1:] for part in parts}, what)
+    if len({part.dtype.kind in "iufb" for part in parts}) > 1:
+        parts = [part.astype(object) for part in parts]
+    return np.concatenate(parts)
+
+
+def _joined(items: list[Any], what: str) -> Any:
+    """A list of values as one array; of different lengths, an error."""
+    array = as_array(items)
+    if array is None:
+        _refuse_lengths({np.shape(as_array(item)) for item in items}, what)
+    return array
+
+
+def _refuse_lengths(shapes: set[tuple[int, ...]], what: str) -> None:
+    raise DataError(
+        f"{what} has values of different lengths",
+        received=", ".join(f"'{shape}'" for shape in sorted(shapes)),
+        advice="every value of a vector node has the same length",
+    )
+
+
+def _expected_axes(path: Sequence[str], event: int) -> str:
+    return "[" + ", ".join(["units", *path, *(["coordinates"] if event else [])]) + "]"

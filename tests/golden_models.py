@@ -1,0 +1,77 @@
+"""The models whose listing and derivation are kept word for word."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import pgem as pg
+
+
+def mixture() -> pg.Model:
+    """Gaussian mixture, one covariance for all components."""
+    with pg.Model("mixture") as model:
+        z = pg.latent("z", pg.Categorical(size=3))
+        mean, cov = pg.param("mean"), pg.param("cov")
+        pg.observed("x", pg.MvNormal(mean=mean[z], cov=cov, size=2))
+    return model
+
+
+def hmm() -> pg.Model:
+    """Hidden Markov model."""
+    with pg.Model("hmm") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=3), after="s")
+        pg.observed("y", pg.Poisson(), given=s)
+    return model
+
+
+def factorial() -> pg.Model:
+    """Mixture of factorial hidden Markov models."""
+    with pg.Model("factorial") as model:
+        c = pg.latent("c", pg.Categorical(size=2))
+        with pg.sequence("t"):
+            a = pg.latent("a", pg.Categorical(size=2), given=c, after="a")
+            b = pg.latent("b", pg.Categorical(size=3), after="b")
+            pg.observed("y", pg.Normal(), given=[a, b])
+    return model
+
+
+def multilevel() -> pg.Model:
+    """A class per clinic, a class per patient, twenty items."""
+    with pg.Model("multilevel") as model:
+        g = pg.latent("g", pg.Categorical(size=2))
+        with pg.plate("patient"):
+            c = pg.latent("c", pg.Categorical(size=4), given=g)
+            with pg.plate("item", size=20) as item:
+                pg.observed("x", pg.Categorical(size=3), given=[c, item])
+    return model
+
+
+def blood_groups() -> pg.Model:
+    """Two nodes tied, a known table."""
+    table = np.zeros((3, 3, 4))
+    for (mother, father), group in {
+        (0, 0): 0, (0, 1): 2, (0, 2): 0, (1, 1): 1, (1, 2): 1, (2, 2): 3,
+    }.items():  # fmt: skip
+        table[mother, father, group] = table[father, mother, group] = 1
+    with pg.Model("blood_groups") as model:
+        allele = pg.param("allele")
+        mother = pg.latent("mother", pg.Categorical(allele, size=3))
+        father = pg.latent("father", pg.Categorical(allele, size=3))
+        pg.observed("group", pg.Categorical(pg.constant(table)[mother, father]))
+    return model
+
+
+def zero_inflated() -> pg.Model:
+    """A switch of families, a solve in turn, a Newton solve."""
+    with pg.Model("zero_inflated") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("y", pg.switch(z, pg.Dirac(0), pg.Poisson()))
+        pg.observed("x", pg.Normal(mean=pg.param("centre"), var=pg.param("spread")[z]))
+        pg.observed("w", pg.Gamma(), given=z)
+    return model
+
+
+MODELS = {
+    make.__name__: make
+    for make in (mixture, hmm, factorial, multilevel, blood_groups, zero_inflated)
+}

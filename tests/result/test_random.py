@@ -1,0 +1,95 @@
+"""Random graphs: samples are possible, scores are slopes, and models come back from text."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from strategies import KINDS, Case, cases
+
+import pgem as pg
+from pgem.result.score import score
+from pgem.result.tangent import derivative, make_tangent
+from pgem.run import log_likelihood, sum_statistics
+
+every_kind = pytest.mark.parametrize("kind", list(KINDS))
+
+
+def fitted(case: Case) -> pg.Fit:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.FitWarning)
+        return case.model.fit(case.data, start=case.params, max_iter=0)
+
+
+def held(case: Case) -> dict[str, Any]:
+    """Covariates, and nodes whose first steps are conditioned on."""
+    names = [c.name for c in case.record.covariates]
+    names += [n.name for n in case.record.nodes if n.conditioned]
+    return {name: case.data[name] for name in names}
+
+
+@every_kind
+def test_samples_are_possible(kind: str) -> None:
+    @given(cases(kind, fitted=True))
+    def check(case: Case) -> None:
+        assume(case.possible)
+        fit = fitted(case)
+        n = len(fit.log_likelihoods(case.data))
+        drawn = fit.sample(n, data=held(case) or None, seed=1)
+        latents = {node.name for node in case.record.nodes if node.kind == "latent"}
+        assert latents <= set(drawn)
+        assert np.isfinite(fit.log_likelihoods(drawn)).all()
+        seen = {name: value for name, value in drawn.items() if name not in latents}
+        assert np.isfinite(fit.log_likelihoods(seen)).all()
+
+    check()
+
+
+@every_kind
+def test_the_score_is_the_slope_of_the_log_likelihood(kind: str) -> None:
+    @given(cases(kind, fitted=True, weighted=True))
+    def check(case: Case) -> None:
+        assume(case.possible)
+        fit = fitted(case)
+        bound = fit._bound
+        assert bound is not None
+        _, stats = sum_statistics(bound, fit.params)
+        tangent = make_tangent(bound.program.params, fit.params, stats)
+        at, weights = tangent.flat(fit.params), bound.columns.weights
+
+        def total(vector: Any) -> Any:
+            log_p = log_likelihood(bound, tangent.named(vector))
+            return np.atleast_1d((weights * np.where(weights > 0, log_p, 0.0)).sum())
+
+        slopes = derivative(total, at, tangent.basis, 1e-3)[0]
+        found = tangent.basis.T @ tangent.flat(score(bound, fit.params))
+        scale = max(1.0, np.abs(slopes).max(initial=0.0))
+        np.testing.assert_allclose(found, slopes, atol=1e-6 * scale)
+
+    check()
+
+
+@every_kind
+def test_models_and_fits_come_back_from_text(kind: str) -> None:
+    @given(cases(kind, fitted=True))
+    def check(case: Case) -> None:
+        assume(case.possible)
+        text = case.model.to_json()
+        again = pg.Model.from_json(json.dumps(json.loads(text)))
+        assert again.record == case.record
+        fit = fitted(case)
+        with TemporaryDirectory() as folder:
+            fit.save(Path(folder) / "fit")
+            loaded = pg.load(Path(folder) / "fit")
+        assert loaded.summary() == fit.summary()
+        np.testing.assert_array_equal(
+            loaded.log_likelihoods(case.data), fit.log_likelihoods(case.data)
+        )
+
+    check()
