@@ -15,34 +15,26 @@ data: reading the data yields a small `Schema`, which is all that crosses back.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pgem.analyse import analyse
 from pgem.arrays import Floats
-from pgem.declare import Declaration, ModelRecord, spec
+from pgem.declare import Declaration, ModelRecord
 from pgem.errors import DeclarationError, FitWarning, IntractableError
 from pgem.families import Family
 from pgem.graph import ModelGraph, Outline, Schema, build_graph, make_outline
-from pgem.learn import (
-    Options,
-    Run,
-    check_options,
-    check_start,
-    given_labels,
-    params_from_labels,
-    random_labels,
-    run_em,
-)
+from pgem.learn import Options, Run, best_run, check_options, start_params
 from pgem.plan import Program, make_program
-from pgem.plan.script import Contents
-from pgem.result import Fit, as_mapping, full_params, posterior, saving
-from pgem.result.handover import hand_over
+from pgem.result import Fit, as_mapping, full_params, posterior
 from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
+
+if TYPE_CHECKING:
+    from pgem.plan.script import Contents
 
 
 def compile_model(declaration: Declaration, schema: Schema | None = None) -> Program:
@@ -53,7 +45,7 @@ def compile_model(declaration: Declaration, schema: Schema | None = None) -> Pro
         IntractableError: no exact E-step within the limits.
     """
     graph = build_graph(declaration.record, declaration.families)
-    return make_program(analyse(graph, schema or Schema()), bind)
+    return make_program(analyse(graph, schema or Schema()))
 
 
 def bind(program: Program, data: Any) -> Bound:
@@ -141,11 +133,7 @@ class Model(Declaration):
         bound = Bound(program, columns, shard_size)
         options = Options(posterior, max_iter, tol, m_step, degenerate, floor, callback)
         fit = Fit(self.record, dict(self.families), program, bound, posterior)
-        runs = [
-            _one_run(bound, start if k == 0 else None, start, options, seed, k, fit.n_observations)
-            for k in range(restarts)
-        ]
-        best = max(runs, key=lambda run: (run.verdict != "degenerate", run.objective))
+        best = best_run(bound, start, options, restarts, seed, fit.n_observations)
         _warn(best)
         fit.settle(best)
         return fit
@@ -180,6 +168,8 @@ class Model(Declaration):
         Raises:
             DeclarationError: a label has a type that JSON does not know.
         """
+        from pgem.declare import spec
+
         return json.dumps(spec.record_to_plain(self.record), indent=1, ensure_ascii=False)
 
     @classmethod
@@ -193,10 +183,14 @@ class Model(Declaration):
         Raises:
             DeclarationError: the text does not fit, with the field and the value.
         """
+        from pgem.declare import spec
+
         return cls._from_record(spec.record_from_json(text), families)
 
     @classmethod
     def _from_record(cls, record: ModelRecord, families: Iterable[type[Family]]) -> Self:
+        from pgem.declare import spec
+
         model = spec.restore(cls(record.name), record, families)
         model._graph()
         return model
@@ -219,7 +213,7 @@ class Model(Declaration):
     def _program(self, schema: Schema) -> Program:
         programs = self._graph().__dict__.setdefault("_programs", {})
         if schema.key() not in programs:
-            programs[schema.key()] = make_program(analyse(self._graph(), schema), bind)
+            programs[schema.key()] = make_program(analyse(self._graph(), schema))
         return programs[schema.key()]  # type: ignore[no-any-return]
 
 
@@ -236,6 +230,8 @@ def load(path: str | Path, families: Iterable[type[Family]] = ()) -> Fit:
     Raises:
         DataError: the file is missing, truncated, corrupt or foreign, or needs `families`.
     """
+    from pgem.result import saving
+
     saved = saving.read(path)
     try:
         model = Model._from_record(saved.record, saving.check_families(families))
@@ -244,40 +240,6 @@ def load(path: str | Path, families: Iterable[type[Family]] = ()) -> Fit:
         raise saving.unusable(saved, problem) from None
     fit = Fit(model.record, dict(model.families), program, None, saved.posterior)
     return saving.restore(saved, fit)
-
-
-def _one_run(
-    bound: Bound,
-    start: Mapping[str, Any] | None,
-    given: Mapping[str, Any] | None,
-    options: Options,
-    seed: int | None,
-    number: int,
-    n_observations: float,
-) -> Run:
-    """One run of EM; under `degenerate="restart"`, from new starts until one is sound."""
-    del given
-    attempts = 10 if options.degenerate == "restart" else 1
-    for attempt in range(attempts):
-        generator = np.random.default_rng(None if seed is None else [seed, number, attempt])
-        params = _start_params(bound, start if attempt == 0 else None, generator)
-        run = run_em(bound, params, options, n_observations)
-        if run.verdict != "degenerate":
-            break
-    return run
-
-
-def _start_params(
-    bound: Bound, start: Mapping[str, Any] | None, generator: np.random.Generator
-) -> dict[str, Floats]:
-    program = bound.program
-    values = check_start(start or {}, program)
-    if set(program.params) <= set(values):
-        return values
-    labels = random_labels(bound, generator)
-    for name in set(start or {}) & set(labels):
-        labels[name] = given_labels((start or {})[name], name, bound)
-    return params_from_labels(program, _flat(bound, labels)) | values
 
 
 def _read_for_script(
@@ -289,22 +251,15 @@ def _read_for_script(
     columns = read_data(mapping, program.outline, weights=weights)
     bound = Bound(program.variant(make_schema(columns)), columns)
     generator = np.random.default_rng(None if seed is None else [seed, 0, 0])
-    return bound.program, hand_over(bound, _start_params(bound, start, generator))
+    from pgem.result.handover import hand_over
 
-
-Program.reader = staticmethod(_read_for_script)
-
-
-def _flat(bound: Bound, labels: dict[str, Floats]) -> Bound:
-    """The same data under given responsibilities, all conditionals left out."""
-    schema = bound.program.schema
-    known = replace(schema, evidence=schema.evidence | set(labels))
-    program = bound.program.variant(known)
-    return Bound(program, bound.columns, bound.shard_size, flat=True, responsibilities=labels)
+    return bound.program, hand_over(bound, start_params(bound, start, generator))
 
 
 def _warn(run: Run) -> None:
     if run.verdict in ("decreased", "degenerate"):
-        import warnings
-
         warnings.warn(run.verdict.describe(), FitWarning, stacklevel=3)
+
+
+Program.reader = staticmethod(_read_for_script)
+Program.binder = staticmethod(bind)

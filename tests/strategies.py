@@ -796,7 +796,8 @@ class Filler:
         for unit, paths in enumerate(column.scope.paths):
             for path in paths:
                 value = np.asarray(column.value(self.rng, unit, path), dtype=float)
-                cells[unit, path] = self.punch(column, unit, path, value, rate)
+                first = not cells and column.kind == "observed"  # some value there must be
+                cells[unit, path] = value if first else self.punch(column, unit, path, value, rate)
         return self.nest(column, cells)
 
     def punch(self, column: Column, unit: int, path: Path, value: Floats, rate: float) -> Floats:

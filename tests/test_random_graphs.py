@@ -207,7 +207,7 @@ def test_one_iteration_ends_where_q_is_flat(kind: str) -> None:
         assume(0 < free.size <= DIFFERENTIATED)
         scale = 1 + sum(sum(rows.weights) for rows in case.oracle.rows.values())
         for k, slope in enumerate(slopes(free, case.oracle)):
-            assert abs(slope) <= 1e-5 * scale, (k, slope, free.labels[k])
+            assert abs(slope) <= 1e-4 * scale, (k, slope, free.labels[k])
 
     run(check, kind, fitted=True, weighted=True)
 
@@ -297,6 +297,7 @@ def test_weights_are_frequencies(kind: str) -> None:
         weighted = replace(case, weights=times.tolist())
         assume(times.any() and case.possible and not collapses(weighted))
         copied = {name: repeated(values, times) for name, values in case.data.items()}
+        assume(all(has_value(copied[n.name]) for n in case.record.nodes if n.kind == "observed"))
         with quiet():
             options: Mapping[str, Any] = {"start": case.params, "max_iter": 1, "tol": 0}
             one = case.model.fit(case.data, weights=times, **options)
@@ -313,3 +314,10 @@ def repeated(values: Any, times: Any) -> Any:
     if isinstance(values, np.ndarray):
         return np.repeat(values, times, axis=0)
     return [v for v, n in zip(values, times, strict=True) for _ in range(n)]
+
+
+def has_value(values: Any) -> bool:
+    """Whether anything is not missing."""
+    if isinstance(values, list):
+        return any(has_value(part) for part in values)
+    return not bool(np.isnan(values).all())

@@ -47,6 +47,18 @@ def check_constant(
     check_inside(f"slot '{name}'", table, family.role_of(name.rpartition(".")[2]), where)
 
 
+def check_domain(key: str, family: Family, size: int, where: str) -> None:
+    """A first step has as many values as the node."""
+    domain = family.domain()
+    if domain is not None and len(domain) != size:
+        raise DeclarationError(
+            f"'{key}' has another number of values than the node",
+            where=where,
+            expected=f"'{size}'",
+            received=f"'{len(domain)}'",
+        )
+
+
 def check_inside(what: str, table: Floats, role: Role, where: str) -> None:
     """All entries satisfy the constraint of their role."""
     good = role.accepts(table)
@@ -156,9 +168,13 @@ def _share_rest(what: str, value: Floats, fixed: Mask, where: str) -> Floats:
 def _broadcast(given: Any, shape: tuple[int, ...], kind: type, what: str, where: str) -> Any:
     try:
         table: Any = np.asarray(given, dtype=kind)
+        if kind is bool and (np.asarray(given) != table).any():
+            raise ValueError
     except (TypeError, ValueError):
         raise DeclarationError(
-            f"{what} holds something that is no number", where=where, received=f"'{given}'"
+            f"{what} is no table of {'true and false' if kind is bool else 'numbers'}",
+            where=where,
+            received=f"'{given}'",
         ) from None
     try:
         return np.broadcast_to(table, shape).copy()

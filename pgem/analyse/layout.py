@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pgem.analyse.given import check_constant, check_index, fixed_and_value
+from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
 from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord
 from pgem.errors import DeclarationError
@@ -114,6 +114,8 @@ def _check_given(
 ) -> None:
     """Tables of constants, in slots and as indices, have the right shapes and values."""
     origin = graph.nodes[component.node].origin
+    if graph.is_finite(component.node):
+        check_domain(component.key, family, sizes[component.node], origin)
     for name, slot in component.leaf.slots.items():
         for gate in slot.gates:
             check_index(component.node, gate, sizes, origin)

@@ -56,20 +56,24 @@ def _expect(name: object, known: list[str], what: str) -> None:
                     expected=", ".join(known) or "none is declared")  # fmt: skip
 
 
-def _check_names(record: ModelRecord) -> None:
-    """Names that are printed into the generated source are identifiers; the model's is a title."""
-    if not set(record.name).isdisjoint("\"'\\") or not record.name.isprintable():
+def check_model_name(name: object) -> None:
+    """The model's name is a title, printed into the generated source."""
+    plain = isinstance(name, str) and set(name).isdisjoint("\"'\\") and name.isprintable()
+    if not plain:
         raise _fail(
-            f"{record.name!r} is not a valid name for a model",
+            f"'{name!r}' is not a valid name for a model",
             expected="printable characters without quotes and backslashes",
         )
-    for item in (*record.scopes, *record.covariates, *record.nodes):
+
+
+def _check_names(record: ModelRecord) -> None:
+    """Names that are printed into the generated source are identifiers; the model's is a title."""
+    check_model_name(record.name)
+    items: list[Any] = [*record.scopes, *record.covariates, *record.nodes]
+    for item in items:
         if not item.name.isidentifier():
-            raise _fail(
-                f"'{item.name}' is not a valid name",
-                item.origin,
-                expected="a Python identifier (letters, digits, underscores)",
-            )
+            raise _fail(f"'{item.name}' is not a valid name", item.origin,
+                        expected="a Python identifier (letters, digits, underscores)")  # fmt: skip
     if not record.nodes:
         raise _fail(f"model '{record.name}' declares no node")
 

@@ -30,8 +30,21 @@ class Operand:
     def __truediv__(self, other: object) -> Expression:
         return Expression("/", (self, other))
 
+    def __rsub__(self, other: object) -> Expression:
+        return Expression("-", (other, self))
+
+    def __rmatmul__(self, other: object) -> Expression:
+        return Expression("@", (other, self))
+
+    def __rtruediv__(self, other: object) -> Expression:
+        return Expression("/", (other, self))
+
+    def __neg__(self) -> Expression:
+        return Expression("*", (-1.0, self))
+
     __radd__ = __add__
     __rmul__ = __mul__
+    __array_ufunc__ = None  # arrays leave arithmetic with an operand to the operand
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +67,22 @@ class Indexed(Operand):
 class _Indexable(Operand):
     def __getitem__(self, gates: object) -> Indexed:
         listed = gates if isinstance(gates, tuple) else (gates,)
-        return Indexed(self, tuple(to_gate(gate) for gate in listed))  # type: ignore[arg-type]
+        found = tuple(to_gate(gate) for gate in listed)
+        for gate in found:
+            if found.count(gate) > 1:
+                raise DeclarationError(
+                    f"'{self._title()}' is indexed by '{gate}' twice",
+                    where=caller(),
+                    advice="leave the second one out",
+                )
+        return Indexed(self, found)  # type: ignore[arg-type]
+
+    def _title(self) -> str:
+        return getattr(self, "name", None) or type(self).__name__.lower()
 
     def __iter__(self) -> Any:
-        name = getattr(self, "name", None) or type(self).__name__.lower()
         raise DeclarationError(
-            f"'{name}' is indexed by gates, it cannot be iterated over",
+            f"'{self._title()}' is indexed by gates, it cannot be iterated over",
             where=caller(),
             advice="write one pg.param(...) or pg.constant(...) for each",
         )

@@ -9,6 +9,7 @@ import numpy as np
 from pgem.declare import expressions as ex
 from pgem.declare.model import current
 from pgem.declare.origin import caller
+from pgem.declare.written import check_size
 from pgem.errors import DeclarationError
 
 
@@ -77,7 +78,19 @@ def param(
 
 def constant(value: Any, *, size: int | None = None) -> ex.Constant:
     """A known table; of integers and indexed, it is itself an index with `size` values."""
-    return ex.Constant(np.asarray(value), size, caller())
+    try:
+        table = np.asarray(value)
+    except ValueError:
+        table = np.array(None)
+    if table.dtype.kind not in "fiub" or not table.size:
+        raise DeclarationError(
+            "pg.constant holds no table of numbers",
+            where=caller(),
+            expected="a number, or nested lists of equal lengths",
+            received=f"'{value!r:.120}'",
+        )
+    check_size(size, "pg.constant", caller())
+    return ex.Constant(table, size, caller())
 
 
 def plate(name: str, *, size: int | None = None) -> ex.Scope:
@@ -120,6 +133,7 @@ def switch(gate: Any, *families: Any) -> ex.Switch:
 
 def identity(size: int) -> ex.Constant:
     """The identity matrix as a fixed value."""
+    check_size(size, "pg.identity", caller())
     return ex.Constant(np.eye(size), None, caller())
 
 

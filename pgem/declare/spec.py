@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pgem.declare.checks import check_record
-from pgem.declare.model import Declaration, qualified
+from pgem.declare.model import Declaration
 from pgem.declare.records import UNIT, Gate, ModelRecord
+from pgem.declare.references import check_gates, check_lags
+from pgem.declare.written import qualified
 from pgem.errors import DeclarationError
 from pgem.families import Family
 
@@ -110,8 +112,8 @@ def restore(declaration: D, record: ModelRecord, families: Iterable[type[Family]
         if node.switch is None and family.domain is not Family.domain:
             declaration._discrete[node.name] = node.leaf.settings.get("size")
     for node in record.nodes:
-        declaration._check_gates(node, node.gates())
-    declaration._check_lags()
+        check_gates(node, declaration._nodes, declaration._scopes, declaration._covariates)
+    check_lags(declaration._nodes, declaration._discrete)
     return declaration
 
 
@@ -215,7 +217,8 @@ def _tuples(value: Any) -> Any:
 
 def _plain(value: Any, place: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        place = f"'{value.name}'" if getattr(value, "name", "") else place
+        name = getattr(value, "name", "")
+        place = f"'{name}'" if name else place
         return {f.name: _plain(getattr(value, f.name), place) for f in fields(value)}
     if isinstance(value, dict):
         return {str(name): _plain(part, place) for name, part in value.items()}

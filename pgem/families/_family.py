@@ -316,11 +316,11 @@ class Family:
             columns = np.stack([ones, *parts], axis=-1)
         else:
             ones = np.ones(len(filled))
-            flat = [part.reshape(len(filled), -1) for part in parts]
+            flat = [_flat_rows(part) for part in parts]
             columns = np.concatenate([ones[:, None], *flat], axis=-1)
         if not here.all():
             columns = np.where(here[..., None], columns, 0.0)  # 0 × inf would be NaN
-        return np.asarray(columns.reshape(len(filled), -1), dtype=float)
+        return np.asarray(_flat_rows(columns), dtype=float)
 
     def coefficients(self, slots: Slots) -> Floats:
         """θ = (-A(η), η) per cell, flattened to [C, P]; infinite where a probability is zero."""
@@ -351,7 +351,7 @@ class Family:
         base = np.asarray(self.log_base_measure(filled, **_like(data.known, filled)), dtype=float)
         if self.event_ndim == 0:
             base = np.where(data.observed, np.broadcast_to(base, filled.shape), 0.0)
-            return np.asarray(base.reshape(len(filled), -1).sum(axis=1))
+            return np.asarray(_flat_rows(base).sum(axis=1))
         whole = every(data.observed, -1)
         return np.where(whole, np.broadcast_to(base, filled.shape[:1]), 0.0)
 
@@ -498,7 +498,7 @@ class Family:
             fits = self.possible(x, **_like(known or {}, x))
         if self.event_ndim:
             return np.asarray(~(fits | missing.any(axis=-1)))
-        return np.asarray(~(fits | missing).reshape(len(x), -1).all(axis=1))
+        return np.asarray(~_flat_rows(fits | missing).all(axis=1))
 
     # --- what follows from the density --------------------------------------------------------
 
@@ -566,6 +566,11 @@ class Family:
 
     def _estimable(self) -> list[str]:
         return [slot.name for slot in self.slots if slot.role is not KNOWN]
+
+
+def _flat_rows(table: Any) -> Any:
+    """[N, ...] → [N, entries], also for no rows at all."""
+    return table.reshape(len(table), int(np.prod(table.shape[1:])))
 
 
 def every(mask: Mask, axis: int) -> Mask:

@@ -1,24 +1,41 @@
-"""Gaussian densities and moments about a cell's own mean.
+"""Gaussian densities and moments, over all cells at once or about each cell's own mean.
 
-Deviations are taken from the cell's current mean before they are squared, so that neither a
-large offset of the data nor a narrow component costs digits.
+About a common centre, the log-densities of all cells are one matrix product with the features
+`(1, z, z zᵀ)`, and so are their moments.  That loses the digits by which the largest of the summed
+terms exceeds the result; these terms are bounded beforehand, and where the bound is too large (a
+narrow component, values far from all means), deviations are taken from each cell's mean before they
+are squared, so that neither a large offset of the data nor a narrow component costs digits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from pgem.arrays import Floats, Mask
 
 LOG_2PI = float(np.log(2 * np.pi))
+LARGEST_TERM = 1e4
+"""Bound on the terms of a log-density about the common centre: their rounding stays near 1e-12."""
+BLOCK = 1 << 18
+"""Features that are made at a time, so that they stay in the processor's cache."""
+
+
+# --- independent coordinates --------------------------------------------------------------------
 
 
 def coordinate_log_density(x: Floats, observed: Mask, mean: Floats, var: Floats) -> Floats:
     """Independent Gaussian coordinates: x [N, D], mean and var [C, D] -> [N, C]."""
     whole = bool(observed.all())
+    constant = LOG_2PI + np.log(var)
+    centre = _common_centre(x, mean, 1 / var) if whole else None
+    if centre is not None:
+        shift = mean - centre
+        level = -0.5 * (constant + shift**2 / var).sum(axis=1, keepdims=True)
+        return _evaluate(x, centre, np.concatenate([level, shift / var, -0.5 / var], axis=1))
     filled = x if whole else np.where(observed, x, 0.0)
     out = np.empty((len(x), len(mean)))
-    constant = LOG_2PI + np.log(var)
     for cell in range(len(mean)):
         squares = (filled - mean[cell]) ** 2
         if whole:
@@ -30,13 +47,27 @@ def coordinate_log_density(x: Floats, observed: Mask, mean: Floats, var: Floats)
 
 
 def coordinate_moments(
-    x: Floats, observed: Mask, weights: Floats, origin: Floats
+    x: Floats, observed: Mask, weights: Floats, origin: Floats, var: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Count, first and second moment about `origin` [C, D], per coordinate: [C, D] each."""
+    """Count, first and second moment about `origin` [C, D], per coordinate: [C, D] each.
+
+    `var` [C, D] are the cells' current variances, which tell what digits are worth.
+    """
+    size = x.shape[1]
     whole = bool(observed.all())
+    centre = _common_centre(x, origin, 1 / var) if whole else None
+    if centre is not None:
+        total = _accumulate(x, centre, weights, 1 + 2 * size)
+        count, shift = total[:, :1], origin - centre
+        first, second = total[:, 1 : 1 + size], total[:, 1 + size :]
+        return (
+            np.repeat(count, size, axis=1),
+            first - count * shift,
+            recentre(first, second, count, shift),
+        )
     filled = x if whole else np.where(observed, x, 0.0)
     if whole:
-        count = np.repeat(weights.sum(axis=0)[:, None], x.shape[1], axis=1)
+        count = np.repeat(weights.sum(axis=0)[:, None], size, axis=1)
     else:
         count = weights.T @ observed
     first, second = np.empty_like(origin), np.empty_like(origin)
@@ -50,23 +81,41 @@ def coordinate_moments(
     return count, first, second
 
 
+# --- full covariances ---------------------------------------------------------------------------
+
+
 def full_log_density(x: Floats, mean: Floats, cov: Floats) -> Floats:
     """Multivariate Gaussian: x [N, D], mean [C, D], cov [C, D, D] -> [N, C]."""
+    whiten, level = _whiten(cov)
+    precision = np.swapaxes(whiten, 1, 2) @ whiten
+    centre = _common_centre(x, mean, precision)
+    if centre is not None:
+        shift = mean - centre
+        linear = np.einsum("cij,cj->ci", precision, shift)
+        level = -0.5 * (level + np.einsum("ci,ci->c", shift, linear))
+        return _evaluate(x, centre, np.concatenate([level[:, None], linear, -_packed(precision)], 1))
     out = np.empty((len(x), len(mean)))
-    lower = np.linalg.cholesky(cov)
-    whiten = np.linalg.inv(lower)
-    logdet = 2 * np.log(np.einsum("cdd->cd", lower)).sum(axis=1)
     for cell in range(len(mean)):
         z = (x - mean[cell]) @ whiten[cell].T
-        out[:, cell] = np.einsum("nd,nd->n", z, z) + logdet[cell]
-    out += x.shape[1] * LOG_2PI
+        out[:, cell] = np.einsum("nd,nd->n", z, z) + level[cell]
     out *= -0.5
     return out
 
 
-def full_moments(x: Floats, weights: Floats, origin: Floats) -> tuple[Floats, Floats, Floats]:
-    """Count [C], first [C, D] and second [C, D, D] moment about `origin` [C, D]."""
+def full_moments(
+    x: Floats, weights: Floats, origin: Floats, cov: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Count [C], first [C, D] and second [C, D, D] moment about `origin` [C, D].
+
+    `cov` [C, D, D] are the cells' current covariances, which tell what digits are worth.
+    """
     cells, size = origin.shape
+    centre = _common_centre(x, origin, _precision(cov))
+    if centre is not None:
+        total = _accumulate(x, centre, weights, 1 + size + size * (size + 1) // 2)
+        count, first, shift = total[:, 0], total[:, 1 : 1 + size], origin - centre
+        second = recentre_full(first, _unpacked(total[:, 1 + size :], size), count, shift)
+        return count, first - count[:, None] * shift, second
     count = weights.sum(axis=0)
     first, second = np.empty((cells, size)), np.empty((cells, size, size))
     for cell in range(cells):
@@ -75,6 +124,112 @@ def full_moments(x: Floats, weights: Floats, origin: Floats) -> tuple[Floats, Fl
         first[cell] = weighted.sum(axis=0)
         second[cell] = weighted.T @ deviation
     return count, first, second
+
+
+def _whiten(cov: Floats) -> tuple[Floats, Floats]:
+    """Inverse Cholesky factors, and log |2π cov|."""
+    lower = np.linalg.cholesky(cov)
+    logdet = 2 * np.log(np.einsum("cdd->cd", lower)).sum(axis=1)
+    return np.linalg.inv(lower), logdet + cov.shape[1] * LOG_2PI
+
+
+def _precision(cov: Floats) -> Floats:
+    """Inverses, or NaN if one does not exist."""
+    try:
+        return np.linalg.inv(cov)
+    except np.linalg.LinAlgError:
+        return np.full_like(cov, np.nan)
+
+
+def _packed(matrices: Floats) -> Floats:
+    """Coefficients of z_i z_j, i ≤ j, in ½ zᵀ M z, row by row of the upper triangle."""
+    rows, columns = np.triu_indices(matrices.shape[1])
+    return matrices[:, rows, columns] * np.where(rows == columns, 0.5, 1.0)
+
+
+def _unpacked(upper: Floats, size: int) -> Floats:
+    """Symmetric matrices from the upper triangle, row by row."""
+    rows, columns = np.triu_indices(size)
+    out = np.empty((len(upper), size, size))
+    out[:, rows, columns] = out[:, columns, rows] = upper
+    return out
+
+
+# --- about a common centre ----------------------------------------------------------------------
+
+
+def _common_centre(x: Floats, mean: Floats, precision: Floats) -> Floats | None:
+    """The middle of the rows' range, if no term of a log-density about it is too large.
+
+    In a row z from the centre these are ½ |z|ᵀ|P||z|, |z|·|P d| and ½ |dᵀ P d| for a cell at d,
+    with precision P [C, D, D], or [C, D] if diagonal.
+    """
+    size = x.shape[1]
+    pays = len(mean) > 2 and size <= 24 if precision.ndim == 3 else len(mean) * size >= 4
+    if len(x) == 0 or not pays:
+        return None
+    low, high = _range(x)
+    centre, radius = (low + high) / 2, (high - low) / 2
+    shift = mean - centre
+    if precision.ndim == 3:
+        linear = np.einsum("cij,cj->ci", precision, shift)
+        square = np.abs(precision) @ radius
+    else:
+        linear, square = precision * shift, precision * radius
+    terms = (0.5 * square + np.abs(linear)) @ radius + 0.5 * np.abs(shift * linear).sum(axis=1)
+    return centre if terms.max() <= LARGEST_TERM else None
+
+
+def _range(x: Floats) -> tuple[Floats, Floats]:
+    """Least and greatest value of each coordinate; several rows are compared as one."""
+    size = x.shape[1]
+    fold = max(1, 128 // size)
+    whole = len(x) - len(x) % fold
+    wide, rest = x[:whole].reshape(-1, fold * size), x[whole:]
+    low, high = wide.min(axis=0, initial=np.inf), wide.max(axis=0, initial=-np.inf)
+    return (
+        np.concatenate([low.reshape(fold, size), rest]).min(axis=0),
+        np.concatenate([high.reshape(fold, size), rest]).max(axis=0),
+    )
+
+
+def _features(x: Floats, centre: Floats, n_features: int) -> Iterator[tuple[slice, Floats]]:
+    """(1, z) and z² or z zᵀ (upper triangle, row by row) of some rows at a time: [P, rows]."""
+    n_rows, size = x.shape
+    block = max(64, BLOCK // n_features)
+    buffer = np.empty((n_features, min(block, n_rows)))
+    for first in range(0, n_rows, block):
+        rows = slice(first, min(first + block, n_rows))
+        out = buffer[:, : rows.stop - first]
+        out[0] = 1.0
+        z = np.subtract(x[rows].T, centre[:, None], out=out[1 : 1 + size])
+        if n_features == 1 + 2 * size:
+            np.square(z, out=out[1 + size :])
+        else:
+            start = 1 + size
+            for i in range(size):
+                np.multiply(z[i], z[i:], out=out[start : start + size - i])
+                start += size - i
+        yield rows, out
+
+
+def _evaluate(x: Floats, centre: Floats, coefficients: Floats) -> Floats:
+    """Features times coefficients [C, P] -> [N, C]."""
+    out = np.empty((len(x), len(coefficients)))
+    for rows, features in _features(x, centre, coefficients.shape[1]):
+        np.matmul(features.T, coefficients.T, out=out[rows])
+    return out
+
+
+def _accumulate(x: Floats, centre: Floats, weights: Floats, n_features: int) -> Floats:
+    """Features summed under weights [N, C] -> [C, P]."""
+    total = np.zeros((n_features, weights.shape[1]))
+    for rows, features in _features(x, centre, n_features):
+        total += features @ weights[rows]
+    return total.T
+
+
+# --- another origin -----------------------------------------------------------------------------
 
 
 def recentre(first: Floats, second: Floats, count: Floats, shift: Floats) -> Floats:

@@ -10,7 +10,6 @@ Every statistic is a tuple of arrays with one leading axis, the rows of the para
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-
 from typing import ClassVar
 
 import numpy as np

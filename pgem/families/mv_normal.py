@@ -69,8 +69,10 @@ class MvNormal(Family):
         if self._full:
             whole, missing = self._split(data)
             here = weights * ~missing[:, None] if missing.any() else weights
-            return _gaussian.full_moments(whole, here, slots["mean"])
-        return _gaussian.coordinate_moments(data.x, data.observed, weights, slots["mean"])
+            return _gaussian.full_moments(whole, here, slots["mean"], slots["cov"])
+        return _gaussian.coordinate_moments(
+            data.x, data.observed, weights, slots["mean"], self._variances(slots)
+        )
 
     def role_statistics(
         self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool

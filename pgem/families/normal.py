@@ -48,7 +48,7 @@ class Normal(Family):
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
         return coordinate_moments(
-            _rows(data.x), _rows(data.observed), weights, _cells(slots)[0]
+            _rows(data.x), _rows(data.observed), weights, *_cells(slots)
         )
 
     def role_statistics(

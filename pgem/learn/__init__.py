@@ -2,27 +2,18 @@
 
 from pgem.learn.em import Options, Run, run_em, weighted_total
 from pgem.learn.options import check_options
-from pgem.learn.start import (
-    check_start,
-    check_value,
-    given_labels,
-    neutral_params,
-    params_from_labels,
-    random_labels,
-)
+from pgem.learn.restarts import best_run, start_params
+from pgem.learn.start import check_value
 from pgem.learn.verdict import Verdict
 
 __all__ = [
     "Options",
     "Run",
     "Verdict",
+    "best_run",
     "check_options",
-    "check_start",
     "check_value",
-    "given_labels",
-    "neutral_params",
-    "params_from_labels",
-    "random_labels",
     "run_em",
+    "start_params",
     "weighted_total",
 ]

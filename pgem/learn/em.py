@@ -85,7 +85,7 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
         except FitError as problem:
             return _degenerate(run, problem.what, options)
         objective, before = weighted_total(weights, log_p), run.objective
-        if objective < before - 1e-10 * size and options.floor is None:
+        if objective < before - 1e-10 * size and options.degenerate != "floor":
             run.verdict = Verdict("decreased", _blame(bound.program, run.params, new, used))
             return run
         run.params = new

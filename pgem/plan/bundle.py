@@ -9,16 +9,14 @@ clash are prefixed with their module, and a branch that begins with an import in
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 
 from pgem.errors import PgemError
 from pgem.plan.copying import Copy
-from pgem.plan.modules import PACKAGE, Module, compiled_branches, inner_imports
+from pgem.plan.modules import PACKAGE, Module, compiled_branches, inner_imports, read_module
 from pgem.plan.scopes import attributes_of, global_uses
 
 ALLOWED = {"numpy", "scipy"}
@@ -76,14 +74,7 @@ class Bundle:
     def module(self, name: str) -> Module:
         """A module's source."""
         if name not in self.modules:
-            try:
-                text = inspect.getsource(import_module(name))
-            except (OSError, TypeError):
-                raise PgemError(
-                    f"the source of module '{name}' cannot be read",
-                    advice="define families in a file, so that a script can contain them",
-                ) from None
-            self.modules[name] = Module(name, text)
+            self.modules[name] = read_module(name)
         return self.modules[name]
 
     def take(self, target: Target) -> str:

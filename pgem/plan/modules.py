@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
+
+from pgem.errors import PgemError
 
 PACKAGE = "pgem"
 
@@ -61,6 +65,28 @@ class Module:
     def summary(self) -> str:
         """The first line of its docstring."""
         return (ast.get_docstring(self.tree) or "").partition("\n")[0]
+
+
+def read_module(name: str) -> Module:
+    """A module's source; that of the package does not change and is kept.
+
+    Raises:
+        PgemError: the module has no file.
+    """
+    return _kept(name) if name.split(".")[0] == PACKAGE else _read(name)
+
+
+def _read(name: str) -> Module:
+    try:
+        return Module(name, inspect.getsource(import_module(name)))
+    except (OSError, TypeError):
+        raise PgemError(
+            f"the source of module '{name}' cannot be read",
+            advice="define families in a file, so that a script can contain them",
+        ) from None
+
+
+_kept = cache(_read)
 
 
 def compiled_branches(tree: ast.AST) -> list[ast.If]:

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
 from pgem.arrays import Floats
-from pgem.errors import PgemError
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
 from pgem.plan.e_step import n_dims
-from pgem.plan.explain import explain
 from pgem.plan.report import Report, make_report
-from pgem.plan.script import Contents, Reader, write_script
 from pgem.plan.source import write_source
 
 if TYPE_CHECKING:
     import networkx
+
+    from pgem.plan.script import Reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class Program:
         e_step: the generated E-step of one shard.
         m_step: the generated M-step.
         analysis: where all of this comes from.
-        binder: how `bind` reads data.
+        binder: reads data for `bind`; the pipeline sets it too.
         reader: reads data for `to_script`; the pipeline sets it, for no stage before `run` does.
     """
 
@@ -84,6 +83,16 @@ class Program:
     m_step: Callable[..., dict[str, Floats]]
     analysis: Analysis
     reader: ClassVar[Reader | None] = None
+    binder: ClassVar[Callable[[Program, Any], Any] | None] = None
+
+    def bind(self, data: Any) -> Any:
+        """This program with data: `.report` says what was read and how it will be run.
+
+        Args:
+            data: data in any accepted form.
+        """
+        assert Program.binder is not None
+        return Program.binder(self, data)
 
     @property
     def reads(self) -> dict[str, dict[str, str]]:
@@ -113,7 +122,7 @@ class Program:
         kept = self.analysis.graph.__dict__.setdefault("_programs", {})
         key = schema.key()
         if key not in kept:
-            kept[key] = make_program(analyse(self.analysis.graph, schema), self.binder)
+            kept[key] = make_program(analyse(self.analysis.graph, schema))
         return kept[key]  # type: ignore[no-any-return]
 
     def explain(self, format: str = "text") -> str:
@@ -122,6 +131,8 @@ class Program:
         Args:
             format: `text`, or `markdown` with LaTeX.
         """
+        from pgem.plan.explain import explain
+
         return explain(self.analysis, format)
 
     def to_script(
@@ -154,6 +165,8 @@ class Program:
             DataError: the data do not fit. FitError: the start does not.
             PgemError: a family's source cannot be copied.
         """
+        from pgem.plan.script import Contents, write_script
+
         program, contents = self, Contents()
         if data is not None:
             assert Program.reader is not None
@@ -170,15 +183,8 @@ class Program:
         )
 
 
-def make_program(
-    analysis: Analysis, binder: Callable[[Program, Any], Any] | None = None
-) -> Program:
-    """Print the listing, and load it.
-
-    Args:
-        analysis: what the compiler found out.
-        binder: reads data for `Program.bind`; given by the stage that knows how.
-    """
+def make_program(analysis: Analysis) -> Program:
+    """Print the listing, and load it."""
     source = write_source(analysis)
     functions: dict[str, Any] = {}
     exec(compile(source, f"<pgem program of {analysis.graph.name}>", "exec"), functions)
@@ -195,7 +201,6 @@ def make_program(
         functions["e_step"],
         functions["m_step"],
         analysis,
-        binder,
     )
 
 

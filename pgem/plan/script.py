@@ -20,6 +20,7 @@ from pgem.plan.bundle import Bundle
 
 EMBEDDED = 20_000
 """Up to this many numbers are written into the script."""
+KINDS = {"i": "int", "u": "int", "b": "bool"}
 STANDALONE = "pgem.plan.standalone"
 WIDTH = 96
 
@@ -245,7 +246,7 @@ def literal(value: Any) -> str:
         return repr(array.item())
     flat = ", ".join(repr(item) for item in array.ravel().tolist())
     shape = "" if array.ndim == 1 else f".reshape({', '.join(map(str, array.shape))})"
-    kind = ", dtype=int" if array.dtype.kind in "iu" else ", dtype=float"
+    kind = f", dtype={KINDS.get(array.dtype.kind, 'float')}"
     if len(flat) < WIDTH - 30:
         return f"np.array([{flat}]{kind}){shape}"
     body = textwrap.fill(flat, WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12)

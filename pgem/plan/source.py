@@ -68,7 +68,9 @@ def _learned(analysis: Analysis) -> list[str]:
     """The parameters that are learned: role, gates, what is fixed, uses."""
     lines = []
     for param in free_params(analysis):
-        mask = array(param.fixed) if param.fixed.any() else f"free({', '.join(map(str, param.shape))})"
+        mask = (
+            array(param.fixed) if param.fixed.any() else f"free({', '.join(map(str, param.shape))})"
+        )
         uses = ", ".join(f'("{key}", "{slot}")' for key, slot in param.uses)
         cancels = any(param.name in block.cancels for block in analysis.blocks)
         arguments = [

@@ -29,7 +29,7 @@ class Bound:
     Attributes:
         arrays: the values, by the names below.
         components: component → (family, scope); its values are `x`, the value of each row
-            `x rows`, a given latent's value `x given`, known slots `x known trials`.
+            `x rows`, known slots `x known trials`, where it is given `x fact given`.
         scopes: scope → (dimensions of its tables, enclosing scope, fixed size); its first rows
             are `t starts`.
         indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
@@ -74,15 +74,17 @@ class Bound:
 
     def _node(self, key: str) -> NodeData:
         family, scope = self.components[key]
-        mark = f"{key} known "
-        known = {n[len(mark) :]: self.arrays[n] for n in self.arrays if n.startswith(mark)}
+        known = self._marked(f"{key} known ")
         points = Observations(family, np.asarray(self.arrays[key], dtype=float), known)
         n_rows = self.n_units if scope == "unit" else self.scope(scope).n_rows
         n_dims = self.scopes[scope][0]
         node = NodeData(key, family, n_rows, n_dims, points, self.arrays.get(f"{key} rows"))
-        if f"{key} given" in self.arrays:
-            node.cache["given"] = self.arrays[f"{key} given"]
+        node.cache.update(self._marked(f"{key} fact "))
         return node
+
+    def _marked(self, mark: str) -> dict[str, Any]:
+        """The arrays whose names begin with a mark, by the rest of their names."""
+        return {name[len(mark) :]: a for name, a in self.arrays.items() if name.startswith(mark)}
 
 
 @dataclass

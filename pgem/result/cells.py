@@ -19,6 +19,12 @@ def full_params(program: Program, params: Mapping[str, Any]) -> dict[str, Floats
     Raises:
         FitError: one is missing, unknown, of the wrong shape or outside its constraint.
     """
+    if not isinstance(params, Mapping):
+        raise FitError(
+            "the parameters are no mapping from names to values",
+            expected="for example fit.params",
+            received=f"'{type(params).__name__}'",
+        )
     for name in params:
         if name not in program.params:
             raise FitError(

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pgem.arrays import Floats
 from pgem.declare import ModelRecord
-from pgem.errors import DataError
+from pgem.errors import DataError, FitError, did_you_mean
 from pgem.families import Family
 from pgem.learn import Run, Verdict, weighted_total
 from pgem.plan import Program, Report
 from pgem.result import posterior as queries
-from pgem.result import sample as sampling
-from pgem.result import saving
 from pgem.result.containers import as_mapping
 from pgem.result.facts import DataFacts, data_facts
-from pgem.result.information import Information, delta_errors, information, named_errors
-from pgem.result.summary import entries, summary
 from pgem.routines import Semiring
-from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
+from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data, sum_statistics
+
+if TYPE_CHECKING:
+    from pgem.result.information import Information
+
+# What only some sessions need (samples, errors, files, tables) is imported when it is asked for:
+# `import pgem` stays quick.
 
 
 class Fit:
@@ -112,10 +115,10 @@ class Fit:
     @cached_property
     def icl(self) -> float:
         """-2 log p(data, decoded latents) + k log n; small is good."""
-        columns = self._training().columns
-        joint = joint_log_probability(self.program, columns, self.params)
+        bound = self._training()
+        joint, _ = sum_statistics(bound, self.params, Semiring("max"))
         penalty = self.n_parameters * float(np.log(self.n_observations))
-        return -2 * weighted_total(columns.weights, joint) + penalty
+        return -2 * weighted_total(bound.columns.weights, joint) + penalty
 
     @property
     def report(self) -> Report:
@@ -158,6 +161,12 @@ class Fit:
 
     def expanded(self, name: str) -> Floats:
         """A covariance parameter of reduced structure as matrices [gates…, D, D]."""
+        if name not in self.params:
+            raise FitError(
+                f"'{name}' is no parameter of this fit",
+                expected=", ".join(self.params),
+                advice=did_you_mean(name, self.params),
+            )
         layout = self.program.params[name]
         value = self.params[name]
         if layout.structure == "full":
@@ -191,7 +200,9 @@ class Fit:
         Raises:
             DataError: sizes or data do not fit, or lack what the sample needs.
         """
-        return sampling.sample(self.program, self.facts, self.params, n, sizes, data, seed)
+        from pgem.result.sample import sample
+
+        return sample(self.program, self.facts, self.params, n, sizes, data, seed)
 
     def standard_errors(
         self, data: Any = None, of: Callable[[dict[str, Floats]], Any] | None = None
@@ -207,6 +218,8 @@ class Fit:
             where fixed, nan on the boundary (a probability of 0 or 1) and where the likelihood
             is flat, with a warning that names the parameters.  See `pgem.result.information`.
         """
+        from pgem.result.information import delta_errors, named_errors
+
         found = self._information(data)
         return named_errors(found) if of is None else delta_errors(found, of)
 
@@ -216,10 +229,14 @@ class Fit:
 
     def summary(self) -> str:
         """How the fit ended, its criteria and its parameters, as text."""
+        from pgem.result.summary import summary
+
         return summary(self)
 
     def table(self) -> list[tuple[str, tuple[int, ...], float]]:
         """All parameter entries as (name, index, value)."""
+        from pgem.result.summary import entries
+
         return entries(self)
 
     def save(self, path: str | Path) -> None:
@@ -228,15 +245,15 @@ class Fit:
         Raises:
             DataError: the file cannot be written, or labels have a type that JSON does not know.
         """
-        saving.save(self, path)
+        from pgem.result.saving import save
+
+        save(self, path)
 
     def _information(self, data: Any) -> Information:
-        if data is None:
-            bound, n = self._training(), self.n_observations
-        else:
-            program, columns, _ = self.read(data)
-            bound, n = Bound(program, columns), data_facts(columns, program).n_observations
-        return information(bound, self.params, n)
+        bound = self._training() if data is None else Bound(*self.read(data)[:2])
+        from pgem.result.information import information
+
+        return information(bound, self.params)
 
     def _training(self) -> Bound:
         """The data of the fit.
@@ -265,10 +282,20 @@ class Fit:
             fitting=False,
         )
         schema = make_schema(columns)
-        vectors = {**self.program.schema.vectors, **schema.vectors}
-        from dataclasses import replace
-
+        vectors = self._vectors(columns, schema.vectors)
         return self.program.variant(replace(schema, vectors=vectors)), columns, mapping
+
+    def _vectors(self, columns: Columns, found: Mapping[str, int]) -> dict[str, int]:
+        """Lengths of vectors, which other data share with those of the fit."""
+        known = self.program.schema.vectors
+        for name in columns.numbers:
+            if found.get(name) != known.get(name):
+                raise DataError(
+                    f"'{name}' has values of another length than in the data of the fit",
+                    expected=f"'{known[name]}' coordinates" if name in known else "single numbers",
+                    received=f"'{found[name]}' coordinates" if name in found else "single numbers",
+                )
+        return {**known, **found}
 
     @cached_property
     def facts(self) -> DataFacts:
@@ -285,12 +312,3 @@ class Fit:
         """Numbers of categories, by node."""
         nodes = self.program.outline.nodes
         return {n: s for n, s in self.program.analysis.layout.sizes.items() if n in nodes}
-
-
-def joint_log_probability(
-    program: Program, columns: Columns, params: dict[str, Floats]
-) -> Floats:
-    """log p(data, jointly most probable latents) of every unit [N]."""
-    from pgem.run import sum_statistics
-
-    return sum_statistics(Bound(program, columns), params, Semiring("max"))[0]

@@ -36,15 +36,14 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
 
 
 def _node(shard: Shard, key: str) -> dict[str, Any]:
-    """Values, known slots and indices of one component."""
+    """Values, known slots, index and further facts of one component."""
     node = shard[key]
     arrays: dict[str, Any] = {key: node.points.x}
     arrays |= {f"{key} known {slot}": value for slot, value in node.points.known.items()}
     if node.index is not None:
         arrays[f"{key} rows"] = node.index
-    if "given" in node.cache:
-        arrays[f"{key} given"] = node.cache["given"]
-    return arrays
+    facts = {name: value for name, value in node.cache.items() if isinstance(name, str)}
+    return arrays | {f"{key} fact {name}": value for name, value in facts.items()}
 
 
 def _scales(program: Program, bound: Bound) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _cell_weights(
         operands += [hot, [0, letter]]
         out.append(letter)
     table = np.einsum(*operands, out)
-    return rows, table.reshape(len(rows), -1)
+    return rows, table.reshape(len(rows), int(np.prod(table.shape[1:])))
 
 
 def _rows_of_step(shard: Shard, key: str) -> Integers:

@@ -80,11 +80,8 @@ def marginals(
 def decode(program: Program, columns: Columns, params: dict[str, Floats]) -> dict[str, Any]:
     """The jointly most probable values of all discrete latents and discrete holes."""
     codes = decoded_codes(program, columns, params)
-    barren = [
-        name
-        for name, node in program.outline.nodes.items()
-        if node.kind == "observed" and node.finite and name not in codes and _has_holes(columns, name)
-    ]
+    seen = {n: o for n, o in program.outline.nodes.items() if o.kind == "observed" and o.finite}
+    barren = [name for name in seen if name not in codes and _has_holes(columns, name)]
     if barren:
         given = _given(columns, codes)
         flat, _, _ = marginals(program, given, params)
@@ -190,6 +187,11 @@ def _check_query(query: Query, axes: list[str], program: Program) -> None:
                 where=program.outline.nodes[name].origin,
                 advice="declare a node of the sequence with that lag, or decode whole sequences",
             )
+    if len(set(query)) < len(query):
+        raise DataError(
+            "a joint posterior is asked for the same node twice",
+            received=", ".join(repr(name) for name, _ in query),
+        )
     paths = [program.outline.path(_scope(program, name)) for name, _ in query]
     deepest = max(paths, key=len)
     for (name, _), path in zip(query, paths, strict=True):

@@ -33,11 +33,15 @@ class Rows:
 
     def __post_init__(self) -> None:
         self._owners: dict[tuple[str, str], Integers] = {}
+        self._numbers: dict[str, Integers] = {}
 
     def number(self, scope: str) -> Integers:
         """Step or member number of each row, from 0."""
-        starts = self.columns.starts[scope]
-        return np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))
+        if scope not in self._numbers:
+            starts = self.columns.starts[scope]
+            first = np.repeat(starts[:-1], np.diff(starts))
+            self._numbers[scope] = np.arange(starts[-1]) - first
+        return self._numbers[scope]
 
     def owner(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
@@ -62,6 +66,13 @@ class Rows:
         place = outline.nodes.get(gate.name) or outline.covariates[gate.name]
         earlier = self.owner(scope, place.scope)[rows] - gate.lag
         return np.asarray(self.columns.codes[gate.name][earlier])
+
+    def missing(self, node: str, rows: Integers) -> Integers:
+        """Those of these rows in which a node has no value, or not all of it."""
+        if node in self.columns.codes:
+            return rows[self.columns.codes[node][rows] < 0]
+        gone = np.isnan(self.columns.numbers[node][rows])
+        return rows[gone if gone.ndim == 1 else gone.any(axis=1)]
 
     def covariate(self, name: str, scope: str, rows: Integers) -> Floats:
         """Values of a covariate for these rows of `scope`."""

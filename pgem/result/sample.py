@@ -98,9 +98,7 @@ class Sampler:
 
     def _draw(self, name: str, rows: Integers) -> None:
         """Draw the holes of a node among these rows."""
-        missing = self.columns.missing(name)[rows]
-        rows = rows[missing if missing.ndim == 1 else missing.any(axis=1)]
-        for part, chosen in self._split(name, rows):
+        for part, chosen in self._split(name, self.rows.missing(name, rows)):
             if len(chosen):
                 self._store(part, chosen, part.family.draw(self.generator, self._at(part, chosen)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +64,10 @@ def save(fit: Fit, path: str | Path) -> None:
     """Write a fit (see `Fit.save`)."""
     text = _pretty(_content(fit)) + "\n"
     target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}")  # never half a file in its place
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(target)
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)
     except OSError as problem:
         raise DataError(f"'{target}' cannot be written: {problem.strerror}") from None
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
-from pgem.routines.scan_plan import Move, Pass, Rows, make_plan
+from pgem.routines.scan_plan import Move, Pass, Rows, ScanPlan, make_plan
 from pgem.routines.tables import Axis, LogTable
 
 COMPILED_FROM = 180_000

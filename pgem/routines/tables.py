@@ -137,8 +137,15 @@ def _size(gate: Axis | Index) -> int:
     return gate.size
 
 
-def _cells(slots: dict[str, Gated]) -> Cells:
-    return make_cells({name: gated.gates for name, gated in slots.items()}, _size)
+def _cells(node: NodeData, slots: dict[str, Gated]) -> Cells:
+    """The cells of a node; kept, since gates do not change (a pick is made anew every time)."""
+    gates = {name: gated.gates for name, gated in slots.items()}
+    if any(isinstance(gate, Pick) for own in gates.values() for gate in own):
+        return make_cells(gates, _size)
+    key = ("cells", *gates.items())
+    if key not in node.cache:
+        node.cache[key] = make_cells(gates, _size)
+    return node.cache[key]  # type: ignore[no-any-return]
 
 
 def _slot_values(cells: Cells, slots: dict[str, Gated], family: Family) -> dict[str, Floats]:
@@ -150,7 +157,8 @@ def _slot_values(cells: Cells, slots: dict[str, Gated], family: Family) -> dict[
         table = np.asarray(gated.value, dtype=float)
         if table.ndim == n_gates and own:
             table = _widen(table, own)
-        table = np.broadcast_to(table, table.shape[:n_gates] + own)
+        if table.shape[n_gates:] != own:
+            table = np.broadcast_to(table, table.shape[:n_gates] + own)
         values[name] = table.reshape(cells.n_rows[name], *own)[cells.rows[name]]
     return values
 
@@ -163,9 +171,12 @@ def _widen(table: Floats, own: tuple[int, ...]) -> Floats:
 
 def _split(cells: Cells) -> tuple[list[int], list[int]]:
     """Positions of index gates and of axis gates (by axis number) among the gates."""
-    seen = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Index)]
-    axes = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Axis)]
-    return seen, sorted(axes, key=lambda k: cells.gates[k].position)
+    kept = cells.__dict__.get("split")
+    if kept is None:
+        seen = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Index)]
+        axes = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Axis)]
+        kept = cells.__dict__["split"] = seen, sorted(axes, key=lambda k: cells.gates[k].position)
+    return kept  # type: ignore[no-any-return]
 
 
 def _n_seen(cells: Cells) -> int:
@@ -216,7 +227,7 @@ def _arrange_back(table: Floats, cells: Cells) -> Floats:
 
 def density(node: NodeData, **slots: Gated) -> LogTable:
     """log p(node | gates): one row per value, one axis per gate that is summed over."""
-    cells = _cells(slots)
+    cells = _cells(node, slots)
     values = _slot_values(cells, slots, node.family)
     source = Source(node, cells, values, None)
     axes = [cells.gates[k] for k in _split(cells)[1]]
@@ -240,7 +251,7 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
 
 def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     """log p(node | gates) of a node that is itself summed over, along its own axis."""
-    cells = _cells(slots)
+    cells = _cells(node, slots)
     values = _slot_values(cells, slots, node.family)
     axes = [cells.gates[k] for k in _split(cells)[1]]
     by_cell = node.family.log_density(node.points, values)
@@ -322,26 +333,25 @@ def steps(number: Integers, *parts: LogTable | None) -> LogTable:
     steady = parts[-1]
     assert steady is not None
     shape = np.broadcast_shapes(*(p.array.shape[1:] for p in parts if p is not None))
-    arrays, indices, counts = [], [], []
-    offset = 0
-    for part in parts:
-        array = np.zeros((1, *shape)) if part is None else part.array
-        index = np.zeros(len(number), dtype=np.int64)
-        if part is not None and part.index is not None:
-            index = np.where(part.index < 0, len(array) - 1, part.index)
-        elif part is not None and len(array) == len(number) and len(number) != 1:
-            index = np.arange(len(number))
-        arrays.append(np.broadcast_to(array, (len(array), *shape)))
-        indices.append(index + offset)
-        counts.append(len(array))
-        offset += len(array)
-    chosen = np.minimum(number, len(parts) - 1)
-    index = np.choose(chosen, indices) if len(parts) < 32 else np.stack(indices)[
-        chosen, np.arange(len(number))
-    ]
-    return LogTable(
-        np.concatenate(arrays), len(number), index, Steps(parts, tuple(counts))
-    )
+    n_rows = len(number)
+    arrays = [np.zeros((1, *shape)) if part is None else part.array for part in parts]
+    counts = tuple(len(array) for array in arrays)
+    offsets = np.cumsum([0, *counts])
+    index = _rows_of(steady, n_rows) + offsets[len(parts) - 1]
+    for k, part in enumerate(parts[:-1]):  # few rows
+        here = np.flatnonzero(number == k)
+        index[here] = offsets[k] if part is None else _rows_of(part, n_rows)[here] + offsets[k]
+    joined = np.concatenate([np.broadcast_to(array, (len(array), *shape)) for array in arrays])
+    return LogTable(joined, n_rows, index, Steps(parts, counts))
+
+
+def _rows_of(part: LogTable, n_rows: int) -> Integers:
+    """Row of the table that each row of the scope reads."""
+    if part.index is not None:
+        return np.where(part.index < 0, len(part.array) - 1, part.index)
+    if len(part.array) == n_rows != 1:
+        return np.arange(n_rows)
+    return np.zeros(n_rows, dtype=np.int64)
 
 
 def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:

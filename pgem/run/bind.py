@@ -15,10 +15,11 @@ from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, ScopeData
 from pgem.run.data import Columns
 
-SHARD_ENTRIES = 1 << 18
+SHARD_ENTRIES = 1 << 19
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
 KEEP_ROWS = 100_000
-"""Up to this many rows in all, shards are kept from one iteration to the next."""
+"""Up to this many rows in all, shards are kept from one iteration to the next; a single one is
+always kept."""
 
 
 @dataclass(eq=False)
@@ -70,15 +71,20 @@ class Bound:
     def report(self) -> str:
         """What was read and how it will be run, then the program's own report."""
         lines = [f"{self.n_units} units in shards of {self.shard_size}"]
-        for scope in self.program.outline.scopes.values():
-            lines.append(f"{self.columns.n_rows(scope.name)} rows in {scope.kind} '{scope.name}'")
+        lines += [
+            f"{self.columns.n_rows(scope.name)} rows in {scope.kind} '{scope.name}'"
+            for scope in self.program.outline.scopes.values()
+        ]
         for key, part in self.program.parts.items():
             column = self._columns[key]
             if column.points is not None and not part.is_axis:
                 lines.append(f"'{key}': densities computed at {len(column.points.x)} values")
-        for name in self.program.outline.nodes:
-            if self.columns.has(name) and self.columns.missing(name).any():
-                lines.append(f"'{name}': {int(self.columns.missing(name).sum())} missing cells")
+        holes = {
+            name: int(self.columns.missing(name).sum())
+            for name in self.program.outline.nodes
+            if self.columns.has(name)
+        }
+        lines += [f"'{name}': {count} missing cells" for name, count in holes.items() if count]
         return "\n".join(["Data", *(f"  {line}" for line in lines), "", str(self.program.report)])
 
     def shards(self) -> Iterator[Shard]:
@@ -86,7 +92,8 @@ class Bound:
         if self._kept is None:
             cuts = range(0, self.n_units, self.shard_size)
             fresh = (Shard(self, k, min(k + self.shard_size, self.n_units)) for k in cuts)
-            if sum(self.columns.n_rows(s) for s in self.program.scope_dims) > KEEP_ROWS:
+            rows = sum(self.columns.n_rows(s) for s in self.program.scope_dims)
+            if rows > KEEP_ROWS and self.shard_size < self.n_units:
                 yield from fresh
                 return
             self._kept = list(fresh)

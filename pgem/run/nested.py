@@ -51,6 +51,8 @@ def flatten(value: Any, path: Sequence[str], event: int, what: str, outline: Out
     depth = len(path)
     sequential = depth == 1 and outline.scopes[path[0]].kind == "sequence"
     array = as_array(value)
+    if array is not None and not array.size and 1 < array.ndim <= depth:
+        return _ragged(value, path, event, what)  # members, and nothing inside any of them
     if array is None:
         if sequential and _n_axes(next(iter(value))) == event:
             return Flat([np.array([len(value)])], _joined(list(value), what), "single")

@@ -46,6 +46,12 @@ with pg.Model("visits") as VISITS:
     with pg.plate("visit"):
         pg.observed("x", pg.Normal(), given=z)
 
+with pg.Model("pairs") as PAIRS:
+    z = pg.latent("z", pg.Categorical(size=2))
+    with pg.plate("v"):
+        pg.observed("a", pg.Normal(), given=z)
+        pg.observed("b", pg.Poisson(), given=z)
+
 with pg.Model("inputs") as INPUTS:
     z = pg.latent("z", pg.Categorical(size=2))
     group = pg.covariate("group", size=2)
@@ -84,6 +90,7 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     ("a plate of another size", "ITEMS.fit({'x': np.zeros((4, 2))})", ERROR, "'item'", "'3'", "'2'"),
     ("a ragged sized plate", "ITEMS.fit({'x': [[0, 1, 1], [1, 0]]})", ERROR, "'item'", "'3'", "'2'"),
     ("nodes of a sequence that disagree", "CHAIN.fit({'y': [np.zeros(3), np.zeros(4)], 'w': [np.zeros(3), np.zeros(5)]})", ERROR, "'y'", "'w'", "'4'", "'5'"),
+    ("nodes of a plate that disagree", "PAIRS.fit({'a': [[1.0, 2.0], [3.0]], 'b': [[1, 2], [3, 4]]})", ERROR, "'a'", "'b'", "'v'", "'1' in row '1'", "'2'"),
     ("other numbers of sequences", "CHAIN.fit({'y': [np.zeros(3), np.zeros(4)], 'w': [np.zeros(3)]})", ERROR, "'w'", "'2'", "'1'"),
     # emptiness
     ("no units", "MIXTURE.fit({'x': []})", ERROR, "empty", "'x'"),
@@ -113,6 +120,8 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     ("a covariate's code beyond its size", "INPUTS.fit({'k': [1, 2], 'n': [5, 5], 'group': [0, 2]})", ERROR, "'group'", "'2' in row '1'"),
     ("unseen label in new data", FITS + "fit.decode({'kind': ['a', 'd']})", ERROR, "'kind'", "'a', 'b', 'c'", "'d' in row '1'"),
     ("unseen code in new data", "fit = OPEN.fit({'kind': [0, 1, 2, 1]}, max_iter=1)\nfit.posterior({'kind': [0, 3]})", ERROR, "'kind'", "'3' in row '1'"),
+    ("vectors in new data of scalars", "MIXTURE.fit({'x': [0.0, 0.1, 3.0, 3.2]}, max_iter=0, start=P).log_likelihoods({'x': [[1.0, 2.0]]})", ERROR, "'x'", "single numbers", "'2' coordinates"),
+    ("other vectors in new data", "f = CHAIN.fit({'y': np.arange(24.0).reshape(3, 8), 'w': np.arange(24.0).reshape(3, 8) ** 2}, max_iter=1)\nf.decode({'y': np.zeros((2, 3, 4)), 'w': np.zeros((2, 3))})", ERROR, "'y'", "'4' coordinates"),
     # holes
     ("a covariate with NaN", "INPUTS.fit({'k': [1, 2], 'n': [5, nan], 'group': [0, 1]})", ERROR, "'n'", "row '1'", "complete"),
     ("a discrete covariate with None", "INPUTS.fit({'k': [1, 2], 'n': [5, 5], 'group': [0, None]})", ERROR, "'group'", "row '1'", "complete"),
@@ -129,6 +138,7 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     # questions
     ("a joint posterior of an unknown node", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'q')])", ERROR, "'q'", "z, x"),
     ("a joint posterior of an observed node", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'x')])", ERROR, "'x'", "not latent"),
+    ("a joint posterior of a node twice", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'z')])", ERROR, "'z'", "twice"),
     ("a joint posterior of an earlier node outside a sequence", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', pg.prev('z'))])", ERROR, "'z'", "nothing looks back"),
 )  # fmt: skip
 def test_is_refused(case: Case) -> None:

@@ -78,6 +78,9 @@ P = {"z.probs": [0.5, 0.5], "x.mean": [0.0, 5.0], "x.var": [1.0, 1.0]}
     ("a parameter is missing", "MIXTURE.log_likelihood(X, {'x.mean': [0.0, 1.0]})", ERROR, "'z.probs'", "missing", "(2,)"),
     ("an unknown parameter", "MIXTURE.log_likelihood(X, {**P, 'x.sd': [1.0, 1.0]})", ERROR, "'x.sd'", "x.var"),
     ("a parameter of the wrong shape", "MIXTURE.posterior(X, {**P, 'x.mean': 0.0})", ERROR, "'x.mean'", "(2,)", "()"),
+    ("parameters that are no mapping", "MIXTURE.log_likelihood(X, [0.5, 0.5])", ERROR, "mapping", "'list'"),
+    ("no parameters", "MIXTURE.posterior(X, None)", ERROR, "mapping", "'NoneType'"),
+    ("an unknown parameter of a fit", "MIXTURE.fit(X, max_iter=0, start=P).expanded('x.cov')", ERROR, "'x.cov'", "x.var"),
     # data that no fit can use
     ("constant vectors", "VECTORS.fit({'x': np.ones((30, 2))}, degenerate='raise')", ERROR, "'x.cov'", "spread"),
     ("a constant", "MIXTURE.fit({'x': np.ones(30)}, degenerate='raise')", ERROR, "'x.var'", "spread"),

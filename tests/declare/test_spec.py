@@ -94,7 +94,7 @@ def test_labels_of_numpy_and_what_json_cannot_hold() -> None:
     assert pg.Model.from_json(model.to_json()).compile().source == model.compile().source
     with pg.Model("labels") as model:
         pg.observed("x", pg.Categorical(levels=[1 + 2j, 2 + 1j]))
-    with pytest.raises(DeclarationError, match="'x' holds .*JSON cannot hold"):
+    with pytest.raises(DeclarationError, match=r"'x' holds .*JSON cannot hold"):
         model.to_json()
 
 

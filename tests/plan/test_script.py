@@ -137,6 +137,13 @@ def test_switch_with_weights(tmp_path: Path) -> None:
     check(model, {"y": [0, 1, 2, 3, 4, 5]}, tmp_path, weights=[60, 10, 15, 10, 4, 1])
 
 
+def test_values_that_a_component_cannot_produce(tmp_path: Path) -> None:
+    with pg.Model("switch") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("y", pg.switch(z, pg.Bernoulli(), pg.Gamma()))
+    check(model, {"y": [0.0, 1.0, 2.1, 0.4, 3.0, 1.0, 0.0, 1.7]}, tmp_path, max_iter=5)
+
+
 def test_everything_else_at_once(tmp_path: Path) -> None:
     """Covariates, index constants, structures, holes, given latents, fixed entries, solves."""
     rng, n = np.random.default_rng(1), 60
@@ -243,7 +250,13 @@ def test_families_of_ones_own_are_copied(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     "value",
-    [np.float64(1.5), np.arange(3), np.array([[1.0, np.nan], [np.inf, -np.inf]]), np.zeros((2, 0))],
+    [
+        np.float64(1.5),
+        np.arange(3),
+        np.array([True, False]),
+        np.array([[1.0, np.nan], [np.inf, -np.inf]]),
+        np.zeros((2, 0)),
+    ],
 )
 def test_literals_come_back(value: Any) -> None:
     names = {"np": np, "nan": np.nan, "inf": np.inf}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from frame_models import KEYS, NAMES, SIZE, Table, X, chain, items_table, mixture, nested
 
 import pgem as pg
-
-Table = dict[str, Any]
 
 
 def _pandas(table: Table) -> Any:
@@ -47,32 +45,6 @@ def frame(request: pytest.FixtureRequest) -> Callable[[Table], Any]:
 
 
 RNG = np.random.default_rng(11)
-
-
-def mixture() -> pg.Model:
-    with pg.Model("mixture") as model:
-        z = pg.latent("z", pg.Categorical(size=2))
-        pg.observed("x", pg.MvNormal(cov=pg.diagonal()), given=z)
-        pg.observed("kind", pg.Categorical(), given=z)
-    return model
-
-
-def chain() -> pg.Model:
-    with pg.Model("chain") as model, pg.sequence("t"):
-        s = pg.latent("s", pg.Categorical(size=2), after="s")
-        pg.observed("y", pg.Normal(), given=s)
-    return model
-
-
-def nested() -> pg.Model:
-    with pg.Model("nested") as model:
-        g = pg.latent("g", pg.Categorical(size=2))
-        pg.observed("size", pg.Poisson(), given=g)
-        with pg.plate("patient"):
-            c = pg.latent("c", pg.Categorical(size=2), given=g)
-            with pg.plate("item", size=3) as item:
-                pg.observed("x", pg.Categorical(size=3), given=[c, item])
-    return model
 
 
 def agree(model: pg.Model, table: Any, nested: Any) -> pg.Fit:
@@ -191,26 +163,6 @@ def test_nodes_of_units_are_constant_in_a_long_table(frame: Any) -> None:
 
 # --- plates --------------------------------------------------------------------------------------
 
-X = [RNG.integers(0, 3, (n, 3)) for n in (2, 3, 1)]
-SIZE = [5, 0, 2]
-
-
-def items_table(rows: Any = None) -> Table:
-    """One row per clinic, patient and item."""
-    cells = [
-        ("cba"[u], f"p{p}", "xyz"[k], int(X[u][p, k]), SIZE[u])
-        for u in range(3)
-        for p in range(len(X[u]))
-        for k in range(3)
-    ]
-    columns = zip(*(cells if rows is None else [cells[r] for r in rows]), strict=True)
-    return dict(zip(["clinic", "who", "question", "answer", "beds"], columns, strict=True))
-
-
-NAMES = {"x": "answer", "size": "beds"}
-KEYS = {"patient": "who", "item": "question"}
-
-
 def test_nested_plates_from_keys(frame: Any) -> None:
     table = {name: list(column) for name, column in items_table().items()}
     data = pg.Data(frame(table), columns=NAMES, unit="clinic", plates=KEYS)
@@ -240,82 +192,3 @@ def test_a_block_fills_the_inner_plate_of_members(frame: Any) -> None:
     columns = {"x": ["q1", "q2", "q3"], "size": "beds"}
     data = pg.Data(frame(table), columns=columns, unit="clinic")
     agree(nested(), data, {"x": X, "size": SIZE})
-
-
-# --- what is refused -----------------------------------------------------------------------------
-
-LONG = {"who": [1, 1, 2], "day": [0, 1, 0], "y": [0.1, 0.2, 0.3]}
-
-
-@pytest.mark.parametrize(
-    ("model", "table", "settings", "words"),
-    [
-        (chain, LONG, {"columns": {"y": "Y"}, "unit": "who"}, ["'Y'", "did you mean 'y'"]),
-        (chain, LONG, {"unit": "whom"}, ["unit=", "'whom'", "'who'"]),
-        (chain, LONG, {"unit": "who", "order": {"t": "date"}}, ["order=", "'date'"]),
-        (chain, LONG, {"unit": "who", "order": {"T": "day"}}, ["order=", "'T'", "t"]),
-        (chain, LONG, {"unit": "who", "plates": {"t": "day"}}, ["plates=", "'t'"]),
-        (chain, LONG, {"unit": "who", "weights": "n"}, ["weights=", "'n'"]),
-        (chain, LONG, {"columns": {"x": "y"}}, ["columns=", "'x'", "s, y"]),
-        (
-            chain,
-            {**LONG, "day": [0, 0, 0]},
-            {"unit": "who", "order": {"t": "day"}},
-            ["'t'", "who = '1', day = '0'", "merge"],
-        ),
-        (
-            nested,
-            {**items_table(), "beds": range(18)},
-            {"columns": NAMES, "unit": "clinic", "plates": KEYS},
-            ["'size'", "different values", "'0' as in row '0'"],
-        ),
-        (
-            nested,
-            items_table(),
-            {"columns": NAMES, "unit": "clinic", "plates": {"item": "question"}},
-            ["'patient'", "plates={'patient': ...}"],
-        ),
-        (
-            nested,
-            {**items_table(), "question": [f"q{k % 5}" for k in range(18)]},
-            {"columns": NAMES, "unit": "clinic", "plates": KEYS},
-            ["'item'", "'3' different keys", "'5' keys"],
-        ),
-        (chain, {"y": [1.0, 2.0], "who": [1]}, {"unit": "who"}, ["different lengths", "y: '2'"]),
-        (chain, {**LONG, "who": [1.0, np.nan, 2.0]}, {"unit": "who"}, ["'who'", "row '1'"]),
-        (chain, {**LONG, "Y": LONG["y"], "y": LONG["y"]}, {"weights": "who"}, ["the weights"]),
-    ],
-)
-def test_is_refused(model: Any, table: Table, settings: Any, words: list[str]) -> None:
-    with pytest.raises(pg.DataError) as caught:
-        model().fit(pg.Data(table, **settings))
-    for word in words:
-        assert word in str(caught.value)
-
-
-def test_a_column_of_nearly_the_right_name_is_suggested() -> None:
-    pytest.importorskip("narwhals")
-    with pytest.raises(pg.DataError, match=r"'kind' has no data(.|\n)*did you mean 'Kind'"):
-        mixture().fit(_pandas({"Kind": ["a", "b"], "x": [1.0, 2.0]}))
-
-
-def test_something_else_is_no_frame() -> None:
-    pytest.importorskip("narwhals")
-    with pytest.raises(pg.DataError, match=r"no data frame(.|\n)*'int'"):
-        mixture().fit(pg.Data(3))
-
-
-def test_without_narwhals_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = _pandas({"y": [0.1, 0.2, 0.3]})
-    imported = builtins.__import__
-
-    def refuse(name: str, *args: Any, **named: Any) -> Any:
-        if name == "narwhals":
-            raise ImportError(name)
-        return imported(name, *args, **named)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(pg.MissingExtraError, match=r"pip install 'pgem\[frames\]'"):
-        chain().fit(table)
-    data = pg.Data({"day": np.array([1, 0]), "y": np.array([0.2, 0.1])}, order={"t": "day"})
-    assert chain().fit(data, max_iter=0).log_likelihood

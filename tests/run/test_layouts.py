@@ -219,6 +219,11 @@ def test_an_empty_plate_says_nothing() -> None:
     assert empty[-1] == pytest.approx(0.0, abs=1e-12)
 
 
+def test_plates_that_are_all_empty() -> None:
+    params = at_random(nested_model(), {"x": NESTED})
+    assert np.allclose(nested_model().log_likelihood({"x": [[], []]}, params), 0.0)
+
+
 # --- containers of results -----------------------------------------------------------------------
 
 

@@ -1,0 +1,103 @@
+"""References between nodes: gates live in enclosing scopes, looking back stays in a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from pgem.declare.records import CovariateRecord, Gate, NodeRecord, ScopeRecord
+from pgem.errors import DeclarationError
+
+Nodes = Mapping[str, NodeRecord]
+Scopes = Mapping[str, ScopeRecord]
+Covariates = Mapping[str, CovariateRecord]
+
+
+def scope_path(scopes: Scopes, scope: str) -> list[str]:
+    """A scope and all that enclose it, innermost first."""
+    path = [scope]
+    while scopes[path[-1]].parent:
+        path.append(scopes[path[-1]].parent)
+    return path
+
+
+def check_gates(node: NodeRecord, nodes: Nodes, scopes: Scopes, covariates: Covariates) -> None:
+    """The gates of a node are declared, in its own scope or around it.
+
+    Raises:
+        DeclarationError: one is not.
+    """
+    path = scope_path(scopes, node.scope)
+    for gate in node.gates():
+        home = _home(gate, node, nodes, covariates)
+        if home is not None and home not in path:
+            raise DeclarationError(
+                f"node '{node.name}' is gated by '{gate.name}', which lives in "
+                f"{scopes[home].kind} '{home}'",
+                where=node.origin,
+                expected=f"a gate of the same or an outer scope ({', '.join(path)})",
+                advice=f"declare '{node.name}' inside '{home}', or move '{gate.name}' out",
+            )
+        if gate.lag:
+            _check_lag(node, gate, scopes)
+
+
+def _home(gate: Gate, node: NodeRecord, nodes: Nodes, covariates: Covariates) -> str | None:
+    if gate.kind == "plate":
+        return gate.name
+    if gate.kind == "covariate":
+        return covariates[gate.name].scope if gate.name in covariates else ""
+    if gate.name in nodes:
+        return nodes[gate.name].scope
+    if gate.lag:
+        return None  # checked when the model is closed
+    raise DeclarationError(
+        f"node '{node.name}' is gated by '{gate.name}', which is not part of this model",
+        where=node.origin,
+        advice="declare it earlier in the same `with pg.Model(...)` block",
+    )
+
+
+def _check_lag(node: NodeRecord, gate: Gate, scopes: Scopes) -> None:
+    kind = scopes[node.scope].kind
+    if kind == "sequence":
+        return
+    outer = [scopes[name].kind for name in scope_path(scopes, node.scope)[1:]]
+    problem = (
+        f"node '{node.name}' looks back inside a plate inside a sequence"
+        if "sequence" in outer
+        else f"node '{node.name}' looks back to '{gate.name}' outside a sequence"
+    )
+    raise DeclarationError(
+        problem,
+        where=node.origin,
+        expected="pg.prev(...) and after= directly inside pg.sequence(...)",
+        advice="put the plate outside: with pg.plate(...): with pg.sequence(...): ...",
+    )
+
+
+def check_lags(nodes: Nodes, finite: Container[str]) -> None:
+    """Nodes that are looked back at exist, in the same sequence, and are discrete.
+
+    Raises:
+        DeclarationError: one does not, or is not.
+    """
+    for node in nodes.values():
+        for gate in node.gates():
+            if not gate.lag:
+                continue
+            target = nodes.get(gate.name)
+            if target is None or target.scope != node.scope:
+                raise DeclarationError(
+                    f"node '{node.name}' looks back to '{gate.name}', which is no node of "
+                    f"sequence '{node.scope}'",
+                    where=node.origin,
+                    received="a name that is not declared" if target is None else
+                    f"a node of '{target.scope}'",
+                )
+            if gate.name not in finite:
+                raise DeclarationError(
+                    f"node '{node.name}' is gated by the earlier value of '{gate.name}', "
+                    "which is continuous or unbounded",
+                    where=node.origin,
+                    advice="gate by a Categorical or Bernoulli node",
+                )
