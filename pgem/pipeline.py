@@ -17,12 +17,13 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pgem.analyse import analyse
+from pgem.analyse import analyse, vector_sizes
 from pgem.arrays import Floats
 from pgem.declare import Declaration, ModelRecord
 from pgem.errors import DeclarationError, FitWarning, IntractableError
@@ -144,7 +145,7 @@ class Model(Declaration):
         Raises:
             DataError: the data do not fit. FitError: the parameters do not.
         """
-        program, columns = self._read(data)
+        program, columns = self._read(data, params)
         bound = Bound(program, columns)
         return log_likelihood(bound, full_params(program, params))
 
@@ -159,7 +160,7 @@ class Model(Declaration):
             joint: pairs (or longer tuples) of nodes whose joint posterior is wanted as well;
                 `pg.prev(node)` stands for the step before.
         """
-        program, columns = self._read(data)
+        program, columns = self._read(data, params)
         return posterior(program, columns, full_params(program, params), joint)
 
     def to_json(self) -> str:
@@ -195,10 +196,12 @@ class Model(Declaration):
         model._graph()
         return model
 
-    def _read(self, data: Any) -> tuple[Program, Columns]:
+    def _read(self, data: Any, params: Mapping[str, Any]) -> tuple[Program, Columns]:
         mapping, _ = as_mapping(data, self._outline())
         columns = read_data(mapping, self._outline(), fitting=False)
-        return self._program(make_schema(columns)), columns
+        schema = make_schema(columns)
+        shown = vector_sizes(self._graph(), params if isinstance(params, Mapping) else {})
+        return self._program(replace(schema, vectors={**shown, **schema.vectors})), columns
 
     def _graph(self) -> ModelGraph:
         kept = self.__dict__.get("_kept_graph")

@@ -16,7 +16,7 @@ from pgem.analyse.elimination import (
     is_axis,
     make_schedule,
 )
-from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout
+from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout, vector_sizes
 from pgem.graph import ModelGraph, Schema
 
 
@@ -66,4 +66,5 @@ __all__ = [
     "Var",
     "analyse",
     "is_axis",
+    "vector_sizes",
 ]

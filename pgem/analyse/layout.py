@@ -125,6 +125,19 @@ def _check_given(
             check_constant(f"{component.key}.{name}", slot, family, own, gates, origin)
 
 
+def vector_sizes(graph: ModelGraph, params: Mapping[str, Any]) -> dict[str, int]:
+    """Lengths of vectors that the parameters show, for nodes without data."""
+    found = {}
+    for component in graph.components.values():
+        for slot in component.family.slots:
+            record = component.leaf.slots[slot.name]
+            given = params.get(record.name, 0.0) if record.kind == "param" else 0.0
+            shape: tuple[int, ...] = np.shape(given)
+            if slot.axes[:1] == "d" and len(shape) > len(record.gates):
+                found[component.node] = int(shape[-1])
+    return found
+
+
 def gate_token(gate: Gate) -> Any:
     """A gate as `make_cells` takes it."""
     if gate.kind != "constant":

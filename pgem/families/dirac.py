@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats
+from pgem.arrays import Floats, Mask
 from pgem.families._family import Examples, Family, Observations, Slot, Slots, Support
 from pgem.families._roles import KNOWN
 
@@ -29,6 +29,11 @@ class Dirac(Family):
     support = ATOMS
     formula = r"\log [x = v]"
     examples: ClassVar[Examples] = {"value": (0.0, 3.0, -1.5)}
+
+    def possible(self, x: Floats, **known: Floats) -> Mask:
+        """The atom alone, where it is the same for all cells."""
+        value = known.get("value")
+        return np.isfinite(x) if value is None else np.asarray(x == value)
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
         return ()

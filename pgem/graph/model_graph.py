@@ -98,6 +98,10 @@ class ModelGraph:
     params: dict[str, ParamRecord]
     components: dict[Key, Component]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Programs that were compiled for this graph are not part of it."""
+        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
+
     def path(self, scope: str) -> list[str]:
         """A scope and those around it, outermost first."""
         path = [scope]

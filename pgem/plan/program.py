@@ -85,6 +85,9 @@ class Program:
     reader: ClassVar[Reader | None] = None
     binder: ClassVar[Callable[[Program, Any], Any] | None] = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_program, (self.analysis,)
+
     def bind(self, data: Any) -> Any:
         """This program with data: `.report` says what was read and how it will be run.
 

@@ -181,18 +181,16 @@ class Bound:
     def _check_support(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
         node = self.program.outline.nodes[part.node]
         bad = part.family.check_values(x, known)
-        if len(node.families) > 1:  # another component of the switch may take the value
-            others = [family.check_values(x) for family in node.families if not family.known_slots]
-            if len(others) < len(node.families):
-                return
-            bad = np.logical_and.reduce([bad, *others])
+        for other in self.program.parts.values():  # another component may take the value
+            if other.node == part.node and other.component != part.component:
+                bad = bad & other.family.check_values(x, self.known_values(other))
         if bad.any():
             row = int(np.argmax(bad))
             raise DataError(
                 f"node '{node.name}' has a value outside the support of "
-                f"{type(part.family).__name__}",
+                f"{' and '.join(type(family).__name__ for family in node.families)}",
                 where=node.origin,
-                expected=part.family.support.name,
+                expected=", or ".join(family.support.name for family in node.families),
                 received=f"'{x[row]}' in row '{row}'",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )

@@ -1,0 +1,1 @@
+"""Measured against the libraries themselves: `python -m benchmarks [--short]`."""
