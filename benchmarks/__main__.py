@@ -65,10 +65,9 @@ def compare(name: str, share: float, repeats: int) -> list[str]:
         ours = statistics.median(found["pgem"]["seconds"])
         for system, figures in found.items():
             median = statistics.median(figures["seconds"])
+            title = case.title if threads else "the same, all threads, elapsed time"
             rows.append(
-                f"| {case.title if system == 'pgem' and threads else ''}"
-                f"{'the same, all threads, elapsed time' if system == 'pgem' and not threads else ''}"
-                f" | {system} | {1e3 * median:.1f} "
+                f"| {title if system == 'pgem' else ''} | {system} | {1e3 * median:.1f} "
                 f"| {1e3 * min(figures['seconds']):.1f}–{1e3 * max(figures['seconds']):.1f} "
                 f"| {median / ours:.2f} | {figures['memory'] / 2**20:.0f} "
                 f"| {figures['log_likelihood']:.10g} |"

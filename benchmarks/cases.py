@@ -49,9 +49,11 @@ def gaussian_data(n_rows: int, full: bool) -> Callable[[float], tuple[Arrays, Ar
         rng = np.random.default_rng(0)
         n, k, d = int(n_rows * share), 16, 16
         centres = 2.0 * rng.normal(size=(k, d))
-        mix = 0.3 * rng.normal(size=(k, d, d)) + np.eye(d)
-        label, noise = rng.integers(k, size=n), rng.normal(size=(n, d))
-        x = centres[label] + np.einsum("nij,nj->ni", mix[label], noise)
+        mix = 0.1 * rng.normal(size=(k, d, d)) + np.eye(d)
+        label, x = rng.integers(k, size=n), rng.normal(size=(n, d))
+        for component in range(k):
+            rows = label == component
+            x[rows] = centres[component] + x[rows] @ mix[component].T
         cov = np.tile(1.5 * np.eye(d), (k, 1, 1)) if full else np.full((k, d), 1.5)
         mean = centres + 0.3 * rng.normal(size=(k, d))
         return {"x": x}, {"weights": np.full(k, 1 / k), "mean": mean, "cov": cov}

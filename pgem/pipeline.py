@@ -88,6 +88,7 @@ class Model(Declaration):
         seed: int | None = 0,
         max_iter: int = 500,
         tol: float = 1e-8,
+        estimate: str | None = None,
         posterior: str = "soft",
         m_step: str = "full",
         degenerate: str = "stop",
@@ -95,7 +96,7 @@ class Model(Declaration):
         callback: Callable[[int, float], object] | None = None,
         shard_size: int | None = None,
     ) -> Fit:
-        """Maximum likelihood by EM.
+        """Maximum likelihood, or with priors the posterior mode, by EM.
 
         Args:
             data: node name → values (leading axis = units), a data frame, or `pg.Data`.
@@ -106,6 +107,8 @@ class Model(Declaration):
             seed: of the random starts.
             max_iter: most iterations; 0 evaluates `start`, 1 is one E- and one M-step.
             tol: gain per observation at which the run has converged; 0 runs all iterations.
+            estimate: `map` (the default where a parameter has a prior), or `ml`, which ignores
+                priors.
             posterior: `soft`, or `hard` for the jointly most probable latents (k-means, Viterbi
                 training).
             m_step: `full`, or `once` for a single pass where conditional maxima are taken in turn.
@@ -120,7 +123,7 @@ class Model(Declaration):
         """
         check_options(
             start=start, restarts=restarts, seed=seed, max_iter=max_iter, tol=tol,
-            posterior=posterior, m_step=m_step, degenerate=degenerate, floor=floor,
+            estimate=estimate, posterior=posterior, m_step=m_step, degenerate=degenerate, floor=floor,
             callback=callback, shard_size=shard_size,
         )  # fmt: skip
         mapping, own_weights = as_mapping(data, self._outline())
@@ -132,8 +135,9 @@ class Model(Declaration):
         )
         program = self._program(make_schema(columns))
         bound = Bound(program, columns, shard_size)
-        options = Options(posterior, max_iter, tol, m_step, degenerate, floor, callback)
-        fit = Fit(self.record, dict(self.families), program, bound, posterior)
+        kind = estimate or ("map" if program.has_priors else "ml")
+        options = Options(kind, posterior, max_iter, tol, m_step, degenerate, floor, callback)
+        fit = Fit(self.record, dict(self.families), program, bound, posterior, kind)
         best = best_run(bound, start, options, restarts, seed, fit.n_observations)
         _warn(best)
         fit.settle(best)

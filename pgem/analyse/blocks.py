@@ -85,7 +85,7 @@ def _has_roles(family: Family) -> bool:
 
 def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Key | None:
     """The one component whose cells map one to one to rows of all its wholly free parameters."""
-    if len(keys) != 1 or any(p.fixed.any() or len(p.uses) != 1 for p in params):
+    if len(keys) != 1 or any(p.fixed.any() or p.prior or len(p.uses) != 1 for p in params):
         return None
     settled = layout.components[keys[0]]
     if not settled.family.has_mean_map:
@@ -103,6 +103,8 @@ def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> 
 
 def _cancels(param: ParamLayout, layout: Layout) -> bool:
     """Whether the slots that this one is free of are constant within each of its rows."""
+    if param.prior is not None:
+        return False
     seen: dict[int, set[Any]] = {}
     for key, slot_name in param.uses:
         settled = layout.components[key]

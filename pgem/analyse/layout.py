@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
+from pgem.analyse.priors import Prior, make_prior
 from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord
 from pgem.errors import DeclarationError
@@ -33,6 +34,7 @@ class ParamLayout:
         value: fixed values and default start, or None.
         axes: what each axis runs over, for reports.
         origin: where it was declared.
+        prior: its prior, or None.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ParamLayout:
     value: Floats | None
     axes: tuple[str, ...]
     origin: str
+    prior: Prior | None = None
 
     @property
     def n_gates(self) -> int:
@@ -254,8 +257,9 @@ def _param(
         components[uses[0][0]].component.node for _ in own
     )
     fixed, value = fixed_and_value(record, shape, role)
+    prior = make_prior(record, graph.families, role, shape, len(gates))
     return ParamLayout(
-        name, shape, len(own), role, structure, tuple(uses), fixed, value, axes, record.origin
+        name, shape, len(own), role, structure, tuple(uses), fixed, value, axes, record.origin, prior
     )
 
 

@@ -167,8 +167,8 @@ def _check_param(param: ParamRecord) -> None:
         check_table(param.value, float, f"value= of {what}")
     if param.fixed is not False and param.value is None:
         raise _fail(f"{what} is fixed, but has no value", param.origin, advice="give value=")
-    if param.prior is not None:
-        raise _fail(f"{what} has a prior: priors are not available yet", param.origin)
+    for slot, table in (param.prior.slots if param.prior else {}).items():
+        check_table(table, float, f"slot '{slot}' of the prior of {what}")
 
 
 def check_table(table: Any, kind: type, what: str) -> Any:

@@ -68,7 +68,8 @@ def param(
 
     Args:
         name: public name; without one, the slot's own parameter with these settings.
-        prior: family instance (not available yet).
+        prior: a conjugate family with values in its slots, on each entry of the parameter (each
+            row for a Dirichlet): the estimate is then the posterior mode (MAP).
         fixed: True or a mask of entries held at `value`.
         value: fixed entries, or the default start.
         zeros: mask of probabilities that are zero by structure.

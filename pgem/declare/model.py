@@ -288,6 +288,8 @@ class Declaration:
             )
         self._param_objects[id(param)] = (param, name)
         self._params[name] = param_record(param, name)
+        if param.prior is not None:
+            self.families[qualified(type(param.prior))] = type(param.prior)
         return name
 
 def lagged(thing: object) -> object:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pgem.declare import expressions as ex
-from pgem.declare.records import Gate, ParamRecord
+from pgem.declare.records import Gate, ParamRecord, PriorRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family
 
@@ -103,14 +103,8 @@ def param_record(param: ex.Param, name: str) -> ParamRecord:
     """A parameter with its settings as plain lists.
 
     Raises:
-        DeclarationError: a prior, or fixed entries without values.
+        DeclarationError: a prior that is no family with values, or fixed entries without values.
     """
-    if param.prior is not None:
-        raise DeclarationError(
-            f"parameter '{name}' has a prior: priors are not available yet",
-            where=param.origin,
-            advice="leave prior= out",
-        )
     fixed = _plain(param.fixed)
     if fixed is not False and param.value is None:
         raise DeclarationError(
@@ -119,7 +113,31 @@ def param_record(param: ex.Param, name: str) -> ParamRecord:
             advice="give value=",
         )
     value, zeros = _plain(param.value), _plain(param.zeros)
-    return ParamRecord(name, fixed, value, zeros, None, param.origin)
+    prior = None if param.prior is None else prior_record(param.prior, name, param.origin)
+    return ParamRecord(name, fixed, value, zeros, prior, param.origin)
+
+
+def prior_record(prior: Any, name: str, origin: str) -> PriorRecord:
+    """A prior with the values of its slots.
+
+    Raises:
+        DeclarationError: not a family instance, or a slot that holds no value.
+    """
+    what = f"the prior of parameter '{name}'"
+    check_family(prior, what, origin)
+    slots = {}
+    for slot in prior.slots:
+        written = prior.arguments.get(slot.name)
+        value = written.value if isinstance(written, ex.Constant) else written
+        if value is None or isinstance(value, ex.Operand | ex.Structured):
+            raise DeclarationError(
+                f"slot '{slot.name}' of {what} needs a value",
+                where=origin,
+                expected="numbers, broadcast over the parameter's gates",
+                received=f"'{value!r}'",
+            )
+        slots[slot.name] = _plain(value)
+    return PriorRecord(qualified(type(prior)), slots)
 
 
 def _plain(value: Any) -> Any:

@@ -11,109 +11,38 @@ A missing value has features zero, so it neither contributes to the density nor 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Mask, safe_divide
+from pgem.arrays import Floats, Mask
 from pgem.errors import DataError, DeclarationError
-from pgem.families import _derived, _integration, _numeric
+from pgem.families import _derived, _evaluation, _fitting, _integration
+from pgem.families._evaluation import feature_product
+from pgem.families._parts import (
+    BINARY,
+    COUNT_ROWS,
+    COUNTS,
+    NON_NEGATIVE,
+    POSITIVE,
+    POSITIVE_COUNTS,
+    REALS,
+    UNIT_INTERVAL,
+    Observations,
+    Slot,
+    Support,
+    every,
+    flat_rows,
+    like,
+)
 from pgem.families._roles import KNOWN, VARIANCE, Role
 
 Slots = Mapping[str, Floats]
 Statistics = tuple[Floats, ...]
 Examples = Mapping[str, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One parameter of a family.
-
-    Attributes:
-        name: the public name.
-        role: the meaning: constraint and conditional maximiser.
-        axes: the slot's own axes: `""` a scalar (one per coordinate over a vector), `"d"` a
-            vector, `"dd"` a matrix, `"k"` one entry per category.
-        free_of: slots on which the conditional maximiser does not depend, provided that they
-            are the same in all cells that share this slot's value.
-    """
-
-    name: str
-    role: Role
-    axes: str = ""
-    free_of: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Support:
-    """The set of possible values.
-
-    Attributes:
-        name: in words, for errors.
-        contains: elementwise test (vector families: test of whole rows [N, D] -> [N]).
-        discrete: whether the values are atoms.
-        inside: a value of the support, to stand where one is missing.
-
-    The support of a scalar is an interval, or the integers of one; a family for which neither
-    holds gives `domain` or `nodes`.
-    """
-
-    name: str
-    contains: Callable[[Floats], Mask]
-    discrete: bool = False
-    inside: float = 0.5
-
-
-REALS = Support("finite real numbers", np.isfinite)
-POSITIVE = Support("numbers above zero", lambda x: np.isfinite(x) & (x > 0))
-NON_NEGATIVE = Support("numbers of at least zero", lambda x: np.isfinite(x) & (x >= 0))
-UNIT_INTERVAL = Support("numbers strictly between 0 and 1", lambda x: (x > 0) & (x < 1))
-COUNTS = Support(
-    "counts 0, 1, 2, …", lambda x: np.isfinite(x) & (x >= 0) & (x == np.floor(x)), True, 1.0
-)
-BINARY = Support("0 or 1", lambda x: (x == 0) | (x == 1), True, 1.0)
-COUNT_ROWS = Support(
-    "rows of counts 0, 1, 2, …", lambda x: every(COUNTS.contains(x), -1), True, 1.0
-)
-
-
-@dataclass
-class Observations:
-    """Values of one node made ready for its family.
-
-    Attributes:
-        family: the family with its structure settled.
-        x: values [N] or [N, D]; missing entries are NaN.
-        known: values of the known slots, [N] each.
-    """
-
-    family: Family
-    x: Floats
-    known: dict[str, Floats] = field(default_factory=dict)
-
-    @cached_property
-    def observed(self) -> Mask:
-        """Which entries are there [N] or [N, D]."""
-        return ~np.isnan(self.x)
-
-    @cached_property
-    def complete(self) -> bool:
-        """Whether nothing is missing."""
-        return bool(self.observed.all())
-
-    @cached_property
-    def features(self) -> Floats:
-        """φ(x) [N, P]."""
-        return self.family.features(self)
-
-    @cached_property
-    def log_base(self) -> Floats:
-        """log h(x) [N], zero where the value is missing."""
-        return self.family.total_log_base(self)
 
 
 class Family:
@@ -130,7 +59,8 @@ class Family:
       `role_statistics`, which lets slots be shared, fixed and given priors one by one.
 
     Also `moments` and `draw`, whose defaults sum over `nodes` and are slow; `domain` where the
-    support is finite; `possible` where it depends on a known slot.
+    support is finite; `possible` and `inside` where it depends on a known slot.  The three maps of
+    the parameters receive known slots where these are `per_cell`, as further `**known`.
 
     You get: gated log-densities, weighted maximum likelihood, missing values, values that are
     independent over the coordinates of a vector, sampling, entropy, divergence and information,
@@ -138,6 +68,8 @@ class Family:
     `pgem.testing.check_family` tells whether the facts agree with each other.
     """
 
+    conjugate_to: ClassVar[Role | None] = None
+    """The role that this family is a conjugate prior of."""
     slots: ClassVar[tuple[Slot, ...]]
     support: ClassVar[Support]
     options: ClassVar[tuple[str, ...]] = ("size",)
@@ -226,6 +158,10 @@ class Family:
         """
         return None
 
+    def pseudo_statistics(self, **slots: Floats) -> Statistics:
+        """What this family, as a prior, adds to the statistic of the role it is conjugate to."""
+        raise NotImplementedError(type(self).__name__)
+
     def domain(self) -> Floats | None:
         """All possible values, if they are finitely many."""
         return None
@@ -233,6 +169,10 @@ class Family:
     def possible(self, x: Floats, **known: Floats) -> Mask:
         """Which values have a density at these values of the known slots."""
         return self.support.contains(x)
+
+    def inside(self, **known: Floats) -> Floats | float:
+        """A value of the support at these values of the known slots."""
+        return self.support.inside
 
     def moments(self, slots: Slots) -> tuple[Floats, Floats]:
         """Mean [C, ...] and variance [C, ...] (covariance [C, D, D] for vectors)."""
@@ -257,15 +197,17 @@ class Family:
             with np.errstate(all="ignore"):
                 return self.log_density_at(x, slots)
 
-        support = self.support
+        contains, inside = self.support.contains, self.support.inside
         if self.event_ndim:
             mean, cov = self.moments(slots)
-            return _integration.plane_rule(support.contains, mean[0], cov[0])
-        if support.discrete:
-            return _integration.count_rule(log_density, support.contains, support.inside)
-        return _integration.line_rule(
-            log_density, support.contains, support.inside, self._location(slots)
-        )
+            return _integration.plane_rule(contains, mean[0], cov[0])
+        known = {name: slots[name][:1] for name in self.known_slots if name in slots}
+        if known:
+            contains = partial(self.possible, **known)
+            inside = float(np.ravel(self.inside(**known))[0])
+        if self.support.discrete:
+            return _integration.count_rule(log_density, contains, inside)
+        return _integration.line_rule(log_density, contains, inside, self._location(slots))
 
     def scipy_twin(self, stats: Any, **slots: Any) -> Any:
         """The same distribution for slots of one cell, from `scipy.stats`, or None."""
@@ -277,6 +219,16 @@ class Family:
     def known_slots(self) -> tuple[str, ...]:
         """Names of slots that are never estimated."""
         return tuple(slot.name for slot in self.slots if slot.role is KNOWN)
+
+    @property
+    def estimable(self) -> tuple[str, ...]:
+        """Names of slots that are estimated unless they are given."""
+        return tuple(slot.name for slot in self.slots if slot.role is not KNOWN)
+
+    def known_of_cells(self, slots: Slots, ndim: int = 1) -> dict[str, Floats]:
+        """Values of the slots that are known per cell, with this many axes."""
+        names = [slot.name for slot in self.slots if slot.per_cell and slot.role is KNOWN]
+        return {k: slots[k].reshape(slots[k].shape + (1,) * (ndim - slots[k].ndim)) for k in names}
 
     @property
     def coordinates(self) -> int | None:
@@ -292,7 +244,7 @@ class Family:
 
     @property
     def factorises(self) -> bool:
-        """Whether the coordinates of a value are independent, so that single ones may be missing."""
+        """Whether coordinates are independent, so that single ones may be missing."""
         return self.event_ndim == 0
 
     def own_shape(self, slot: str) -> tuple[int, ...]:
@@ -308,52 +260,23 @@ class Family:
 
     def features(self, data: Observations) -> Floats:
         """φ(x) = (1, T(x)) per coordinate, flattened to [N, P]; zero where missing."""
-        here = data.observed if self.event_ndim == 0 else every(data.observed, -1)
-        filled = np.where(data.observed, data.x, self.support.inside)
-        parts = self.sufficient_statistics(filled, **_like(data.known, filled))
-        if self.event_ndim == 0:
-            ones = np.ones_like(filled)
-            columns = np.stack([ones, *parts], axis=-1)
-        else:
-            ones = np.ones(len(filled))
-            flat = [_flat_rows(part) for part in parts]
-            columns = np.concatenate([ones[:, None], *flat], axis=-1)
-        if not here.all():
-            columns = np.where(here[..., None], columns, 0.0)  # 0 × inf would be NaN
-        return np.asarray(_flat_rows(columns), dtype=float)
+        return _evaluation.features(self, data)
 
     def coefficients(self, slots: Slots) -> Floats:
         """θ = (-A(η), η) per cell, flattened to [C, P]; infinite where a probability is zero."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            eta = self.natural_parameters(**{k: slots[k] for k in self._estimable()})
-            partition = np.asarray(self.log_partition(*eta))
-        if self.event_ndim == 0:
-            shape = np.broadcast_shapes(*(part.shape for part in eta))
-            parts = [-np.broadcast_to(partition, shape), *eta]
-            theta = np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1)
-        else:
-            flat = [part.reshape(len(part), -1) for part in eta]
-            lead = -np.broadcast_to(partition, (len(eta[0]),))
-            theta = np.concatenate([lead[:, None], *flat], axis=-1)
-        return np.asarray(theta.reshape(len(theta), -1))
+        return _evaluation.coefficients(self, slots)
 
     def log_density(self, data: Observations, slots: Slots) -> Floats:
         """log p(x | cell) [N, C]; zero where the whole value is missing."""
-        return feature_product(data.features, self.coefficients(slots)) + data.log_base[:, None]
+        return _evaluation.log_density(self, data, slots)
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
         """Expected statistics per cell from responsibilities [N, C]."""
-        return (weights.T @ data.features,)
+        return (_evaluation.accumulate(self, data, weights, slots),)
 
     def total_log_base(self, data: Observations) -> Floats:
         """log h(x) summed over coordinates [N]."""
-        filled = np.where(data.observed, data.x, self.support.inside)
-        base = np.asarray(self.log_base_measure(filled, **_like(data.known, filled)), dtype=float)
-        if self.event_ndim == 0:
-            base = np.where(data.observed, np.broadcast_to(base, filled.shape), 0.0)
-            return np.asarray(_flat_rows(base).sum(axis=1))
-        whole = every(data.observed, -1)
-        return np.where(whole, np.broadcast_to(base, filled.shape[:1]), 0.0)
+        return _evaluation.total_log_base(self, data)
 
     def totals(self, stats: Statistics) -> tuple[Floats, tuple[Floats, ...]]:
         """Expected count and sums of T, [C] or [C, D] each, from the base accumulator.
@@ -377,78 +300,25 @@ class Family:
         Cells without data keep their previous values.
         """
         if self.has_mean_map:
-            return self._estimate_by_mean(stats, previous)
+            return _fitting.by_mean(self, stats, previous)
         found = self.estimate_by_roles(stats, previous)
-        return self._estimate_by_newton(stats, previous) if found is None else found
+        return _fitting.by_newton(self, stats, previous) if found is None else found
 
     def estimate_by_roles(
         self, stats: Statistics, previous: Slots, *, rounds: int = 200
     ) -> dict[str, Floats] | None:
-        """The conditional maximisers in turn until nothing moves; None where one is missing.
-
-        One pass suffices where no slot depends on a later one; a second confirms it.
-        """
-        current = {name: previous[name] for name in self._estimable()}
-        for _ in range(rounds):
-            before = dict(current)
-            for name, old in before.items():
-                inputs = {**previous, **current}
-                statistic = self.role_statistics(name, stats, inputs, previous, cancel=True)
-                if statistic is None:
-                    return None
-                free = np.zeros(old.shape, dtype=bool)
-                current[name] = self.role_of(name).maximise(statistic, old, free)
-            moved = [
-                not np.allclose(current[k], before[k], rtol=1e-13, atol=0, equal_nan=True)
-                for k in current
-            ]
-            if len(current) < 2 or not any(moved):
-                break
-        return current
-
-    def _estimate_by_mean(self, stats: Statistics, previous: Slots) -> dict[str, Floats]:
-        count, sums = self.totals(stats)
-        empty = ~(count > 0)
-        means = [
-            safe_divide(total, count if total.ndim == count.ndim else count[:, None], 1.0)
-            for total in sums
-        ]
-        with np.errstate(all="ignore"):
-            values = self.from_mean(*means)
-        result = {}
-        for name, value in zip(self._estimable(), values, strict=True):
-            mask = empty.reshape(empty.shape + (1,) * (value.ndim - empty.ndim))
-            result[name] = np.where(mask, previous[name], value)
-        return result
-
-    def _estimate_by_newton(self, stats: Statistics, previous: Slots) -> dict[str, Floats]:
-        """Climb Q = Σ (T·η - A) in the roles' free coordinates, from the previous values."""
-        (table,) = stats
-        weight = np.abs(table).max(axis=1)
-        scaled = table / np.where(weight > 0, weight, 1.0)[:, None]
-
-        def gain(free: Floats) -> Floats:
-            with np.errstate(all="ignore"):
-                theta = self.coefficients({**previous, **self.from_free(free, previous)})
-                value = _derived.inner(scaled, theta)
-            return np.where(np.isnan(value), -np.inf, value)
-
-        found = self.from_free(_numeric.climb(gain, self.to_free(previous)), previous)
-        empty = ~(weight > 0)
-        return {
-            name: np.where(empty.reshape(-1, *(1,) * (value.ndim - 1)), previous[name], value)
-            for name, value in found.items()
-        }
+        """The conditional maximisers in turn until nothing moves; None where one is missing."""
+        return _fitting.by_roles(self, stats, previous, rounds)
 
     def to_free(self, slots: Slots) -> Floats:
         """Unconstrained coordinates [C, F] of all slots that are estimated."""
-        parts = [self.role_of(name).to_free(slots[name]) for name in self._estimable()]
+        parts = [self.role_of(name).to_free(slots[name]) for name in self.estimable]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
     def from_free(self, free: Floats, like: Slots) -> dict[str, Floats]:
         """The inverse of `to_free`; `like` shows the shapes."""
         found, start = {}, 0
-        for name in self._estimable():
+        for name in self.estimable:
             role = self.role_of(name)
             shape = role.to_free(like[name]).shape[1:]
             stop = start + int(np.prod(shape))
@@ -495,10 +365,10 @@ class Family:
         x = x.astype(float)
         missing = np.isnan(x)
         with np.errstate(invalid="ignore"):
-            fits = self.possible(x, **_like(known or {}, x))
+            fits = self.possible(x, **like(known or {}, x))
         if self.event_ndim:
             return np.asarray(~(fits | missing.any(axis=-1)))
-        return np.asarray(~_flat_rows(fits | missing).all(axis=1))
+        return np.asarray(~flat_rows(fits | missing).all(axis=1))
 
     # --- what follows from the density --------------------------------------------------------
 
@@ -564,29 +434,23 @@ class Family:
         if self.event_ndim:
             raise NotImplementedError(f"{type(self).__name__} is a vector: give it `{method}`")
 
-    def _estimable(self) -> list[str]:
-        return [slot.name for slot in self.slots if slot.role is not KNOWN]
 
-
-def _flat_rows(table: Any) -> Any:
-    """[N, ...] → [N, entries], also for no rows at all."""
-    return table.reshape(len(table), int(np.prod(table.shape[1:])))
-
-
-def every(mask: Mask, axis: int) -> Mask:
-    """Whether all entries hold along an axis."""
-    return np.asarray(mask.all(axis=axis))
-
-
-def feature_product(features: Floats, theta: Floats) -> Floats:
-    """φ θᵀ [N, C], where 0 × ±inf counts as 0."""
-    if np.isfinite(theta).all():
-        return features @ theta.T
-    finite = np.where(np.isinf(theta), 0.0, theta)
-    barred = (np.abs(features) > 0).astype(float) @ (theta == -np.inf).astype(float).T
-    out: Floats = np.where(barred > 0, -np.inf, features @ finite.T)
-    return out
-
-
-def _like(known: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
-    return {k: v.reshape(v.shape + (1,) * (x.ndim - v.ndim)) for k, v in known.items()}
+__all__ = [
+    "BINARY",
+    "COUNTS",
+    "COUNT_ROWS",
+    "NON_NEGATIVE",
+    "POSITIVE",
+    "POSITIVE_COUNTS",
+    "REALS",
+    "UNIT_INTERVAL",
+    "Examples",
+    "Family",
+    "Observations",
+    "Slot",
+    "Slots",
+    "Statistics",
+    "Support",
+    "every",
+    "feature_product",
+]

@@ -16,8 +16,8 @@ import numpy as np
 from pgem.arrays import Floats, Mask
 
 LOG_2PI = float(np.log(2 * np.pi))
-LARGEST_TERM = 1e4
-"""Bound on the terms of a log-density about the common centre: their rounding stays near 1e-12."""
+LARGEST_TERM = 3e5
+"""Bound on the terms of a log-density about the common centre: their rounding stays below 1e-10."""
 BLOCK = 1 << 18
 """Features that are made at a time, so that they stay in the processor's cache."""
 
@@ -66,10 +66,7 @@ def coordinate_moments(
             recentre(first, second, count, shift),
         )
     filled = x if whole else np.where(observed, x, 0.0)
-    if whole:
-        count = np.repeat(weights.sum(axis=0)[:, None], size, axis=1)
-    else:
-        count = weights.T @ observed
+    count = weights.T @ observed.astype(float)
     first, second = np.empty_like(origin), np.empty_like(origin)
     for cell in range(len(origin)):
         deviation = filled - origin[cell]
@@ -93,7 +90,8 @@ def full_log_density(x: Floats, mean: Floats, cov: Floats) -> Floats:
         shift = mean - centre
         linear = np.einsum("cij,cj->ci", precision, shift)
         level = -0.5 * (level + np.einsum("ci,ci->c", shift, linear))
-        return _evaluate(x, centre, np.concatenate([level[:, None], linear, -_packed(precision)], 1))
+        parts = level[:, None], linear, -_packed(precision)
+        return _evaluate(x, centre, np.concatenate(parts, axis=1))
     out = np.empty((len(x), len(mean)))
     for cell in range(len(mean)):
         z = (x - mean[cell]) @ whiten[cell].T
@@ -136,7 +134,7 @@ def _whiten(cov: Floats) -> tuple[Floats, Floats]:
 def _precision(cov: Floats) -> Floats:
     """Inverses, or NaN if one does not exist."""
     try:
-        return np.linalg.inv(cov)
+        return np.asarray(np.linalg.inv(cov), dtype=float)
     except np.linalg.LinAlgError:
         return np.full_like(cov, np.nan)
 

@@ -9,108 +9,20 @@ Every statistic is a tuple of arrays with one leading axis, the rows of the para
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import ClassVar
-
 import numpy as np
 
 from pgem.arrays import Floats, Mask, safe_divide, safe_log
-
-Statistic = tuple[Floats, ...]
-
-DEGENERATE = 1e-10
-"""A spread below this share of the data's variance counts as a collapse."""
-
-
-class Role(ABC):
-    """One meaning of a slot.
-
-    Attributes:
-        name: shown in errors and reports.
-        expected: the constraint in words.
-        formula: the conditional maximiser in words, for the derivation.
-        has_spread: whether it is a variance, which may collapse.
-        symbols: letters that stand for such a slot in the families' formulas, in order.
-        solution: the maximiser in LaTeX: `@=` the parameter, `@0`, `@1` the parts of the summed
-            statistic, `@+` their sum.
-        per_value: what one value x adds to the statistic, where a family's code does not tell.
-    """
-
-    name: str
-    expected: str
-    formula: str
-    has_spread: ClassVar[bool] = False
-    symbols: tuple[str, ...] = ()
-    solution: str = ""
-    per_value: tuple[str, ...] = ()
-
-    @abstractmethod
-    def accepts(self, value: Floats) -> Mask:
-        """Which entries (or whole values) satisfy the constraint, as a mask."""
-
-    @abstractmethod
-    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
-        """The maximiser of the conditional Q; rows without data keep `previous`.
-
-        Args:
-            statistic: the summed statistic of this role, one row per row of the parameter.
-            previous: the current value [rows, own axes].
-            fixed: entries that keep their previous value.
-        """
-
-    @abstractmethod
-    def to_free(self, value: Floats) -> Floats:
-        """Unconstrained coordinates of values [rows, ...]."""
-
-    @abstractmethod
-    def from_free(self, free: Floats) -> Floats:
-        """The inverse of `to_free`."""
-
-    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
-        """A value inside the constraint, for data of this mean and variance."""
-        return np.ones(shape)
-
-    def complete(self, value: Floats, fixed: Mask) -> Floats:
-        """A start value whose free entries leave room for the fixed ones."""
-        return value
-
-    def collapsed(self, value: Floats, scale: Floats) -> Mask:
-        """Which rows [rows] have degenerated relative to the variance `scale` of the data."""
-        return np.zeros(len(value), dtype=bool)
-
-    def raised(self, value: Floats, floor: Floats) -> Floats:
-        """The value with its spread raised to the floor, where a role has a spread."""
-        return value
-
-    def n_free(self, fixed: Mask) -> int:
-        """Number of free coordinates of a parameter with these fixed entries."""
-        return int((~fixed).sum())
-
-    def weight(self, statistic: Statistic) -> Floats:
-        """Expected count behind each row, used to find rows without data."""
-        total = np.asarray(statistic[0])
-        return _row_sums(total)
-
-
-def _row_sums(table: Floats) -> Floats:
-    return np.asarray(table.reshape(len(table), -1).sum(axis=1))
-
-
-def _keep(new: Floats, previous: Floats, fixed: Mask) -> Floats:
-    return np.where(fixed, previous, new) if fixed.any() else new
-
-
-class _Positive(Role):
-    expected = "a finite number above zero"
-
-    def accepts(self, value: Floats) -> Mask:
-        return np.isfinite(value) & (value > 0)
-
-    def to_free(self, value: Floats) -> Floats:
-        return safe_log(value)
-
-    def from_free(self, free: Floats) -> Floats:
-        return np.exp(free)
+from pgem.families._role import DEGENERATE, PositiveRole, Role, Statistic, row_sums, with_fixed
+from pgem.families._roles_circular import Angle, Concentration, Direction
+from pgem.families._roles_gaussian import Covariance, Mean, Variance, is_positive_definite
+from pgem.families._roles_positive import (
+    Concentrations,
+    Level,
+    OpenProb,
+    Positive,
+    RootScale,
+    Scale,
+)
 
 
 class Probs(Role):
@@ -132,7 +44,7 @@ class Probs(Role):
         share = 1.0 - np.where(fixed, previous, 0.0).sum(axis=-1, keepdims=True)
         total = counts.sum(axis=-1, keepdims=True)
         new = np.where(total > 0, share * counts / np.where(total > 0, total, 1.0), previous)
-        return _keep(new, previous, fixed)
+        return with_fixed(new, previous, fixed)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.full(shape, 1.0 / shape[-1])
@@ -171,7 +83,7 @@ class Prob(Role):
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         successes, failures = statistic
-        return _keep(safe_divide(successes, successes + failures, previous), previous, fixed)
+        return with_fixed(safe_divide(successes, successes + failures, previous), previous, fixed)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.full(shape, 0.5)
@@ -184,10 +96,10 @@ class Prob(Role):
 
     def weight(self, statistic: Statistic) -> Floats:
         total = statistic[0] + statistic[1]
-        return _row_sums(total)
+        return row_sums(total)
 
 
-class Rate(_Positive):
+class Rate(PositiveRole):
     """A rate r with Q = a log r - b r; statistic: (a, b)."""
 
     name = "rate"
@@ -201,13 +113,13 @@ class Rate(_Positive):
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         events, exposure = statistic
-        return _keep(safe_divide(events, exposure, previous), previous, fixed)
+        return with_fixed(safe_divide(events, exposure, previous), previous, fixed)
 
     def weight(self, statistic: Statistic) -> Floats:
-        return _row_sums(statistic[1])
+        return row_sums(statistic[1])
 
 
-class Shape(_Positive):
+class Shape(PositiveRole):
     """A gamma shape a with Q = a s - n log Γ(a); statistic: (n, s); solved by Newton's method."""
 
     name = "shape"
@@ -219,7 +131,7 @@ class Shape(_Positive):
         count, total = statistic
         target = safe_divide(total, count, np.nan)
         new = np.where(count > 0, inverse_digamma(target), previous)
-        return _keep(new, previous, fixed)
+        return with_fixed(new, previous, fixed)
 
 
 def inverse_digamma(target: Floats) -> Floats:
@@ -231,155 +143,6 @@ def inverse_digamma(target: Floats) -> Floats:
     for _ in range(8):
         root = root - (digamma(root) - safe) / polygamma(1, root)
     return np.asarray(root)
-
-
-class Mean(Role):
-    """A linear coefficient; statistic: (precision, precision times value).
-
-    The precision is [rows, ...] per entry, or [rows, D, D] under a full covariance.
-    """
-
-    name = "mean"
-    expected = "finite numbers"
-    formula = "precision-weighted average of the data"
-    symbols = ("m",)
-    solution = r"@= = \frac{@1}{@0}"
-    per_value = ("1", "x")
-
-    def accepts(self, value: Floats) -> Mask:
-        return np.isfinite(value)
-
-    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
-        precision, linear = statistic
-        if precision.ndim == linear.ndim:
-            return _keep(safe_divide(linear, precision, previous), previous, fixed)
-        new = previous.copy()
-        for row, free in enumerate(~fixed):
-            if free.any() and np.trace(precision[row]) > 0:
-                held = np.where(free, 0.0, previous[row])
-                right = linear[row] - precision[row] @ held
-                new[row, free] = np.linalg.solve(precision[row][np.ix_(free, free)], right[free])
-        return new
-
-    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
-        return np.broadcast_to(centre, shape).copy()
-
-    def to_free(self, value: Floats) -> Floats:
-        return value
-
-    def from_free(self, free: Floats) -> Floats:
-        return free
-
-    def weight(self, statistic: Statistic) -> Floats:
-        precision, linear = statistic
-        if precision.ndim > linear.ndim:
-            precision = np.einsum("rdd->rd", precision)
-        return _row_sums(precision)
-
-
-class Variance(_Positive):
-    """A variance; statistic: (count, expected sum of squared deviations)."""
-
-    has_spread = True
-    name = "variance"
-    formula = "expected squared deviation / expected count"
-    symbols = ("v", "V")
-    solution = r"@= = \frac{@1}{@0}"
-    per_value = ("1", "(x - m)^2")
-
-    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
-        count, squares = statistic
-        return _keep(safe_divide(squares, count, previous), previous, fixed)
-
-    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
-        return np.broadcast_to(_variances(scale, shape), shape).copy()
-
-    def collapsed(self, value: Floats, scale: Floats) -> Mask:
-        low = value < DEGENERATE * _variances(scale, value.shape)
-        return np.asarray(low.reshape(len(value), -1).any(axis=1))
-
-    def raised(self, value: Floats, floor: Floats) -> Floats:
-        return np.maximum(value, _variances(floor, value.shape))
-
-
-class Covariance(Role):
-    """A covariance matrix; statistic: (count [rows], expected outer products [rows, D, D])."""
-
-    has_spread = True
-    name = "covariance matrix"
-    expected = "a symmetric positive definite matrix"
-    formula = "expected outer product of the deviations / expected count"
-    symbols = ("V",)
-    solution = r"@= = \frac{@1}{@0}"
-    per_value = ("1", "(x - m) (x - m)^T")
-
-    def accepts(self, value: Floats) -> Mask:
-        good = np.zeros(value.shape, dtype=bool)
-        for row in np.ndindex(value.shape[:-2]):
-            good[row] = is_positive_definite(value[row])
-        return good
-
-    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
-        count, outer = statistic
-        new = safe_divide(outer, count[:, None, None], previous)
-        return _keep((new + np.swapaxes(new, -1, -2)) / 2, previous, fixed)
-
-    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
-        return np.broadcast_to(_matrix(scale, shape[-1]), shape).copy()
-
-    def collapsed(self, value: Floats, scale: Floats) -> Mask:
-        white = _whitened(value, _matrix(scale, value.shape[-1]))
-        return np.asarray(np.linalg.eigvalsh(white)[..., 0] < DEGENERATE)
-
-    def raised(self, value: Floats, floor: Floats) -> Floats:
-        lower = np.linalg.cholesky(_matrix(floor, value.shape[-1]))
-        roots, vectors = np.linalg.eigh(_whitened(value, _matrix(floor, value.shape[-1])))
-        half = lower @ vectors
-        return np.asarray((half * np.maximum(roots, 1.0)[..., None, :]) @ np.swapaxes(half, -1, -2))
-
-    def to_free(self, value: Floats) -> Floats:
-        lower = np.linalg.cholesky(value)
-        rows, columns = np.tril_indices(value.shape[-1])
-        entries = lower[..., rows, columns]
-        return np.where(rows == columns, safe_log(np.abs(entries)), entries)
-
-    def from_free(self, free: Floats) -> Floats:
-        size = int((np.sqrt(8 * free.shape[-1] + 1) - 1) / 2)
-        rows, columns = np.tril_indices(size)
-        lower = np.zeros((*free.shape[:-1], size, size))
-        lower[..., rows, columns] = np.where(rows == columns, np.exp(free), free)
-        return lower @ np.swapaxes(lower, -1, -2)
-
-    def n_free(self, fixed: Mask) -> int:
-        rows, columns = np.tril_indices(fixed.shape[-1])
-        return int((~fixed[..., rows, columns]).sum())
-
-
-def _variances(scale: Floats, shape: tuple[int, ...]) -> Floats:
-    """Per-coordinate variances of the data, averaged where the value has no coordinates."""
-    diagonal = np.diagonal(scale) if scale.ndim == 2 else scale
-    if diagonal.ndim == 1 and (not shape or shape[-1] != len(diagonal)):
-        return np.asarray(diagonal.mean())
-    return diagonal
-
-
-def _matrix(scale: Floats, size: int) -> Floats:
-    return scale if scale.ndim == 2 else np.eye(size) * scale
-
-
-def _whitened(value: Floats, scale: Floats) -> Floats:
-    root = np.linalg.inv(np.linalg.cholesky(scale))
-    return np.asarray(root @ value @ root.T)
-
-
-def is_positive_definite(matrix: Floats) -> bool:
-    """Whether a matrix is finite, symmetric to rounding and positive definite."""
-    if not np.isfinite(matrix).all():
-        return False
-    scale = np.abs(matrix).max()
-    if np.abs(matrix - matrix.T).max() > 1e-8 * scale:
-        return False
-    return bool(np.linalg.eigvalsh(matrix).min() > 0)
 
 
 class Known(Role):
@@ -414,3 +177,54 @@ MEAN = Mean()
 VARIANCE = Variance()
 COVARIANCE = Covariance()
 KNOWN = Known()
+ANGLE = Angle()
+CONCENTRATION = Concentration()
+CONCENTRATIONS = Concentrations()
+DIRECTION = Direction()
+LEVEL = Level()
+OPENPROB = OpenProb()
+POSITIVE = Positive()
+ROOTSCALE = RootScale()
+SCALE = Scale()
+
+__all__ = [
+    "ANGLE",
+    "CONCENTRATION",
+    "CONCENTRATIONS",
+    "COVARIANCE",
+    "DEGENERATE",
+    "DIRECTION",
+    "KNOWN",
+    "LEVEL",
+    "MEAN",
+    "OPENPROB",
+    "POSITIVE",
+    "PROB",
+    "PROBS",
+    "RATE",
+    "ROOTSCALE",
+    "SCALE",
+    "SHAPE",
+    "VARIANCE",
+    "Angle",
+    "Concentration",
+    "Concentrations",
+    "Covariance",
+    "Direction",
+    "Known",
+    "Level",
+    "Mean",
+    "OpenProb",
+    "Positive",
+    "Prob",
+    "Probs",
+    "Rate",
+    "Role",
+    "RootScale",
+    "Scale",
+    "Shape",
+    "Statistic",
+    "Variance",
+    "inverse_digamma",
+    "is_positive_definite",
+]

@@ -31,6 +31,11 @@ class Gamma(Family):
     formula = r"a \log b - \log \Gamma(a) + (a - 1) \log x - b x"
     rung = "Newton"
 
+    conjugate_to = RATE
+
+    def pseudo_statistics(self, **slots: Floats) -> Statistics:
+        return slots["shape"] - 1, slots["rate"]
+
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
         return np.log(x), x
 

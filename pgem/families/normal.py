@@ -31,6 +31,11 @@ class Normal(Family):
     options = ()
     formula = r"-\tfrac12 \log 2\pi v - (x - m)^2 / 2v"
 
+    conjugate_to = MEAN
+
+    def pseudo_statistics(self, **slots: Floats) -> Statistics:
+        return 1 / slots["var"], slots["mean"] / slots["var"]
+
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
         return x, x**2
 

@@ -89,6 +89,7 @@ class ModelGraph:
         covariates: inputs.
         params: parameters.
         components: all leaves, by key.
+        families: classes by the name that records use.
     """
 
     name: str
@@ -97,6 +98,7 @@ class ModelGraph:
     covariates: dict[str, CovariateRecord]
     params: dict[str, ParamRecord]
     components: dict[Key, Component]
+    families: Mapping[str, type[Family]]
 
     def __getstate__(self) -> dict[str, Any]:
         """Programs that were compiled for this graph are not part of it."""
@@ -179,6 +181,7 @@ def build_graph(record: ModelRecord, families: Mapping[str, type[Family]]) -> Mo
         {covariate.name: covariate for covariate in record.covariates},
         {param.name: param for param in record.params},
         components,
+        families,
     )
     for node in record.nodes:
         _check_gates(graph, node)

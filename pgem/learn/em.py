@@ -17,6 +17,8 @@ from pgem.run import Bound, sum_statistics
 
 Params = dict[str, Floats]
 Callback = Callable[[int, float], object]
+SLACK = 1e-10
+"""Share of the absolute unit terms by which the objective may fall through rounding."""
 SEMIRINGS = {"soft": "sum", "hard": "max"}
 
 
@@ -25,6 +27,7 @@ class Options:
     """How to run EM.
 
     Attributes:
+        estimate: `ml`, or `map`: priors enter the M-step and the objective.
         posterior: `soft` (EM) or `hard` (the jointly most probable latents: k-means, Viterbi).
         max_iter: most iterations.
         tol: gain per observation below which the run has converged; 0 runs all iterations.
@@ -34,6 +37,7 @@ class Options:
         callback: called with (iteration, objective) after every iteration; True stops.
     """
 
+    estimate: str = "ml"
     posterior: str = "soft"
     max_iter: int = 500
     tol: float = 1e-8
@@ -73,7 +77,8 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
     semiring = Semiring(SEMIRINGS[options.posterior])
     weights = bound.columns.weights
     log_p, stats = sum_statistics(bound, params, semiring)
-    run = Run(params, [weighted_total(weights, log_p)], Verdict("iteration_limit"))
+    start = weighted_total(weights, log_p) + log_prior(bound, params, options)
+    run = Run(params, [start], Verdict("iteration_limit"))
     for iteration in range(1, options.max_iter + 1):
         size = float(np.abs(weights * np.where(weights > 0, log_p, 0.0)).sum())
         new, collapsed = _maximise(bound.program, run.params, stats, bound, options, run)
@@ -84,8 +89,9 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
             log_p, stats = sum_statistics(bound, new, semiring)
         except FitError as problem:
             return _degenerate(run, problem.what, options)
-        objective, before = weighted_total(weights, log_p), run.objective
-        if objective < before - 1e-10 * size and options.degenerate != "floor":
+        objective = weighted_total(weights, log_p) + log_prior(bound, new, options)
+        before = run.objective
+        if objective < before - SLACK * (size + n_observations) and options.degenerate != "floor":
             run.verdict = Verdict("decreased", _blame(bound.program, run.params, new, used))
             return run
         run.params = new
@@ -97,6 +103,11 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
             run.verdict = Verdict("converged")
             return run
     return run
+
+
+def log_prior(bound: Bound, params: Params, options: Options) -> float:
+    """What priors add to the objective."""
+    return bound.program.log_prior(params) if options.estimate == "map" else 0.0
 
 
 def weighted_total(weights: Floats, log_p: Floats) -> float:
@@ -114,6 +125,7 @@ def _maximise(
     """The M-step, and the name of what collapsed in it."""
     run.empty = set()
     with np.errstate(all="ignore"):
+        stats.use_priors = options.estimate == "map"
         stats.most_sweeps = 1 if options.m_step == "once" else stats.most_sweeps
         new = program.m_step(params, stats, run.empty)
         if options.degenerate == "floor":

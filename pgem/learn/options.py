@@ -32,6 +32,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_maybe(_whole(0)), "a whole number of at least 0, or None"),
     "max_iter": (_whole(0), "a whole number of at least 0"),
     "tol": (lambda v: _number(v) and v >= 0, "a number of at least 0"),
+    "estimate": (_maybe(_one_of("ml", "map")[0]), "'ml', 'map' or None"),
     "posterior": _one_of("soft", "hard"),
     "m_step": _one_of("full", "once"),
     "degenerate": _one_of("stop", "raise", "floor", "restart"),

@@ -12,6 +12,7 @@ import ast
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 
 from pgem.errors import PgemError
@@ -34,6 +35,9 @@ class Bundle:
         taken: names that the text around the bundle uses.
         names: definition → its name in the bundle.
         imports: local name → (module, name) of imports from outside.
+        modules: sources by name.
+        attributes: all attribute names that the text mentions: methods that may be called.
+        edges: pairs of modules of which the first uses the second.
     """
 
     taken: set[str]
@@ -41,6 +45,7 @@ class Bundle:
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
     modules: dict[str, Module] = field(default_factory=dict)
     attributes: set[str] = field(default_factory=set)
+    edges: dict[tuple[str, str], None] = field(default_factory=dict)
 
     def need(self, module: str, name: str) -> str:
         """Take a definition with all that it needs; its name in the bundle.
@@ -134,10 +139,17 @@ class Bundle:
             self.add_import(name, origin, inner)
             return None
         target = self.resolve(module.name, name)
-        if target[1]:
-            shown = self.take(target) if self.is_ours(target[0]) else name
-            return shown + (f".{attribute}" if attribute else "")
-        return self.need(target[0], attribute)
+        if not target[1]:  # a module of ours: what is meant is the attribute
+            target, attribute = self.resolve(target[0], attribute), ""
+        if not self.is_ours(target[0]):
+            return None
+        if not target[1]:
+            raise PgemError(
+                f"module '{module.name}' reaches into '{target[0]}' through '{name}'",
+                advice="import what is used by name, so that a script can contain it",
+            )
+        self.edges[module.name, target[0]] = None
+        return self.take(target) + (f".{attribute}" if attribute else "")
 
     def add_import(self, name: str, origin: str, inner: str) -> None:
         """An import from outside, the same under the same name everywhere.
@@ -175,21 +187,12 @@ class Bundle:
         return dunder or method in self.attributes
 
     def order(self) -> list[str]:
-        """Modules that give something, each after those that it imports."""
-        wanted = {module for module, _ in self.names}
-        done: list[str] = []
-
-        def visit(name: str, seen: frozenset[str]) -> None:
-            for local, (origin, _) in self.module(name).imports.items():
-                other = self.resolve(name, local)[0] if self.is_ours(origin) else name
-                if other not in seen:
-                    visit(other, seen | {other})
-            if name in wanted and name not in done:
-                done.append(name)
-
-        for module in sorted(wanted):
-            visit(module, frozenset({module}))
-        return done
+        """Modules that give something, each after those that it needs."""
+        needs: dict[str, set[str]] = {module: set() for module, _ in self.names}
+        for user, used in self.edges:
+            if user != used:
+                needs[user].add(used)
+        return list(TopologicalSorter(needs).static_order())
 
     def text(self, modules: Iterable[str] | None = None) -> str:
         """The definitions, module by module."""

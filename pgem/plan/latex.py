@@ -9,10 +9,16 @@ from __future__ import annotations
 import re
 
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|\s+|.", re.DOTALL)
-SIGNS = {
-    "sum": "Σ", "prod": "Π", "theta": "θ", "pi": "π", "Gamma": "Γ", "psi": "ψ", "mu": "μ",
-    "nu": "ν", "alpha": "α", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖", "le": "≤",
-    "sim": "~", "log": "log ", ";": " ", ",": " ", "Big": "", "_": "_",
+GREEK = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eta": "η", "theta": "θ", "kappa": "κ",
+    "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ",
+    "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+}  # fmt: skip
+SIGNS = GREEK | {
+    "sum": "Σ", "prod": "Π", "Gamma": "Γ", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖",
+    "le": "≤", "ge": "≥", "sim": "~", "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
+    ";": " ", ",": " ", "!": "", "Big": "", "big": "", "left": "", "right": "", "textstyle": "",
+    "_": "_",
 }  # fmt: skip
 WRAPPERS = {"mathrm", "text", "texttt", "mathcal", "mathbf", "mathbb", "operatorname"}
 SUPERSCRIPTS = str.maketrans("0123456789+-T", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀ")
@@ -50,8 +56,12 @@ def replace_letters(latex: str, letters: dict[str, str]) -> str:
 
 
 def letters_of(latex: str) -> set[str]:
-    """The single letters of a formula."""
-    return {token for token in tokens(latex) if len(token) == 1 and token.isalpha()}
+    """The single letters of a formula, Greek ones as commands."""
+    return {
+        token
+        for token in tokens(latex)
+        if (len(token) == 1 and token.isalpha()) or token.lstrip("\\") in GREEK
+    }
 
 
 class _Reader:
@@ -97,6 +107,8 @@ class _Reader:
             )
         if name in ("binom", "tbinom"):
             return f"binom({self.argument()}, {self.argument()})"
+        if name == "sqrt":
+            return f"√({self.argument()})"
         if name in WRAPPERS:
             return self.argument()
         return SIGNS.get(name, name)

@@ -97,6 +97,19 @@ class Program:
         assert Program.binder is not None
         return Program.binder(self, data)
 
+    def log_prior(self, params: Mapping[str, Floats]) -> float:
+        """Log-density of all priors at these parameters; tied ones count once."""
+        return sum(
+            layout.prior.log_density(params[name], layout.fixed)
+            for name, layout in self.params.items()
+            if layout.prior is not None
+        )
+
+    @property
+    def has_priors(self) -> bool:
+        """Whether a parameter has a prior, so that the estimate is the posterior mode."""
+        return any(layout.prior is not None for layout in self.params.values())
+
     @property
     def reads(self) -> dict[str, dict[str, str]]:
         """Per component and slot, the parameter that it reads."""

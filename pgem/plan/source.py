@@ -80,10 +80,17 @@ def _learned(analysis: Analysis) -> list[str]:
             f"fixed={mask}",
             f"uses=({uses},)",
             *([] if cancels else ["cancels=False"]),
+            *([_prior(param)] if param.prior is not None else []),
         ]
         broken = call(f'"{param.name}": Learned', arguments, "),")
         lines += [f"    {line}" for line in broken]
     return ["LEARNED = {", *lines, "}"]
+
+
+def _prior(param: ParamLayout) -> str:
+    """What the prior adds to the statistic."""
+    parts = param.prior.statistic if param.prior is not None else ()
+    return f"prior=({', '.join(array(part) for part in parts)},)"
 
 
 def m_step(analysis: Analysis) -> list[str]:
@@ -116,5 +123,7 @@ def _block(block: Block, analysis: Analysis) -> list[str]:
         solves.append(f'new["{name}"] = maximise(stats, LEARNED["{name}"], new, READS, empty)')
     if block.rung == ECM:
         body = [f"    {line}" for line in solves]
-        return [*head, f"for _ in sweeps(stats, {keys}, new, READS):", *body]
+        learned = ", ".join(f'LEARNED["{name}"]' for name in block.params)
+        loop = call("for _ in sweeps", ["stats", keys, f"[{learned}]", "new", "READS"], "):")
+        return [*head, *loop, *body]
     return [*head, *solves] if len(block.params) > 1 else [f"{solves[0]} ({block.rung})", solves[1]]

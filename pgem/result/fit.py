@@ -37,7 +37,8 @@ class Fit:
         trace: the objective before each M-step; the last entry belongs to `params`.
         verdict: how the run ended; compares equal to its status.
         log_likelihood: weighted log-likelihood at `params`.
-        objective: what was maximised: the log-likelihood, or log p(data, decoded) in hard EM.
+        objective: what was maximised: the log-likelihood (log p(data, decoded) in hard EM), plus
+            the log-density of the priors under MAP.
         program: the compiled model.
         record: the declaration.
     """
@@ -55,9 +56,10 @@ class Fit:
         program: Program,
         bound: Bound | None,
         posterior: str = "soft",
+        estimate: str = "ml",
     ) -> None:
         self.record, self.families, self.program = record, families, program
-        self.posterior_kind = posterior
+        self.posterior_kind, self.estimate = posterior, estimate
         self._bound = bound
 
     def settle(self, run: Run) -> None:
@@ -69,7 +71,8 @@ class Fit:
         self.verdict = Verdict(str(run.verdict), run.verdict.message.partition(": ")[2], notes)
         self.objective = run.objective
         if self.posterior_kind == "soft":
-            self.log_likelihood = run.objective
+            prior = self.program.log_prior(run.params) if self.estimate == "map" else 0.0
+            self.log_likelihood = run.objective - prior
         else:
             bound = self._training()
             log_p = log_likelihood(bound, self.params)

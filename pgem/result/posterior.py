@@ -12,6 +12,7 @@ from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.plan import Program
+from pgem.result.barren import barren_cells
 from pgem.result.containers import labelled, nest, unweighted
 from pgem.result.holes import Query, axis_gates, hole_moments, keys_of
 from pgem.routines import Semiring
@@ -81,7 +82,7 @@ def decode(program: Program, columns: Columns, params: dict[str, Floats]) -> dic
     """The jointly most probable values of all discrete latents and discrete holes."""
     codes = decoded_codes(program, columns, params)
     seen = {n: o for n, o in program.outline.nodes.items() if o.kind == "observed" and o.finite}
-    barren = [name for name in seen if name not in codes and _has_holes(columns, name)]
+    barren = [name for name in seen if _still_open(columns, codes, name)]
     if barren:
         given = _given(columns, codes)
         flat, _, _ = marginals(program, given, params)
@@ -97,17 +98,27 @@ def decode(program: Program, columns: Columns, params: dict[str, Floats]) -> dic
 def decoded_codes(
     program: Program, columns: Columns, params: dict[str, Floats]
 ) -> dict[str, Integers]:
-    """Codes [rows] of the joint mode, childless holes left out."""
+    """Codes [rows] of the joint mode; childless holes are left out, barren cells are -1."""
     columns = unweighted(columns)
     schema = make_schema(columns)
     axes = _axes(program, columns, schema.axes, schema.given)
     queries = tuple(((name, 0),) for name in axes)
     codes = {name: columns.codes[name] for name in schema.given}
     if queries:
-        variant = program.variant(make_schema(columns, queries=queries))
-        _, answers = answer(Bound(variant, columns), params, Semiring("max"))
+        barren = barren_cells(program, columns, schema.axes)
+        pinned = {
+            name: np.where(mask, 0, columns.codes.get(name, np.full(len(mask), -1)))
+            for name, mask in barren.items()
+        }
+        variant = program.variant(
+            replace(schema, queries=queries, evidence=schema.evidence | set(pinned))
+        )
+        bound = Bound(variant, _given(columns, pinned), barren=barren)
+        _, answers = answer(bound, params, Semiring("max"))
         for (pair,), table in zip(queries, answers, strict=True):
             codes[pair[0]] = table.reshape(len(table), -1).argmax(axis=1)
+        for name, mask in barren.items():
+            codes[name] = np.where(mask, -1, codes[name])
     return codes
 
 
@@ -148,6 +159,11 @@ def _axes(
 
 def _has_holes(columns: Columns, name: str) -> bool:
     return not columns.has(name) or bool(columns.missing(name).any())
+
+
+def _still_open(columns: Columns, codes: Mapping[str, Integers], name: str) -> bool:
+    """Whether cells of a node wait for their value after joint decoding."""
+    return bool((codes[name] < 0).any()) if name in codes else _has_holes(columns, name)
 
 
 def _numeric_holes(program: Program, columns: Columns) -> list[str]:

@@ -73,7 +73,7 @@ def collect(scope: ScopeData, *tables: LogTable) -> LogTable:
 def spread(scope: ScopeData, posterior: Floats) -> Floats:
     """Give each member the posterior of its parent row."""
     n_parents = len(scope.lengths)
-    rows = np.broadcast_to(posterior, (n_parents, *posterior.shape[1:]))[scope.parent]
+    rows = np.broadcast_to(posterior, (n_parents, *posterior.shape[1:])).take(scope.parent, axis=0)
     return rows.reshape(rows.shape + (1,) * (scope.n_dims - rows.ndim))
 
 

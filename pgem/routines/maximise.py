@@ -35,6 +35,7 @@ class Learned:
         fixed: mask of entries that stay.
         uses: components and slots, with the parameter in each of them.
         cancels: leave out the slots that the solution does not depend on.
+        prior: what the log-density of its prior adds to the statistic.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Learned:
     fixed: Mask
     uses: tuple[Use, ...]
     cancels: bool = True
+    prior: Statistic | None = None
 
 
 Params = dict[str, Floats]
@@ -101,6 +103,8 @@ def maximise(
         summed = tuple(group_sum(array, rows, n_rows) for array in part)
         total = summed if total is None else _add(total, summed)
     assert total is not None
+    if learned.prior is not None and stats.use_priors:
+        total = _add(total, learned.prior)
     fixed = rows_of(learned.fixed, learned.n_gates)
     if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
         empty.add(learned.name)
@@ -147,16 +151,71 @@ def expected_log_density(
 
 
 def sweeps(
-    stats: Stats, keys: Sequence[str], params: Params, readers: Readers
+    stats: Stats,
+    keys: Sequence[str],
+    learned: Sequence[Learned],
+    params: Params,
+    readers: Readers,
 ) -> Iterator[int]:
-    """Repeat the body until Q gains less than 1e-12 of its size, or `stats.most_sweeps` times."""
+    """Repeat the body until Q gains less than 1e-12 of its size, or `stats.most_sweeps` times.
+
+    Sweeps converge slowly where parameters are strongly coupled (a Gamma shape and its rates), so
+    after every second sweep the path is extrapolated (SQUAREM, Varadhan & Roland 2008), and the
+    extrapolated point is taken if its Q is higher.
+    """
+    if stats.use_priors and any(item.prior is not None for item in learned):
+        yield from _settle(stats, learned, params)
+        return
     before = expected_log_density(stats, keys, params, readers)
+    path = [_coordinates(learned, params)[0]]
     for sweep in range(stats.most_sweeps):
         yield sweep
         after = expected_log_density(stats, keys, params, readers)
         if after - before <= 1e-12 * abs(after):
             return
         before = after
+        path.append(_coordinates(learned, params)[0])
+        if len(path) == 3:
+            before = _extrapolate(path, stats, keys, learned, params, readers, before)
+            path = [_coordinates(learned, params)[0]]
+
+
+def _settle(stats: Stats, learned: Sequence[Learned], params: Params) -> Iterator[int]:
+    """Repeat the body until the parameters stand still: with priors, Q alone does not tell."""
+    before = _coordinates(learned, params)[0]
+    for sweep in range(stats.most_sweeps):
+        yield sweep
+        after = _coordinates(learned, params)[0]
+        if np.abs(after - before).max() <= 1e-12 * (1 + np.abs(after).max()):
+            return
+        before = after
+
+
+def _extrapolate(
+    path: Sequence[Floats],
+    stats: Stats,
+    keys: Sequence[str],
+    learned: Sequence[Learned],
+    params: Params,
+    readers: Readers,
+    reached: float,
+) -> float:
+    """Move `params` along the last three points if Q rises; return the Q that is reached."""
+    step = path[1] - path[0]
+    bend = path[2] - path[1] - step
+    length = float(np.linalg.norm(bend))
+    if not np.isfinite(length) or length == 0:
+        return reached
+    reach = max(float(np.linalg.norm(step)) / length, 1.0)
+    further = path[0] + 2 * reach * step + reach**2 * bend
+    _, unpack = _coordinates(learned, params)
+    with np.errstate(all="ignore"):
+        moved = unpack(further)
+        value = expected_log_density(stats, keys, params | moved, readers)
+    if not value > reached:
+        return reached
+    params.update(moved)
+    return value
 
 
 def climb(

@@ -49,9 +49,8 @@ def scan(
     """
     merged, owners = _merge(tables)
     known = [*sum_out, *shift, *shift.values(), *outer]
-    plan = make_plan(
-        tuple(_axes_of(t, known) for t in merged), tuple(sum_out), tuple(shift.items()), tuple(outer)
-    )
+    axes = tuple(_axes_of(table, known) for table in merged)
+    plan = make_plan(axes, tuple(sum_out), tuple(shift.items()), tuple(outer))
     factors = [Rows(table, scope.n_rows) for table in merged]
     run = _choose_pass(plan, scope, semiring)(plan, factors, scope.starts, semiring)
     shape = [1] * (scope.parent_dims - 1)

@@ -122,7 +122,7 @@ class LogTable:
 
     def full(self) -> Floats:
         """One row per row of the scope, or a single shared one."""
-        return self.array if self.index is None else self.array[self.index]
+        return self.array if self.index is None else self.array.take(self.index, axis=0)
 
     @property
     def is_shared(self) -> bool:
@@ -176,7 +176,7 @@ def _split(cells: Cells) -> tuple[list[int], list[int]]:
         seen = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Index)]
         axes = [k for k, gate in enumerate(cells.gates) if isinstance(gate, Axis)]
         kept = cells.__dict__["split"] = seen, sorted(axes, key=lambda k: cells.gates[k].position)
-    return kept  # type: ignore[no-any-return]
+    return kept
 
 
 def _n_seen(cells: Cells) -> int:
@@ -260,9 +260,13 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     arranged = np.moveaxis(_arrange(by_cell, cells), 1, 1 + sum(a < own for a in axes))
     shape = _aligned(node.n_dims, [*axes, own])
     flat = _flat_index(cells, node.n_rows)
-    return LogTable(
-        arranged.reshape(-1, *shape), node.n_rows, flat, Source(node, cells, values, own)
-    )
+    array, source = arranged.reshape(-1, *shape), Source(node, cells, values, own)
+    barren = node.cache.get("barren")
+    if barren is not None:
+        flat = np.where(barren, len(array), np.zeros(node.n_rows) if flat is None else flat)
+        array = np.concatenate([array, np.zeros((1, *shape))])
+        return LogTable(array, node.n_rows, flat.astype(np.int64), None)
+    return LogTable(array, node.n_rows, flat, source)
 
 
 def _joint_index(flat: Integers | None, node: NodeData) -> Integers:
@@ -435,10 +439,12 @@ class Stats(dict[str, Entry]):
     """Expected statistics by component: add rows, merge shards.
 
     Attributes:
+        use_priors: whether the M-step adds the statistics of priors (MAP).
         most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
     """
 
     most_sweeps = 1000
+    use_priors = True
 
     def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.
@@ -520,8 +526,8 @@ def _sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     flat = flat.reshape(len(index), -1)
     where = np.where(index < 0, n_rows - 1, index)
     total = np.empty((n_rows, flat.shape[1]))
-    for k in range(flat.shape[1]):
-        total[:, k] = np.bincount(where, weights=flat[:, k], minlength=n_rows)
+    for k, column in enumerate(np.ascontiguousarray(flat.T)):
+        total[:, k] = np.bincount(where, weights=column, minlength=n_rows)
     return total.reshape(n_rows, *posterior.shape[1:])
 
 

@@ -42,6 +42,7 @@ class Bound:
         shard_size: units per shard; by default as many as fit into the processor's cache.
         flat: leave all conditionals out (used to start from responsibilities).
         responsibilities: per latent node, [rows, K] to start from.
+        barren: per node, rows whose conditional counts nothing (it sums to one).
 
     Raises:
         DataError: values outside a family's support.
@@ -55,7 +56,9 @@ class Bound:
         *,
         flat: bool = False,
         responsibilities: dict[str, Floats] | None = None,
+        barren: dict[str, Mask] | None = None,
     ) -> None:
+        self.barren = barren or {}
         self.program, self.columns, self.flat = program, columns, flat
         self.responsibilities = responsibilities or {}
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
@@ -312,6 +315,8 @@ class Shard:
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]
+        if part.node in self.bound.barren:
+            node.cache["barren"] = self.bound.barren[part.node][rows]
         if part.evidence and index is not None:
             node.cache["given"] = index
         soft = self.bound.responsibilities.get(part.node)

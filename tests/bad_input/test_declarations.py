@@ -78,7 +78,12 @@ END = "\nm.compile()"
     ("a parameter in two roles", M + "a = pg.param('a'); pg.observed('x', pg.Normal(a, a))" + END, ERROR, "'a'", "mean", "variance"),
     ("a parameter in two shapes", M + "a = pg.param('a'); z = pg.latent('z', pg.Categorical(a, size=2)); pg.latent('w', pg.Categorical(a, size=3))" + END, ERROR, "'a'", "(2,)", "(3,)"),
     ("a parameter that is iterated over", M + "list(pg.param('a'))", ERROR, "'a'", "iterated"),
-    ("a prior", M + "pg.observed('x', pg.Normal(mean=pg.param('a', prior=pg.Normal(0.0, 1.0))))", ERROR, "'a'", "prior", "not available yet"),
+    ("a prior of another kind", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=pg.Normal(0.0, 1.0))))" + END, ERROR, "'a'", "rate", "Normal prior"),
+    ("an unbounded prior", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=pg.Gamma(0.5, 1.0))))" + END, ERROR, "'a'", "unbounded", "at least 1"),
+    ("a prior without values", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=pg.Gamma(2.0))))", ERROR, "'a'", "'rate'", "needs a value"),
+    ("a prior outside its constraint", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=pg.Gamma(2.0, -1.0))))" + END, ERROR, "'a'", "'rate'", "-1.0"),
+    ("a prior that is no family", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=2.0)))", ERROR, "'a'", "prior", "2.0"),
+    ("a prior that does not broadcast", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=pg.Gamma([2.0, 3.0], 1.0))))" + END, ERROR, "'a'", "broadcasts", "(2,)"),
     # gates
     ("a continuous gate", M + "u = pg.observed('u', pg.Normal()); pg.observed('x', pg.Normal(), given=u)", ERROR, "'u'", "continuous", "Categorical"),
     ("a covariate without size as a gate", M + "u = pg.covariate('u'); pg.observed('x', pg.Normal(), given=u)" + END, ERROR, "'u'", "size"),

@@ -20,6 +20,8 @@ from pgem.plan.latex import letters_of, plain, plain_text, replace_letters
         (r"\texttt{a\_b.mean}[k']", "a_b.mean[k']"),
         (r"x^{t+1}", "x^{t+1}"),
         (r"\mathcal{D}_{\le t}", "D_{≤t}"),
+        (r"\sqrt{\frac{a}{b}}", "√(a / b)"),
+        (r"\kappa \cos(x - \mu)", "κ cos (x - μ)"),
     ],
 )
 def test_plain(latex: str, text: str) -> None:
@@ -33,3 +35,4 @@ def test_sentences_keep_their_words() -> None:
 def test_letters_inside_commands_stay() -> None:
     assert replace_letters(r"\log x + \text{x}", {"x": "y"}) == r"\log y + \text{x}"
     assert letters_of(r"a \log b - \Gamma(a)") == {"a", "b"}
+    assert letters_of(r"\kappa \cos x") == {r"\kappa", "x"}

@@ -236,6 +236,18 @@ def test_a_bundle_refuses_imports_inside_functions_that_are_no_compiled_twin(
         Bundle(set()).need("inner_import", "late")
 
 
+def test_names_are_reached_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import pgem as pg\n\n\ndef near():\n    return pg.Normal\n\n\n"
+    code += "def far():\n    return pg.families.Normal\n"
+    (tmp_path / "reaching.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    bundle = Bundle(set())
+    assert bundle.need("reaching", "near") == "near"
+    assert "return Normal" in bundle.text(["reaching"])
+    with pytest.raises(pg.PgemError, match=r"reaches into 'pgem\.families' through 'pg'"):
+        bundle.need("reaching", "far")
+
+
 def test_families_of_ones_own_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_families.py").write_text(OWN_FAMILY)
     monkeypatch.syspath_prepend(tmp_path)

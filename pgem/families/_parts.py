@@ -1,0 +1,145 @@
+"""What a family is made of: slots, a support, and observations made ready for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgem.arrays import Floats, Mask
+from pgem.families._roles import Role
+
+if TYPE_CHECKING:
+    from pgem.families._family import Family
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One parameter of a family.
+
+    Attributes:
+        name: the public name.
+        role: the meaning: constraint and conditional maximiser.
+        axes: the slot's own axes: `""` a scalar (one per coordinate over a vector), `"d"` a
+            vector, `"dd"` a matrix, `"k"` one entry per category.
+        free_of: slots on which the conditional maximiser does not depend, provided that they
+            are the same in all cells that share this slot's value.
+        per_cell: of a known slot, that η or A depends on it, so that it is given by value or by a
+            table of constants and cannot be a covariate.
+    """
+
+    name: str
+    role: Role
+    axes: str = ""
+    free_of: tuple[str, ...] = ()
+    per_cell: bool = False
+
+
+@dataclass(frozen=True)
+class Support:
+    """The set of possible values.
+
+    Attributes:
+        name: in words, for errors.
+        contains: elementwise test (vector families: test of whole rows [N, D] -> [N]).
+        discrete: whether the values are atoms.
+        inside: a value of the support, to stand where one is missing.
+
+    The support of a scalar is an interval, or the integers of one; a family for which neither
+    holds gives `domain` or `nodes`.
+    """
+
+    name: str
+    contains: Callable[[Floats], Mask]
+    discrete: bool = False
+    inside: float = 0.5
+
+
+def every(mask: Mask, axis: int) -> Mask:
+    """Whether all entries hold along an axis."""
+    return np.asarray(mask.all(axis=axis))
+
+
+REALS = Support("finite real numbers", np.isfinite)
+POSITIVE = Support("numbers above zero", lambda x: np.isfinite(x) & (x > 0))
+NON_NEGATIVE = Support("numbers of at least zero", lambda x: np.isfinite(x) & (x >= 0))
+UNIT_INTERVAL = Support("numbers strictly between 0 and 1", lambda x: (x > 0) & (x < 1))
+COUNTS = Support(
+    "counts 0, 1, 2, …", lambda x: np.isfinite(x) & (x >= 0) & (x == np.floor(x)), True, 1.0
+)
+POSITIVE_COUNTS = Support(
+    "counts 1, 2, 3, …", lambda x: np.isfinite(x) & (x >= 1) & (x == np.floor(x)), True, 1.0
+)
+BINARY = Support("0 or 1", lambda x: (x == 0) | (x == 1), True, 1.0)
+COUNT_ROWS = Support(
+    "rows of counts 0, 1, 2, …", lambda x: every(COUNTS.contains(x), -1), True, 1.0
+)
+
+
+@dataclass
+class Observations:
+    """Values of one node made ready for its family.
+
+    Attributes:
+        family: the family with its structure settled.
+        x: values [N] or [N, D]; missing entries are NaN.
+        known: values of the known slots, [N] each, or one for all rows ([1] or [1, D]).
+        kept: the same values under other known ones.
+    """
+
+    family: Family
+    x: Floats
+    known: dict[str, Floats] = field(default_factory=dict)
+    kept: dict[bytes, Observations] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def observed(self) -> Mask:
+        """Which entries are there [N] or [N, D]."""
+        return ~np.isnan(self.x)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self.observed.all())
+
+    @cached_property
+    def filled(self) -> Floats:
+        """The values, with a value of the support where one is missing."""
+        if self.complete:
+            return self.x
+        return np.where(self.observed, self.x, self.family.inside(**self.aligned))
+
+    @property
+    def aligned(self) -> dict[str, Floats]:
+        """The known values with as many axes as the values."""
+        return like(self.known, self.x)
+
+    @cached_property
+    def features(self) -> Floats:
+        """φ(x) [N, P]."""
+        return self.family.features(self)
+
+    @cached_property
+    def log_base(self) -> Floats:
+        """log h(x) [N], zero where the value is missing."""
+        return self.family.total_log_base(self)
+
+    def under(self, known: Mapping[str, Floats]) -> Observations:
+        """The same values under other known ones, the same for all rows."""
+        key = b"".join(value.tobytes() for value in known.values())
+        if key not in self.kept:
+            self.kept[key] = Observations(self.family, self.x, {**self.known, **known})
+        return self.kept[key]
+
+
+def like(known: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
+    """Known values [N] (or [1]) with further axes of length 1, as many as `x` has."""
+    return {k: v.reshape(v.shape + (1,) * (x.ndim - v.ndim)) for k, v in known.items()}
+
+
+def flat_rows(table: Any) -> Any:
+    """[N, ...] → [N, entries], also for no rows at all."""
+    return table.reshape(len(table), int(np.prod(table.shape[1:])))

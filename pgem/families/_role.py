@@ -1,0 +1,111 @@
+"""The contract of a role: the meaning of a slot, its constraint and its conditional maximiser.
+
+Every statistic is a tuple of arrays with one leading axis, the rows of the parameter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from pgem.arrays import Floats, Mask, safe_log
+
+Statistic = tuple[Floats, ...]
+
+DEGENERATE = 1e-10
+"""A spread below this share of the data's variance counts as a collapse."""
+
+
+class Role(ABC):
+    """One meaning of a slot.
+
+    Attributes:
+        name: shown in errors and reports.
+        expected: the constraint in words.
+        formula: the conditional maximiser in words, for the derivation.
+        has_spread: whether it is a variance, which may collapse.
+        symbols: letters that stand for such a slot in the families' formulas, in order.
+        solution: the maximiser in LaTeX: `@=` the parameter, `@0`, `@1` the parts of the summed
+            statistic, `@+` their sum.
+        per_value: what one value x adds to the statistic, where a family's code does not tell.
+    """
+
+    name: str
+    expected: str
+    formula: str
+    has_spread: ClassVar[bool] = False
+    symbols: tuple[str, ...] = ()
+    solution: str = ""
+    per_value: tuple[str, ...] = ()
+
+    @abstractmethod
+    def accepts(self, value: Floats) -> Mask:
+        """Which entries (or whole values) satisfy the constraint, as a mask."""
+
+    @abstractmethod
+    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
+        """The maximiser of the conditional Q; rows without data keep `previous`.
+
+        Args:
+            statistic: the summed statistic of this role, one row per row of the parameter.
+            previous: the current value [rows, own axes].
+            fixed: entries that keep their previous value.
+        """
+
+    @abstractmethod
+    def to_free(self, value: Floats) -> Floats:
+        """Unconstrained coordinates of values [rows, ...]."""
+
+    @abstractmethod
+    def from_free(self, free: Floats) -> Floats:
+        """The inverse of `to_free`."""
+
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
+        """A value inside the constraint, for data of this mean and variance."""
+        return np.ones(shape)
+
+    def complete(self, value: Floats, fixed: Mask) -> Floats:
+        """A start value whose free entries leave room for the fixed ones."""
+        return value
+
+    def collapsed(self, value: Floats, scale: Floats) -> Mask:
+        """Which rows [rows] have degenerated relative to the variance `scale` of the data."""
+        return np.zeros(len(value), dtype=bool)
+
+    def raised(self, value: Floats, floor: Floats) -> Floats:
+        """The value with its spread raised to the floor, where a role has a spread."""
+        return value
+
+    def n_free(self, fixed: Mask) -> int:
+        """Number of free coordinates of a parameter with these fixed entries."""
+        return int((~fixed).sum())
+
+    def weight(self, statistic: Statistic) -> Floats:
+        """Expected count behind each row, used to find rows without data."""
+        total = np.asarray(statistic[0])
+        return row_sums(total)
+
+
+def row_sums(table: Floats) -> Floats:
+    return np.asarray(table.reshape(len(table), -1).sum(axis=1))
+
+
+def with_fixed(new: Floats, previous: Floats, fixed: Mask) -> Floats:
+    return np.where(fixed, previous, new) if fixed.any() else new
+
+
+class PositiveRole(Role):
+    """Positive numbers; their logarithms are free."""
+
+    expected = "a finite number above zero"
+
+    def accepts(self, value: Floats) -> Mask:
+        return np.isfinite(value) & (value > 0)
+
+    def to_free(self, value: Floats) -> Floats:
+        return safe_log(value)
+
+    def from_free(self, free: Floats) -> Floats:
+        return np.exp(free)

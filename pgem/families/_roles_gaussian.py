@@ -1,0 +1,157 @@
+"""Roles of Gaussian slots: linear coefficients, variances, covariance matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgem.arrays import Floats, Mask, safe_divide, safe_log
+from pgem.families._role import DEGENERATE, PositiveRole, Role, Statistic, row_sums, with_fixed
+
+
+class Mean(Role):
+    """A linear coefficient; statistic: (precision, precision times value).
+
+    The precision is [rows, ...] per entry, or [rows, D, D] under a full covariance.
+    """
+
+    name = "mean"
+    expected = "finite numbers"
+    formula = "precision-weighted average of the data"
+    symbols = ("m",)
+    solution = r"@= = \frac{@1}{@0}"
+    per_value = ("1", "x")
+
+    def accepts(self, value: Floats) -> Mask:
+        return np.isfinite(value)
+
+    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
+        precision, linear = statistic
+        if precision.ndim == linear.ndim:
+            return with_fixed(safe_divide(linear, precision, previous), previous, fixed)
+        new = previous.copy()
+        for row, free in enumerate(~fixed):
+            if free.any() and np.trace(precision[row]) > 0:
+                held = np.where(free, 0.0, previous[row])
+                right = linear[row] - precision[row] @ held
+                new[row, free] = np.linalg.solve(precision[row][np.ix_(free, free)], right[free])
+        return new
+
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
+        return np.broadcast_to(centre, shape).copy()
+
+    def to_free(self, value: Floats) -> Floats:
+        return value
+
+    def from_free(self, free: Floats) -> Floats:
+        return free
+
+    def weight(self, statistic: Statistic) -> Floats:
+        precision, linear = statistic
+        if precision.ndim > linear.ndim:
+            precision = np.einsum("rdd->rd", precision)
+        return row_sums(precision)
+
+
+class Variance(PositiveRole):
+    """A variance; statistic: (count, expected sum of squared deviations)."""
+
+    has_spread = True
+    name = "variance"
+    formula = "expected squared deviation / expected count"
+    symbols = ("v", "V")
+    solution = r"@= = \frac{@1}{@0}"
+    per_value = ("1", "(x - m)^2")
+
+    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
+        count, squares = statistic
+        return with_fixed(safe_divide(squares, count, previous), previous, fixed)
+
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
+        return np.broadcast_to(variances(scale, shape), shape).copy()
+
+    def collapsed(self, value: Floats, scale: Floats) -> Mask:
+        low = value < DEGENERATE * variances(scale, value.shape)
+        return np.asarray(low.reshape(len(value), -1).any(axis=1))
+
+    def raised(self, value: Floats, floor: Floats) -> Floats:
+        return np.maximum(value, variances(floor, value.shape))
+
+
+class Covariance(Role):
+    """A covariance matrix; statistic: (count [rows], expected outer products [rows, D, D])."""
+
+    has_spread = True
+    name = "covariance matrix"
+    expected = "a symmetric positive definite matrix"
+    formula = "expected outer product of the deviations / expected count"
+    symbols = ("V",)
+    solution = r"@= = \frac{@1}{@0}"
+    per_value = ("1", "(x - m) (x - m)^T")
+
+    def accepts(self, value: Floats) -> Mask:
+        good = np.zeros(value.shape, dtype=bool)
+        for row in np.ndindex(value.shape[:-2]):
+            good[row] = is_positive_definite(value[row])
+        return good
+
+    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
+        count, outer = statistic
+        new = safe_divide(outer, count[:, None, None], previous)
+        return with_fixed((new + np.swapaxes(new, -1, -2)) / 2, previous, fixed)
+
+    def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
+        return np.broadcast_to(_matrix(scale, shape[-1]), shape).copy()
+
+    def collapsed(self, value: Floats, scale: Floats) -> Mask:
+        white = _whitened(value, _matrix(scale, value.shape[-1]))
+        return np.asarray(np.linalg.eigvalsh(white)[..., 0] < DEGENERATE)
+
+    def raised(self, value: Floats, floor: Floats) -> Floats:
+        lower = np.linalg.cholesky(_matrix(floor, value.shape[-1]))
+        roots, vectors = np.linalg.eigh(_whitened(value, _matrix(floor, value.shape[-1])))
+        half = lower @ vectors
+        return np.asarray((half * np.maximum(roots, 1.0)[..., None, :]) @ np.swapaxes(half, -1, -2))
+
+    def to_free(self, value: Floats) -> Floats:
+        lower = np.linalg.cholesky(value)
+        rows, columns = np.tril_indices(value.shape[-1])
+        entries = lower[..., rows, columns]
+        return np.where(rows == columns, safe_log(np.abs(entries)), entries)
+
+    def from_free(self, free: Floats) -> Floats:
+        size = int((np.sqrt(8 * free.shape[-1] + 1) - 1) / 2)
+        rows, columns = np.tril_indices(size)
+        lower = np.zeros((*free.shape[:-1], size, size))
+        lower[..., rows, columns] = np.where(rows == columns, np.exp(free), free)
+        return lower @ np.swapaxes(lower, -1, -2)
+
+    def n_free(self, fixed: Mask) -> int:
+        rows, columns = np.tril_indices(fixed.shape[-1])
+        return int((~fixed[..., rows, columns]).sum())
+
+
+def variances(scale: Floats, shape: tuple[int, ...]) -> Floats:
+    """Per-coordinate variances of the data, averaged where the value has no coordinates."""
+    diagonal = np.diagonal(scale) if scale.ndim == 2 else scale
+    if diagonal.ndim == 1 and (not shape or shape[-1] != len(diagonal)):
+        return np.asarray(diagonal.mean())
+    return diagonal
+
+
+def _matrix(scale: Floats, size: int) -> Floats:
+    return scale if scale.ndim == 2 else np.eye(size) * scale
+
+
+def _whitened(value: Floats, scale: Floats) -> Floats:
+    root = np.linalg.inv(np.linalg.cholesky(scale))
+    return np.asarray(root @ value @ root.T)
+
+
+def is_positive_definite(matrix: Floats) -> bool:
+    """Whether a matrix is finite, symmetric to rounding and positive definite."""
+    if not np.isfinite(matrix).all():
+        return False
+    scale = np.abs(matrix).max()
+    if np.abs(matrix - matrix.T).max() > 1e-8 * scale:
+        return False
+    return bool(np.linalg.eigvalsh(matrix).min() > 0)
