@@ -27,19 +27,40 @@ from pgem.errors import (
     IntractableError,
     MissingExtraError,
     PgemError,
+    did_you_mean,
 )
 from pgem.families import (
     Bernoulli,
+    Beta,
     Binomial,
     Categorical,
+    ChiSquared,
     Dirac,
+    Dirichlet,
     Exponential,
     Gamma,
     Geometric,
+    HalfNormal,
+    InverseGamma,
+    InverseGaussian,
+    Laplace,
+    Logarithmic,
+    LogNormal,
+    Maxwell,
     Multinomial,
     MvNormal,
+    NegativeBinomial,
     Normal,
+    Pareto,
     Poisson,
+    Rayleigh,
+    TruncatedNormal,
+    TruncatedPoisson,
+    Uniform,
+    VonMises,
+    VonMisesFisher,
+    Weibull,
+    Zipf,
 )
 from pgem.pipeline import Model, load
 from pgem.plan import Program
@@ -53,27 +74,47 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "Binomial",
     "Categorical",
+    "ChiSquared",
     "Data",
     "DataError",
     "DeclarationError",
     "Dirac",
+    "Dirichlet",
     "Exponential",
     "Fit",
     "FitError",
     "FitWarning",
     "Gamma",
     "Geometric",
+    "HalfNormal",
     "IntractableError",
+    "InverseGamma",
+    "InverseGaussian",
+    "Laplace",
+    "LogNormal",
+    "Logarithmic",
+    "Maxwell",
     "MissingExtraError",
     "Model",
     "Multinomial",
     "MvNormal",
+    "NegativeBinomial",
     "Normal",
+    "Pareto",
     "PgemError",
     "Poisson",
     "Program",
+    "Rayleigh",
+    "TruncatedNormal",
+    "TruncatedPoisson",
+    "Uniform",
+    "VonMises",
+    "VonMisesFisher",
+    "Weibull",
+    "Zipf",
     "constant",
     "covariate",
     "diagonal",
@@ -101,7 +142,9 @@ def __getattr__(name: str) -> Any:
         return import_module(f"pgem.{name}")
     if name == "Data":
         return import_module("pgem.bridges.frames").Data
-    raise AttributeError(f"module 'pgem' has no attribute '{name}'")
+    instead = import_module("pgem.families._absent").instead_of(name)
+    hint = instead or did_you_mean(name, __all__)
+    raise AttributeError(f"module 'pgem' has no attribute '{name}'" + (f": {hint}" if hint else ""))
 
 
 def __dir__() -> list[str]:

@@ -103,8 +103,10 @@ def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> 
 
 def _cancels(param: ParamLayout, layout: Layout) -> bool:
     """Whether the slots that this one is free of are constant within each of its rows."""
-    if param.prior is not None:
-        return False
+    held = param.fixed.reshape(*param.shape[: param.n_gates], -1)
+    partly = bool((held.any(axis=-1) & ~held.all(axis=-1)).any())
+    if param.prior is not None or partly:
+        return False  # what is held pulls on the rest through the other slots
     seen: dict[int, set[Any]] = {}
     for key, slot_name in param.uses:
         settled = layout.components[key]

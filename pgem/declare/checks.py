@@ -233,6 +233,9 @@ def _check_leaf(
     for name, slot in leaf.slots.items():
         _check_slot(f"slot '{node.name}.{name}'", slot, params, record,
                     known=name in family.known_slots)  # fmt: skip
+        if slot.kind == "covariate" and slots[name].per_cell:
+            raise _fail(f"slot '{node.name}.{name}' holds a covariate, but is known per cell",
+                        node.origin)  # fmt: skip
         if slot.structure not in ("full", "diagonal", "spherical") or (
             slot.structure != "full" and slots[name].axes != "dd"
         ):

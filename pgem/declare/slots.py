@@ -115,6 +115,15 @@ def _covariate(
             where=origin,
             expected=f"one of {', '.join(family.known_slots) or 'no slot of this family'}",
         )
+    if slot.per_cell:
+        raise DeclarationError(
+            f"slot '{name}' holds covariate '{written.name}', but the sums that its M-step needs "
+            "depend on it",
+            where=origin,
+            expected="a value, or one per value of a discrete covariate",
+            advice=f"{slot.name}=pg.constant([...])[{written.name}] with a discrete "
+            f"{written.name} = pg.covariate('{written.name}', size=...)",
+        )
     return SlotRecord("covariate", written.name)
 
 

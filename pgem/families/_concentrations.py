@@ -79,4 +79,4 @@ def _start(mean_logs: Floats) -> Floats:
     total = geometric.sum(axis=-1, keepdims=True)
     gap = -np.log(total) - mean_logs.max(axis=-1, keepdims=True)
     strength = (size - 1) / (2 * np.clip(gap, 1e-12, 1e8))
-    return np.clip(geometric / total * strength, 1e-4, LARGEST)
+    return np.asarray(np.clip(geometric / total * strength, 1e-4, LARGEST))

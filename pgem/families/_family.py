@@ -79,7 +79,8 @@ class Family:
     rung: ClassVar[str] = "closed form"
     """How the joint M-step is solved, for the report."""
     examples: ClassVar[Examples] = {}
-    """Values of the known slots (and of other inputs of `draw`) that the conformance kit tries."""
+    """Values that the conformance kit tries: of known slots, other inputs of `draw`, and slots without
+    moments elsewhere."""
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
@@ -257,6 +258,17 @@ class Family:
         if axes == "" and self.event_ndim == 0 and self.size is not None:
             axes = "d"  # independent coordinates of a vector
         return (self.size or 1,) * len(axes)
+
+    def aligned(self, slots: Slots, *names: str) -> tuple[Floats, ...]:
+        """Values of some slots with as many axes each: known ones are the same over a vector."""
+        values = [slots[name] for name in names]
+        ndim = max(value.ndim for value in values)
+        ndim = max(ndim, 2) if self.coordinates is not None else ndim
+        return tuple(value.reshape(value.shape + (1,) * (ndim - value.ndim)) for value in values)
+
+    def measured(self, x: Floats) -> Floats:
+        """Values on the scale that slots of mean and spread refer to."""
+        return x
 
     def features(self, data: Observations) -> Floats:
         """φ(x) = (1, T(x)) per coordinate, flattened to [N, P]; zero where missing."""

@@ -132,3 +132,36 @@ def _edge(contains: Contains, inside: float, sign: float, *, whole: bool = False
 
 def _holds(contains: Contains, value: float) -> bool:
     return bool(contains(np.array([value]))[0])
+
+
+def simplex_rule(size: int) -> Rule:
+    """A product rule over shares of `size` parts, by breaking a stick; up to three parts."""
+    if size > 3:
+        raise NotImplementedError("shares of more than three parts need their own nodes()")
+    t = np.linspace(-4.9, 4.9, 2000 if size == 2 else 300)
+    u = np.pi * np.sinh(t)
+    taken, left = 1 / (1 + np.exp(-u)), 1 / (1 + np.exp(u))
+    slope = -np.logaddexp(0, u) - np.logaddexp(0, -u) + np.log(np.pi * np.cosh(t) * (t[1] - t[0]))
+    rows, log_weight = np.ones((1, 1)), np.zeros(1)
+    for parts in range(1, size):
+        rest = rows[:, None, :] * left[:, None]
+        first = np.broadcast_to(taken[:, None], (*rest.shape[:2], 1))
+        rows = np.concatenate([first, rest], axis=2).reshape(-1, parts + 1)
+        log_weight = (log_weight[:, None] + slope + (parts - 1) * np.log(left)).ravel()
+    keep = (rows > 0).all(axis=1)
+    return rows[keep], log_weight[keep]
+
+
+def sphere_rule(size: int) -> Rule:
+    """Unit vectors in the plane or in space with weights that sum to the sphere's measure."""
+    if size not in (2, 3):
+        raise NotImplementedError("directions beyond three dimensions need their own nodes()")
+    n = 720 if size == 2 else 240
+    angle = 2 * np.pi * np.arange(n) / n
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    if size == 2:
+        return circle, np.full(n, np.log(2 * np.pi / n))
+    height, weight = np.polynomial.legendre.leggauss(120)
+    ring = np.sqrt(1 - height**2)[:, None, None] * circle
+    rows = np.concatenate([ring, np.broadcast_to(height[:, None, None], (120, n, 1))], axis=2)
+    return rows.reshape(-1, 3), np.repeat(np.log(weight * 2 * np.pi / n), n)

@@ -70,7 +70,7 @@ class Direction(Role):
 
     def from_free(self, free: Floats) -> Floats:
         square = (free**2).sum(axis=-1, keepdims=True)
-        return np.concatenate([2 * free, square - 1], axis=-1) / (square + 1)
+        return np.asarray(np.concatenate([2 * free, square - 1], axis=-1) / (square + 1))
 
     def n_free(self, fixed: Mask) -> int:
         return int((fixed.shape[-1] - 1) * (~fixed.any(axis=-1)).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -26,7 +26,10 @@ class Normal(Family):
         var: variance (not the standard deviation).
     """
 
-    slots = (Slot("mean", MEAN, free_of=("var",)), Slot("var", VARIANCE))
+    slots: ClassVar[tuple[Slot, ...]] = (
+        Slot("mean", MEAN, free_of=("var",)),
+        Slot("var", VARIANCE),
+    )
     support = REALS
     options = ()
     formula = r"-\tfrac12 \log 2\pi v - (x - m)^2 / 2v"

@@ -11,8 +11,7 @@ from pgem.run import Bound
 
 def data_variance(bound: Bound, param: ParamLayout) -> Floats:
     """Variance (covariance for vectors) of the data behind a parameter; 1 without data."""
-    part = bound.program.parts[param.uses[0][0]]
-    values = bound.columns.numbers.get(part.node)
+    values = _measured(bound, param)
     if values is None or not len(values):
         return np.ones(())
     if values.ndim == 1:
@@ -30,14 +29,20 @@ def data_variance(bound: Bound, param: ParamLayout) -> Floats:
         return _positive((np.where(filled, 0.0, values - mean) ** 2).sum(axis=0) / count)
 
 
+def _measured(bound: Bound, param: ParamLayout) -> Floats | None:
+    """Values of the node behind a parameter, on the scale that its slots refer to."""
+    part = bound.program.parts[param.uses[0][0]]
+    values = bound.columns.numbers.get(part.node)
+    return None if values is None else part.family.measured(values)
+
+
 def _positive(variance: Floats) -> Floats:
     return np.where(variance > 0, variance, 1.0)
 
 
 def data_mean(bound: Bound, param: ParamLayout) -> Floats:
     """Mean of the data behind a parameter [D] or scalar."""
-    part = bound.program.parts[param.uses[0][0]]
-    values = bound.columns.numbers.get(part.node)
+    values = _measured(bound, param)
     if values is None or not len(values):
         return np.zeros(())
     gone = np.isnan(values)

@@ -167,28 +167,36 @@ def sweeps(
         yield from _settle(stats, learned, params)
         return
     before = expected_log_density(stats, keys, params, readers)
-    path = [_coordinates(learned, params)[0]]
+    path = [_point(learned, params)]
     for sweep in range(stats.most_sweeps):
         yield sweep
         after = expected_log_density(stats, keys, params, readers)
         if after - before <= 1e-12 * abs(after):
             return
         before = after
-        path.append(_coordinates(learned, params)[0])
+        path.append(_point(learned, params))
         if len(path) == 3:
             before = _extrapolate(path, stats, keys, learned, params, readers, before)
-            path = [_coordinates(learned, params)[0]]
+            path = [_point(learned, params)]
 
 
 def _settle(stats: Stats, learned: Sequence[Learned], params: Params) -> Iterator[int]:
     """Repeat the body until the parameters stand still: with priors, Q alone does not tell."""
-    before = _coordinates(learned, params)[0]
+    before = _point(learned, params)
     for sweep in range(stats.most_sweeps):
         yield sweep
-        after = _coordinates(learned, params)[0]
-        if np.abs(after - before).max() <= 1e-12 * (1 + np.abs(after).max()):
+        after = _point(learned, params)
+        if not np.isfinite(after).all() or np.abs(after - before).max() <= 1e-12 * (1 + np.abs(after).max()):
             return
         before = after
+
+
+def _point(learned: Sequence[Learned], params: Params) -> Floats:
+    """Unconstrained coordinates; NaN at the edge of a constraint (a singular covariance)."""
+    try:
+        return _coordinates(learned, params)[0]
+    except np.linalg.LinAlgError:
+        return np.full(1, np.nan)
 
 
 def _extrapolate(
@@ -203,10 +211,10 @@ def _extrapolate(
     """Move `params` along the last three points if Q rises; return the Q that is reached."""
     step = path[1] - path[0]
     bend = path[2] - path[1] - step
-    length = float(np.linalg.norm(bend))
-    if not np.isfinite(length) or length == 0:
+    length, pace = float(np.linalg.norm(bend)), float(np.linalg.norm(step))
+    if not np.isfinite(length + pace) or length == 0:
         return reached
-    reach = max(float(np.linalg.norm(step)) / length, 1.0)
+    reach = max(pace / length, 1.0)
     further = path[0] + 2 * reach * step + reach**2 * bend
     _, unpack = _coordinates(learned, params)
     with np.errstate(all="ignore"):

@@ -52,7 +52,8 @@ class Rows:
     """A table as flat rows: values [R, entries], and the row that each step reads."""
 
     def __init__(self, table: LogTable, n_rows: int) -> None:
-        self.values = table.array.reshape(len(table.array), -1)
+        n_entries = math.prod(table.array.shape[1:])
+        self.values = table.array.reshape(len(table.array), n_entries)
         self.per_step = table.index is None and len(table.array) == n_rows
         if table.index is not None:
             index = np.where(table.index < 0, len(self.values) - 1, table.index)

@@ -15,7 +15,7 @@ from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, ScopeData
 from pgem.run.data import Columns
 
-SHARD_ENTRIES = 1 << 19
+SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
 KEEP_ROWS = 100_000
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is

@@ -96,6 +96,11 @@ class Case:
         turn = np.arange(n_rows) % len(self.cells)
         return {name: self.slots[name][turn] for name in self.family.known_slots}
 
+    def seen_by(self, index: int) -> Observations:
+        """The data under the values that are known per cell."""
+        known = self.family.known_of_cells(self.cell(index))
+        return self.data.under(known) if known else self.data
+
     def rows(self, data: Observations, index: Index) -> Observations:
         """Some rows of the data."""
         known = {name: value[index] for name, value in data.known.items()}
@@ -145,7 +150,8 @@ def random_slots(family: Family, n_cells: int, generator: Generator) -> dict[str
 
 def _neutral(role: Role, shape: tuple[int, ...]) -> Floats:
     """A value that the role accepts, whose free coordinates show their shape."""
-    plain = [np.full(shape, value) for value in (0.5, 1.0, 0.0, 1.0 / (shape or (1,))[-1])]
+    size = (shape or (1,))[-1]
+    plain = [np.full(shape, value) for value in (0.5, 1.0, 0.0, 1.0 / size, size**-0.5)]
     matrices = [np.eye(shape[0])] if len(shape) == 2 else []
     for value in [*plain, *matrices]:
         if np.all(role.accepts(value)):

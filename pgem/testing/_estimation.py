@@ -216,7 +216,10 @@ def _optimum(
 
     family, weight = case.family, case.weights[:, index]
     at_start = {name: start[name][index : index + 1] for name in names}
-    parts = [family.role_of(name).to_free(at_start[name]) for name in names]
+    parts = [  # a boundary is infinitely far away in free coordinates
+        np.nan_to_num(family.role_of(name).to_free(at_start[name]), neginf=-500.0, posinf=500.0)
+        for name in names
+    ]
     edges = np.cumsum([0, *(part.size for part in parts)])
 
     def loss(free: Floats) -> float:

@@ -337,3 +337,22 @@ def test_weight_zero_gives_nothing() -> None:
     run = case.run(CompiledPass)
     run.forward()
     assert all((part == 0).all() for part in run.backward(np.zeros((len(LENGTHS), 3))))
+
+
+@pytest.mark.parametrize("kind", [NumpyPass, CompiledPass, LogPass])
+def test_no_steps_at_all(kind: type[Pass]) -> None:
+    case = draw(STRUCTURES["chain"], 0, [0, 0])
+    run = case.run(kind)
+    assert run.forward().tolist() == [[0.0], [0.0]]
+    assert all((part == 0).all() for part in run.backward(np.ones((2, 1))))
+
+
+@pytest.mark.parametrize("kind", [NumpyPass, CompiledPass, LogPass])
+def test_what_is_no_number_is_not_hidden(kind: type[Pass]) -> None:
+    emissions = np.zeros((6, 2))
+    emissions[3, 1] = np.nan
+    run = chain(np.full((2, 2), 0.5), emissions, [2, 4]).run(kind)
+    with np.errstate(all="ignore"):
+        found = run.forward()[:, 0]
+    assert found[0] == pytest.approx(0.0)
+    assert np.isnan(found[1])
