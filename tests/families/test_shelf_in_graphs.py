@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+from family_examples import EXAMPLES, LEARNED, SCALAR, Example
 
 import pgem as pg
 from pgem import families
 from pgem.errors import DeclarationError, FitWarning
-from tests.families.shelf import EXAMPLES, LEARNED, SCALAR, Example
 
 N = 900
 STAY = np.array([[0.95, 0.05], [0.08, 0.92]])
@@ -68,7 +68,8 @@ def test_as_an_emission_with_holes(name: str) -> None:
     with pg.Model("hmm") as model, pg.sequence("t"):
         s = pg.latent("s", pg.Categorical(size=2), after="s")
         pg.observed("x", example.family, given=s)
-    fit = model.fit({"x": [x[: N // 2], x[N // 2 :]]}, tol=1e-7)
+    restarts = 5 if name == "Categorical" else 1  # few categories: several maxima
+    fit = model.fit({"x": [x[: N // 2], x[N // 2 :]]}, tol=1e-7, restarts=restarts)
     assert fit.verdict == "converged"
     assert near(fit.params, "x", example, example.loose * 1.5), fit.params
     drawn = fit.sample(2, seed=0)["x"]
@@ -83,7 +84,7 @@ def test_over_vectors_with_holes_in_a_switch_with_uniform(name: str) -> None:
     pairs = np.stack([example.draw(rng, codes), example.draw(rng, codes)], axis=1)
     pairs[rng.random(pairs.shape) < 0.1] = np.nan
     kind = type(example.family)
-    if kind is pg.Categorical:
+    if example.family.settled(example.size, {}).domain() is not None:
         pytest.skip("a vector of categories is a plate")
     with pg.Model("vectors") as model:
         z = pg.latent("z", pg.Categorical(size=2))

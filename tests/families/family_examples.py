@@ -80,7 +80,7 @@ EXAMPLES = {
     "Rayleigh": Example(pg.Rayleigh(), {"scale": [0.5, 5.0]}),
     "TruncatedNormal": Example(
         pg.TruncatedNormal(low=0.0, high=10.0),
-        {"mean": [1.0, 8.0], "var": [1.0, 1.5]},
+        {"mean": [3.0, 8.0], "var": [1.0, 1.5]},
         {"low": 0.0, "high": 10.0},
         loose=0.4,
     ),
