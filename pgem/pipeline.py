@@ -122,10 +122,19 @@ class Model(Declaration):
             FitError: an option or a start value cannot be used.
         """
         check_options(
-            start=start, restarts=restarts, seed=seed, max_iter=max_iter, tol=tol,
-            estimate=estimate, posterior=posterior, m_step=m_step, degenerate=degenerate, floor=floor,
-            callback=callback, shard_size=shard_size,
-        )  # fmt: skip
+            start=start,
+            restarts=restarts,
+            seed=seed,
+            max_iter=max_iter,
+            tol=tol,
+            estimate=estimate,
+            posterior=posterior,
+            m_step=m_step,
+            degenerate=degenerate,
+            floor=floor,
+            callback=callback,
+            shard_size=shard_size,
+        )
         mapping, own_weights = as_mapping(data, self._outline())
         columns = read_data(
             mapping,
@@ -153,9 +162,7 @@ class Model(Declaration):
         bound = Bound(program, columns)
         return log_likelihood(bound, full_params(program, params))
 
-    def posterior(
-        self, data: Any, params: Mapping[str, Any], *, joint: Any = ()
-    ) -> dict[str, Any]:
+    def posterior(self, data: Any, params: Mapping[str, Any], *, joint: Any = ()) -> dict[str, Any]:
         """Posterior of every latent node, and of every observed node with holes.
 
         Args:

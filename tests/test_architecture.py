@@ -16,9 +16,7 @@ ROOT = Path(pgem.__file__).parent
 STAGES = ("declare", "graph", "analyse", "plan", "run", "learn", "result")
 GROUND = ("errors", "arrays", "gating")
 CONCRETE = {
-    name
-    for name in families.__all__
-    if name not in ("Family", "Observations", "Slot", "Support")
+    name for name in families.__all__ if name not in ("Family", "Observations", "Slot", "Support")
 }
 
 ALLOWED = {

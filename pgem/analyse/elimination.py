@@ -27,8 +27,10 @@ class Var(NamedTuple):
     lag: int = 0
 
     def __str__(self) -> str:
-        return f"prev {self.node}" + (f" ({self.lag})" if self.lag > 1 else "") if self.lag else (
-            self.node
+        return (
+            f"prev {self.node}" + (f" ({self.lag})" if self.lag > 1 else "")
+            if self.lag
+            else (self.node)
         )
 
 
@@ -328,12 +330,12 @@ class _Worker:
             family = self.graph.components[_key(node)].leaf.family
             return (
                 f"let '{node.name}' depend on fewer of them, for example\n"
-                f"    pg.{node.kind}(\"{node.name}\", pg.{family}(...), given={kept.name})"
+                f'    pg.{node.kind}("{node.name}", pg.{family}(...), given={kept.name})'
             )
         fewer = max(2, self.sizes[widest] // 2)
         return (
             f"give '{widest}' fewer values, for example\n"
-            f"    pg.latent(\"{widest}\", pg.Categorical(size={fewer}))"
+            f'    pg.latent("{widest}", pg.Categorical(size={fewer}))'
         )
 
 

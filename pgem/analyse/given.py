@@ -68,8 +68,9 @@ def check_inside(what: str, table: Floats, role: Role, where: str) -> None:
             f"{what} holds a value outside its constraint",
             where=where,
             expected=role.expected,
-            received=f"'{table.tolist()}'" if table.size <= 12 else
-            f"'{table[place]}' at position '{place}'",
+            received=f"'{table.tolist()}'"
+            if table.size <= 12
+            else f"'{table[place]}' at position '{place}'",
         )
 
 
@@ -77,8 +78,9 @@ def check_index(node: str, gate: Gate, sizes: Mapping[str, int], where: str) -> 
     """A table of integers that indexes has one entry per combination of its own gates."""
     if gate.kind != "constant":
         return
-    expected = tuple((inner.size or 1) if inner.kind == "constant" else sizes[inner.name]
-                     for inner in gate.gates)
+    expected = tuple(
+        (inner.size or 1) if inner.kind == "constant" else sizes[inner.name] for inner in gate.gates
+    )
     table = np.asarray(gate.table)
     names = ", ".join(f"'{inner}'" for inner in gate.gates)
     if table.shape != expected:
@@ -99,9 +101,7 @@ def check_index(node: str, gate: Gate, sizes: Mapping[str, int], where: str) -> 
         check_index(node, inner, sizes, where)
 
 
-def fixed_and_value(
-    record: Any, shape: tuple[int, ...], role: Role
-) -> tuple[Mask, Floats | None]:
+def fixed_and_value(record: Any, shape: tuple[int, ...], role: Role) -> tuple[Mask, Floats | None]:
     """Mask of entries of a parameter that stay, and its given values, checked.
 
     Raises:

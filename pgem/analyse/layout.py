@@ -257,9 +257,26 @@ def _param(
         components[uses[0][0]].component.node for _ in own
     )
     fixed, value = fixed_and_value(record, shape, role)
+    partly = fixed.reshape(*gates, -1).any(axis=-1) & ~fixed.reshape(*gates, -1).all(axis=-1)
+    if record.prior is not None and own and partly.any():
+        raise DeclarationError(
+            f"parameter '{name}' has a prior on a row that is partly fixed: not available yet",
+            where=record.origin,
+            advice="fix whole rows, or leave prior= out",
+        )
     prior = make_prior(record, graph.families, role, shape, len(gates))
     return ParamLayout(
-        name, shape, len(own), role, structure, tuple(uses), fixed, value, axes, record.origin, prior
+        name,
+        shape,
+        len(own),
+        role,
+        structure,
+        tuple(uses),
+        fixed,
+        value,
+        axes,
+        record.origin,
+        prior,
     )
 
 

@@ -24,17 +24,19 @@ class Prior:
         slots: values per row [rows, ...] (rows of vectors and matrices) or per entry [entries].
         statistic: what its log-density adds to the role's statistic [rows, ...].
         groups: rows that share their slots' values.
+        role: of the parameter.
     """
 
     family: Family
     slots: dict[str, Floats]
     statistic: tuple[Floats, ...]
     groups: tuple[Integers, ...]
+    role: Role
 
     def log_density(self, value: Floats, fixed: Mask) -> float:
         """log p(parameter), constants included; wholly fixed rows count nothing."""
         own = value.shape[value.ndim - self.family.event_ndim :]
-        rows, held = value.reshape(-1, *own), fixed.reshape(-1, *own)
+        rows, held = self.role.interior(value).reshape(-1, *own), fixed.reshape(-1, *own)
         free = np.asarray(~held.reshape(len(held), -1).all(axis=1))
         total = 0.0
         for group in self.groups:
@@ -75,10 +77,12 @@ def make_prior(
         for slot in family.slots
     }
     statistic = family.pseudo_statistics(**slots)
-    _check_bounded(record, family, slots, statistic)
+    _check_bounded(record, family, slots, statistic, role)
     n_rows = int(np.prod(shape[:n_gates]))
-    shaped = tuple(part.reshape(n_rows, *_tail(part, rows, own, n_event)) for part in statistic)
-    return Prior(family, slots, shaped, _groups(slots))
+    shaped = tuple(
+        part.reshape(n_rows, *(part.shape[1:] if n_event else own)) for part in statistic
+    )
+    return Prior(family, slots, shaped, _groups(slots), role)
 
 
 def _groups(slots: Mapping[str, Floats]) -> tuple[Integers, ...]:
@@ -89,16 +93,7 @@ def _groups(slots: Mapping[str, Floats]) -> tuple[Integers, ...]:
     return tuple(np.flatnonzero(owner == k) for k in range(int(owner.max()) + 1))
 
 
-def _tail(
-    part: Floats, rows: tuple[int, ...], own: tuple[int, ...], n_event: int
-) -> tuple[int, ...]:
-    """Own axes of a part of the statistic, once its rows are the parameter's rows."""
-    return part.shape[1:] if n_event else own
-
-
-def _rows(
-    record: ParamRecord, slot: str, rows: tuple[int, ...], own: tuple[int, ...]
-) -> Floats:
+def _rows(record: ParamRecord, slot: str, rows: tuple[int, ...], own: tuple[int, ...]) -> Floats:
     assert record.prior is not None
     value: Any = np.asarray(record.prior.slots[slot], dtype=float)
     if len(own) == 2 and value.ndim < 2:
@@ -116,7 +111,11 @@ def _rows(
 
 
 def _check_bounded(
-    record: ParamRecord, family: Family, slots: Mapping[str, Floats], statistic: tuple[Floats, ...]
+    record: ParamRecord,
+    family: Family,
+    slots: Mapping[str, Floats],
+    statistic: tuple[Floats, ...],
+    role: Role,
 ) -> None:
     """A prior whose density has no maximum inside (a concentration below 1) is refused."""
     for slot in family.slots:
@@ -128,7 +127,7 @@ def _check_bounded(
                 expected=slot.role.expected,
                 received=f"'{record.prior.slots[slot.name] if record.prior else ''}'",
             )
-    if family.event_ndim < 2 and any((part < 0).any() for part in statistic[:1]):
+    if not role.is_bounded(statistic):
         raise DeclarationError(
             f"the {type(family).__name__} prior of parameter '{record.name}' is unbounded",
             where=record.origin,

@@ -48,7 +48,7 @@ def current() -> Declaration:
         raise DeclarationError(
             "nodes, parameters and plates are declared inside a model, and none is open",
             where=caller(),
-            advice="write `with pg.Model(\"name\") as model:` around the declaration",
+            advice='write `with pg.Model("name") as model:` around the declaration',
         )
     return _OPEN[-1]
 
@@ -283,14 +283,13 @@ class Declaration:
             self.claim(param.name, "parameter", param.origin)
             name = param.name
         if name in self._params:
-            raise DeclarationError(
-                f"parameter '{name}' is declared twice", where=param.origin
-            )
+            raise DeclarationError(f"parameter '{name}' is declared twice", where=param.origin)
         self._param_objects[id(param)] = (param, name)
         self._params[name] = param_record(param, name)
         if param.prior is not None:
             self.families[qualified(type(param.prior))] = type(param.prior)
         return name
+
 
 def lagged(thing: object) -> object:
     """What `after=` means: the previous step of the named node."""

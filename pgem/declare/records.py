@@ -35,8 +35,10 @@ class Gate:
     def __str__(self) -> str:
         if self.kind == "constant":
             return f"table({', '.join(map(str, self.gates))})"
-        return f"prev {self.name}" + (f" ({self.lag})" if self.lag > 1 else "") if self.lag else (
-            self.name
+        return (
+            f"prev {self.name}" + (f" ({self.lag})" if self.lag > 1 else "")
+            if self.lag
+            else (self.name)
         )
 
     def base(self) -> tuple[Gate, ...]:

@@ -91,8 +91,9 @@ def check_lags(nodes: Nodes, finite: Container[str]) -> None:
                     f"node '{node.name}' looks back to '{gate.name}', which is no node of "
                     f"sequence '{node.scope}'",
                     where=node.origin,
-                    received="a name that is not declared" if target is None else
-                    f"a node of '{target.scope}'",
+                    received="a name that is not declared"
+                    if target is None
+                    else f"a node of '{target.scope}'",
                 )
             if gate.name not in finite:
                 raise DeclarationError(

@@ -117,9 +117,7 @@ def restore(declaration: D, record: ModelRecord, families: Iterable[type[Family]
     return declaration
 
 
-def find_families(
-    record: ModelRecord, families: Iterable[type[Family]]
-) -> dict[str, type[Family]]:
+def find_families(record: ModelRecord, families: Iterable[type[Family]]) -> dict[str, type[Family]]:
     """The families that a record names: from the shelf, or among those passed.
 
     Raises:
@@ -128,21 +126,30 @@ def find_families(
     from pgem import families as shelf
 
     own = {qualified(family): family for family in families}
+    wanted = [
+        (leaf.family, f"node '{node.name}'", node.origin)
+        for node in record.nodes
+        for leaf in (*node.components, *node.firsts)
+    ]
+    wanted += [
+        (param.prior.family, f"the prior of parameter '{param.name}'", param.origin)
+        for param in record.params
+        if param.prior is not None
+    ]
     found: dict[str, type[Family]] = {}
-    for node in record.nodes:
-        for leaf in (*node.components, *node.firsts):
-            kind = own.get(leaf.family)
-            if kind is None and leaf.family in shelf.__all__:
-                kind = getattr(shelf, leaf.family)
-            if not (isinstance(kind, type) and issubclass(kind, Family)) or kind is Family:
-                raise DeclarationError(
-                    f"node '{node.name}' has family '{leaf.family}', which is not known here",
-                    where=node.origin,
-                    expected=", ".join([*_shelf_names(), *own]),
-                    advice="a family of your own is never imported from a text: pass it with "
-                    f"families=[{leaf.family.rpartition('.')[2]}]",
-                )
-            found[leaf.family] = kind
+    for name, what, origin in wanted:
+        kind = own.get(name)
+        if kind is None and name in shelf.__all__:
+            kind = getattr(shelf, name)
+        if not (isinstance(kind, type) and issubclass(kind, Family)) or kind is Family:
+            raise DeclarationError(
+                f"{what} has family '{name}', which is not known here",
+                where=origin,
+                expected=", ".join([*_shelf_names(), *own]),
+                advice="a family of your own is never imported from a text: pass it with "
+                f"families=[{name.rpartition('.')[2]}]",
+            )
+        found[name] = kind
     return found
 
 

@@ -70,6 +70,14 @@ class Role(ABC):
         """A start value whose free entries leave room for the fixed ones."""
         return value
 
+    def is_bounded(self, statistic: Statistic) -> bool:
+        """Whether a prior with this statistic has a maximum inside the range."""
+        return True
+
+    def interior(self, value: Floats) -> Floats:
+        """The value, moved off the edge of its range by no more than rounding."""
+        return value
+
     def collapsed(self, value: Floats, scale: Floats) -> Mask:
         """Which rows [rows] have degenerated relative to the variance `scale` of the data."""
         return np.zeros(len(value), dtype=bool)

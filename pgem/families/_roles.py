@@ -39,6 +39,12 @@ class Probs(Role):
         total = value.sum(axis=-1, keepdims=True)
         return np.asarray(np.isfinite(value) & (value >= 0) & (np.abs(total - 1) <= 1e-6))
 
+    def is_bounded(self, statistic: Statistic) -> bool:
+        return bool((statistic[0] >= 0).all())
+
+    def interior(self, value: Floats) -> Floats:
+        return np.maximum(value, 1e-300)
+
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         counts = np.where(fixed, 0.0, statistic[0])
         share = 1.0 - np.where(fixed, previous, 0.0).sum(axis=-1, keepdims=True)
@@ -81,6 +87,12 @@ class Prob(Role):
     def accepts(self, value: Floats) -> Mask:
         return (value >= 0) & (value <= 1)
 
+    def is_bounded(self, statistic: Statistic) -> bool:
+        return all(bool((part >= 0).all()) for part in statistic)
+
+    def interior(self, value: Floats) -> Floats:
+        return np.clip(value, 1e-300, 1 - 1e-16)
+
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         successes, failures = statistic
         return with_fixed(safe_divide(successes, successes + failures, previous), previous, fixed)
@@ -110,6 +122,12 @@ class Rate(PositiveRole):
 
     def accepts(self, value: Floats) -> Mask:
         return np.isfinite(value) & (value >= 0)
+
+    def is_bounded(self, statistic: Statistic) -> bool:
+        return bool((statistic[0] >= 0).all())
+
+    def interior(self, value: Floats) -> Floats:
+        return np.maximum(value, 1e-300)
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         events, exposure = statistic

@@ -33,6 +33,13 @@ class MvNormal(Family):
     event_ndim = 1
     formula = r"-\tfrac12 \log |2\pi V| - \tfrac12 (x - m)^T V^{-1} (x - m)"
 
+    conjugate_to = MEAN
+
+    def pseudo_statistics(self, **slots: Floats) -> Statistics:
+        precision = np.linalg.inv(slots["cov"])
+        linear = np.einsum("rij,rj->ri", precision, slots["mean"])
+        return np.asarray(precision), np.asarray(linear)
+
     @property
     def factorises(self) -> bool:
         return not self._full

@@ -197,6 +197,4 @@ def _shifted(block: Block, dx: float, dy: float) -> Block:
     """The block seen from an anchor that it stands (dx, dy) away from."""
     points = {name: (x + dx, y + dy) for name, (x, y) in block.points.items()}
     frames = {n: (a + dx, b + dy, c + dx, d + dy) for n, (a, b, c, d) in block.frames.items()}
-    return Block(
-        block.left - dx, block.right + dx, block.up - dy, block.down + dy, points, frames
-    )
+    return Block(block.left - dx, block.right + dx, block.up - dy, block.down + dy, points, frames)

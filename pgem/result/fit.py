@@ -66,8 +66,9 @@ class Fit:
         """Take over the winning run."""
         self.params = run.params
         self.trace = np.array(run.trace)
-        notes = tuple(f"'{name}' has rows without data, which kept their values" for name in
-                      sorted(run.empty))
+        notes = tuple(
+            f"'{name}' has rows without data, which kept their values" for name in sorted(run.empty)
+        )
         self.verdict = Verdict(str(run.verdict), run.verdict.message.partition(": ")[2], notes)
         self.objective = run.objective
         if self.posterior_kind == "soft":
@@ -158,9 +159,7 @@ class Fit:
     def score(self, data: Any, weights: Any = None) -> float:
         """Weighted total log-likelihood of other data."""
         program, columns, _ = self.read(data, weights)
-        return weighted_total(
-            columns.weights, log_likelihood(Bound(program, columns), self.params)
-        )
+        return weighted_total(columns.weights, log_likelihood(Bound(program, columns), self.params))
 
     def expanded(self, name: str) -> Floats:
         """A covariance parameter of reduced structure as matrices [gates…, D, D]."""
@@ -256,7 +255,7 @@ class Fit:
         bound = self._training() if data is None else Bound(*self.read(data)[:2])
         from pgem.result.information import information
 
-        return information(bound, self.params)
+        return information(bound, self.params, priors=self.estimate == "map")
 
     def _training(self) -> Bound:
         """The data of the fit.
@@ -270,9 +269,7 @@ class Fit:
             )
         return self._bound
 
-    def read(
-        self, data: Any, weights: Any = None
-    ) -> tuple[Program, Columns, Mapping[str, Any]]:
+    def read(self, data: Any, weights: Any = None) -> tuple[Program, Columns, Mapping[str, Any]]:
         """Other data, read with this fit's categories, and the program for their holes."""
         outline = self.program.outline
         mapping, own = as_mapping(data, outline)

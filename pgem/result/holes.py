@@ -1,4 +1,4 @@
-"""Moments of numeric nodes with holes: a mixture of their family over the posterior of the gates."""
+"""Moments of numeric nodes with holes: their family, mixed over the posterior of the gates."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ def _component_moments(
         yield np.flatnonzero(owner.reshape(-1) == k), mean, cov
 
 
-def _cell_weights(
-    shard: Shard, key: str, found: Mapping[Query, Floats]
-) -> tuple[Integers, Floats]:
+def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tuple[Integers, Floats]:
     """Rows of a component and the posterior of its cells [rows, C]."""
     program = shard.bound.program
     part, settled = program.parts[key], program.analysis.layout.components[key]

@@ -68,7 +68,9 @@ class Information:
         return np.where(self.unknown, np.nan, np.sqrt((self.root**2).sum(axis=1)))
 
 
-def information(bound: Bound, params: dict[str, Floats]) -> Information:
+def information(
+    bound: Bound, params: dict[str, Floats], *, priors: bool = False
+) -> Information:
     """The information of the data about the parameters.
 
     Args:
@@ -81,10 +83,10 @@ def information(bound: Bound, params: dict[str, Floats]) -> Information:
     _, stats = sum_statistics(bound, params)
     tangent = make_tangent(bound.program.params, params, stats)
     at, basis = tangent.flat(params), tangent.basis
-    first = basis.T @ tangent.flat(gradients(bound.program, stats, params))
+    first = basis.T @ tangent.flat(gradients(bound.program, stats, params, priors=priors))
 
     def slope(vector: Floats) -> Floats:
-        return basis.T @ tangent.flat(score(bound, tangent.named(vector)))
+        return basis.T @ tangent.flat(score(bound, tangent.named(vector), priors=priors))
 
     matrix = -derivative(slope, at, basis, STEP)
     n = count_observations(bound.columns)
@@ -132,8 +134,10 @@ def _warn(found: Information) -> None:
             stacklevel=5,
         )
     if found.distance > FAR:
-        away = "not at a maximum" if np.isinf(found.distance) else (
-            f"about {found.distance:.2g} standard errors away from the maximum"
+        away = (
+            "not at a maximum"
+            if np.isinf(found.distance)
+            else (f"about {found.distance:.2g} standard errors away from the maximum")
         )
         warnings.warn(
             f"the parameters are {away}, so the standard errors are not those of an estimate; "

@@ -224,9 +224,7 @@ def _columns(
             holes[name] = _nested(_holes(program, name, rows), outline.path(node.scope), counts)
             laid_out.add(node.scope)
     sizes = {k: s for k, s in program.analysis.layout.sizes.items() if k in outline.nodes}
-    columns = read_data(
-        {**data, **holes}, outline, levels=facts.levels, sizes=sizes, fitting=False
-    )
+    columns = read_data({**data, **holes}, outline, levels=facts.levels, sizes=sizes, fitting=False)
     if columns.n_units != n:
         raise DataError(
             "the data of the sample have another number of units",

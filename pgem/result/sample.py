@@ -197,8 +197,9 @@ def turns(program: Program, scope: str) -> list[tuple[list[str], bool]]:
         for group in group_of.values()
     }
     rank = {group: min(map(names.index, group)) for group in edges}
-    order = TopologicalSorter({g: sorted(edges[g], key=rank.__getitem__) for g in
-                               sorted(edges, key=rank.__getitem__)}).static_order()
+    order = TopologicalSorter(
+        {g: sorted(edges[g], key=rank.__getitem__) for g in sorted(edges, key=rank.__getitem__)}
+    ).static_order()
     found = []
     for group in order:
         recurs = any(name in above[name] for name in group)

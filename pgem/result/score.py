@@ -18,23 +18,26 @@ from pgem.families import Family
 from pgem.families._roles import Covariance, Mean, Prob, Probs, Rate, Role, Shape, Variance
 from pgem.plan import Program
 from pgem.routines import Stats
+from pgem.routines.maximise import rows_of
 from pgem.routines.tables import Entry
 from pgem.run import Bound, sum_statistics
 
 Gradient = Callable[[tuple[Floats, ...], Floats], Floats]
 
 
-def score(bound: Bound, params: dict[str, Floats]) -> dict[str, Floats]:
-    """Gradient of the weighted log-likelihood in every entry of every parameter.
+def score(bound: Bound, params: dict[str, Floats], *, priors: bool = False) -> dict[str, Floats]:
+    """Gradient of the weighted log-likelihood (with priors, the log-posterior) in every entry.
 
     Entries are treated as unconstrained: project on the tangent space of the constraints.
     """
     _, stats = sum_statistics(bound, params)
-    return gradients(bound.program, stats, params)
+    return gradients(bound.program, stats, params, priors=priors)
 
 
-def gradients(program: Program, stats: Stats, params: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Gradient of Q at the parameters of the E-step, by parameter, shaped like it."""
+def gradients(
+    program: Program, stats: Stats, params: Mapping[str, Floats], *, priors: bool = False
+) -> dict[str, Floats]:
+    """Gradient of Q (with priors, of Q + log prior) at the parameters of the E-step, by name."""
     found = {}
     for name, layout in program.params.items():
         total = np.zeros_like(params[name], dtype=float)
@@ -44,6 +47,9 @@ def gradients(program: Program, stats: Stats, params: Mapping[str, Floats]) -> d
                 by_cell = cell_gradient(entry, slot)
                 rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
                 total += group_sum(by_cell, rows, n_rows).reshape(total.shape)
+        if priors and layout.prior is not None:
+            rule, value = GRADIENTS[type(layout.role)], rows_of(params[name], layout.n_gates)
+            total += np.asarray(rule(layout.prior.statistic, value)).reshape(total.shape)
         found[name] = total
     return found
 

@@ -207,9 +207,7 @@ class LogPass(_Loops):
     """Log domain; any semiring."""
 
     def forward(self) -> Floats:
-        self.given = self.arguments(
-            np.concatenate([factor.values.ravel() for factor in self.used])
-        )
+        self.given = self.arguments(np.concatenate([factor.values.ravel() for factor in self.used]))
         self.mode = MODES[self.semiring.name]
         self.before = np.empty((self.n_rows, self.plan.n_outer * self.plan.n_state))
         self.last = np.empty(self.shape)

@@ -118,14 +118,14 @@ def _all_fixed(fixed: Mask) -> Mask:
 def _add(one: Statistic, other: Statistic) -> Statistic:
     """Add statistics; a diagonal precision meets a full one as a diagonal matrix."""
     wide = max(one[0].ndim, other[0].ndim)
-    first = [s[0] if s[0].ndim == wide else s[0][..., None] * np.eye(s[0].shape[-1])
-             for s in (one, other)]
+    first = [
+        s[0] if s[0].ndim == wide else s[0][..., None] * np.eye(s[0].shape[-1])
+        for s in (one, other)
+    ]
     return (first[0] + first[1], *(a + b for a, b in zip(one[1:], other[1:], strict=True)))
 
 
-def estimate(
-    stats: Stats, key: str, params: Params, readers: Readers
-) -> dict[str, Floats]:
+def estimate(stats: Stats, key: str, params: Params, readers: Readers) -> dict[str, Floats]:
     """Joint maximum of all parameters of one component, from its family's mean map."""
     entry = stats[key]
     slots = current_slots(entry, readers[key], params)
@@ -186,7 +186,9 @@ def _settle(stats: Stats, learned: Sequence[Learned], params: Params) -> Iterato
     for sweep in range(stats.most_sweeps):
         yield sweep
         after = _point(learned, params)
-        if not np.isfinite(after).all() or np.abs(after - before).max() <= 1e-12 * (1 + np.abs(after).max()):
+        if not np.isfinite(after).all() or np.abs(after - before).max() <= 1e-12 * (
+            1 + np.abs(after).max()
+        ):
             return
         before = after
 

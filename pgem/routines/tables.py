@@ -297,9 +297,7 @@ def _group_cells(cells: Cells, code: int) -> Integers:
     return np.asarray(cell.ravel().astype(np.int64))
 
 
-def _by_group(
-    node: NodeData, cells: Cells, values: dict[str, Floats], flat: Integers
-) -> Floats:
+def _by_group(node: NodeData, cells: Cells, values: dict[str, Floats], flat: Integers) -> Floats:
     """Densities where each row reads its own cells: [N, product of the axes]."""
     out = np.empty((node.n_rows, len(_group_cells(cells, 0))))
     for code, rows, points in _groups(node, flat):
@@ -444,7 +442,7 @@ class Stats(dict[str, Entry]):
     """
 
     most_sweeps = 1000
-    use_priors = True
+    use_priors = False
 
     def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.

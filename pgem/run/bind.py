@@ -337,8 +337,9 @@ class Shard:
             codes = _lagged(codes, self.scopes[home], lag)
         while scope != home:
             parent = self.scopes[scope].parent
-            return Index(name, self._index(name, outline.scopes[scope].parent, lag).codes[parent],
-                         size)
+            return Index(
+                name, self._index(name, outline.scopes[scope].parent, lag).codes[parent], size
+            )
         return Index(name, codes, size)
 
     def _size(self, name: str) -> int:

@@ -115,8 +115,7 @@ def _check_names(data: Mapping[str, Any], outline: Outline, fitting: bool) -> No
         if name not in known:
             hint = did_you_mean(name, known)
             raise DataError(
-                f"the data hold '{name}', which is no node or covariate of model "
-                f"'{outline.name}'",
+                f"the data hold '{name}', which is no node or covariate of model '{outline.name}'",
                 expected=", ".join(known),
                 advice=f"{hint} rename or leave it out".strip(),
             )
@@ -185,7 +184,10 @@ def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
         columns.levels[node.name] = levels
     if node.name not in columns.sizes:
         columns.sizes[node.name] = (
-            size if size is not None else len(levels) if levels is not None
+            size
+            if size is not None
+            else len(levels)
+            if levels is not None
             else int(codes.max(initial=0)) + 1
         )
 

@@ -1,9 +1,9 @@
 """Conformance kits, for our tests and for the tests of people who extend pgem.
 
-    from pgem.testing import check_family
+from pgem.testing import check_family
 
-    def test_rayleigh():
-        check_family(Rayleigh)
+def test_rayleigh():
+    check_family(Rayleigh)
 """
 
 from pgem.testing._kit import check_family

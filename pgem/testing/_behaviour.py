@@ -21,6 +21,7 @@ NEAR_ZERO, NEAR_ONE = 1e-100, 1e-11
 
 Near zero it may fall as slowly as a fractional power; next to one, doubles are no denser.
 """
+EXTREMES = (-1e100, -1e9, 1e-100, 1e-9, 1e9, 2.0**40, 1e100)
 FAR_OFF = 6.5
 """Standard errors that no sound sampler is away."""
 
@@ -58,12 +59,32 @@ def check_empty(case: Case) -> str:
     for name, value in kept.items():
         if not np.array_equal(value, slots[name]):
             raise Fault("estimate", f"slot '{name}' changes in a cell without data")
-    same = case.rows(case.data, np.zeros(5, dtype=np.int64))
-    found = family.estimate(family.accumulate(same, np.ones((5, len(case.cells))), slots), slots)
-    for name, value in found.items():
-        if np.isnan(value).any():
-            raise Fault("estimate", f"slot '{name}' becomes NaN when all values are equal")
+    for n_rows, when in ((5, "when all values are equal"), (1, "from a single value")):
+        same = case.rows(case.data, np.zeros(n_rows, dtype=np.int64))
+        ones = np.ones((n_rows, len(case.cells)))
+        found = family.estimate(family.accumulate(same, ones, slots), slots)
+        for name, value in found.items():
+            if np.isnan(value).any():
+                raise Fault("estimate", f"slot '{name}' becomes NaN {when}")
     return ""
+
+
+def check_extremes(case: Case) -> str:
+    """Tiny and huge values of the support have a density and statistics that are numbers."""
+    family = case.family
+    if family.event_ndim or family.domain() is not None:
+        raise Skip("no scalar family" if family.event_ndim else "a finite support")
+    known = {name: case.slots[name][:1] for name in family.known_slots}
+    values = np.array(EXTREMES)
+    values = values[family.possible(values, **known)]
+    if not len(values):
+        raise Skip("none of the extreme values is in the support")
+    density = family.log_density_at(values, case.cell(0))
+    for value in values[np.isnan(density) | (density == np.inf)]:
+        raise Fault("log_density", f"it is no number at {value:g}")
+    if np.isnan(family.features_at(values, case.cell(0))).any():
+        raise Fault("sufficient statistics T", "they are no numbers at extreme values")
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def check_draw(case: Case) -> str:
@@ -123,6 +144,28 @@ def check_copies(case: Case) -> str:
         again = other.log_density(other.observe(case.data.x, case.data.known), case.slots)
         if repr(other) != repr(case.family) or not np.array_equal(before, again):
             raise Fault(way, "the copy is another family")
+    return ""
+
+
+def check_json(case: Case) -> str:
+    """A declaration with the family goes to JSON and back."""
+    from pgem import Model, diagonal, observed, spherical
+
+    kind = type(case.family)
+    wrap = {"diagonal": diagonal, "spherical": spherical}
+    given = {name: float(case.slots[name][0]) for name in case.family.known_slots}
+    given |= {name: wrap[what]() for name, what in case.family.structures.items()}
+    if case.family.size is not None and "size" in kind.options:
+        given["size"] = case.family.size
+    try:
+        with Model("json") as model:
+            observed("x", kind(**given))
+        text = model.to_json()
+        again = Model.from_json(text, families=[kind])
+    except Exception as error:
+        raise Fault("declaration", f"{type(error).__name__}: {error}") from error
+    if again.to_json() != text:
+        raise Fault("declaration", "JSON brings back another declaration")
     return ""
 
 
@@ -239,4 +282,3 @@ def _impossible(case: Case) -> list[float]:
 
 def _row(case: Case, value: float) -> Floats:
     return np.full((1, case.family.size or 1) if case.family.event_ndim else (1,), value)
-

@@ -115,9 +115,7 @@ def check_coordinates(case: Case) -> str:
     vector = pair.observe(x, case.data.known)
     columns = [case.family.observe(x[:, axis], case.data.known) for axis in (0, 1)]
     halves = [{k: v[:, axis] if v.ndim > 1 else v for k, v in slots.items()} for axis in (0, 1)]
-    density = sum(
-        case.family.log_density(*both) for both in zip(columns, halves, strict=True)
-    )
+    density = sum(case.family.log_density(*both) for both in zip(columns, halves, strict=True))
     if not np.allclose(pair.log_density(vector, slots), density, rtol=1e-9):
         raise Fault("log_density", "over a vector it is not the sum over the coordinates there")
     joint = _maximum(pair, vector, case.weights, slots)

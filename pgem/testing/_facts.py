@@ -261,4 +261,3 @@ def _reduced(value: Floats, like: Floats) -> Floats:
     if value.ndim == 3 and like.ndim < 3:
         value = np.einsum("cdd->cd", value)
     return value.mean(axis=-1) if value.ndim == 2 and like.ndim == 1 else value
-

@@ -31,11 +31,13 @@ REST: tuple[Entry, ...] = (
     ("M-step slot by slot", "role_statistics", _estimation.check_roles),
     ("joint M-step", "estimate", _estimation.check_estimate),
     ("no data, equal data", "estimate", _behaviour.check_empty),
+    ("extreme values", "log_density", _behaviour.check_extremes),
     ("boundary values", "natural parameters", _behaviour.check_boundary),
     ("independent coordinates", "log_density", _estimation.check_coordinates),
     ("draws", "draw", _behaviour.check_draw),
     ("bad values", "check_values", _behaviour.check_bad_values),
     ("pickle and copy", "pickling", _behaviour.check_copies),
+    ("JSON", "declaration", _behaviour.check_json),
 )
 """Causes before effects: the first failure is the one to look at."""
 

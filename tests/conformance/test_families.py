@@ -25,6 +25,8 @@ def variants() -> list[object]:
     for family in FAMILIES:
         matrix = next((slot.name for slot in family.slots if slot.axes == "dd"), None)
         found.append(pytest.param(family(), id=family.__name__))
+        if family in (shelf.Dirichlet, shelf.VonMisesFisher):
+            found.append(pytest.param(family().settled(3, {}), id=f"{family.__name__}-3"))
         for structure in ("diagonal", "spherical") if matrix else ():
             settled = family().settled(2, {matrix: structure})
             found.append(pytest.param(settled, id=f"{family.__name__}-{structure}"))

@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pgem.families import Binomial, Exponential, Family, Gamma, Normal, Poisson, Slot
+from pgem.families import (
+    Beta,
+    Binomial,
+    Exponential,
+    Family,
+    Gamma,
+    Laplace,
+    LogNormal,
+    Normal,
+    Poisson,
+    Slot,
+    VonMises,
+    Weibull,
+)
 from pgem.families._family import BINARY, REALS, Support
 from pgem.families._roles import PROB, RATE, VARIANCE
 from pgem.testing import check_family
@@ -190,7 +203,44 @@ class FalseFreedom(Gamma):
         return super().role_statistics(slot, stats, slots, origin, cancel=cancel)
 
 
+class MissingJacobian(LogNormal):
+    """The density of log x instead of that of x."""
+
+    def log_base_measure(self, x, **known):
+        return np.zeros_like(x)
+
+
+class ForgetsKnown(Laplace):
+    def sufficient_statistics(self, x, **known):
+        return (np.abs(x),)
+
+
+class MapWithoutKnown(Weibull):
+    def from_mean(self, *mean, **known):
+        return mean
+
+
+class WrongRoot(VonMises):
+    """An approximation (Banerjee 2005) in place of the root."""
+
+    def from_mean(self, *mean):
+        length = np.hypot(*mean)
+        k = length * (2 - length**2) / (1 - length**2)
+        return super().from_mean(*mean)[0], k
+
+
+class NotANumberFromOne(Beta):
+    def from_mean(self, *mean):
+        a, b = super().from_mean(*mean)
+        return np.where(a > 1e9, np.nan, a), b
+
+
 FAULTS = [
+    (MissingJacobian, "base measure"),
+    (ForgetsKnown, "sufficient statistics T or natural parameters"),
+    (MapWithoutKnown, "mean map"),
+    (WrongRoot, "mean map"),
+    (NotANumberFromOne, "estimate"),
     (WrongBase, "base measure"),
     (ConstantBase, "base measure (or log-partition A, by a constant)"),
     (WrongPartition, "log-partition A"),
@@ -292,7 +342,7 @@ class GammaByRoles(Gamma):
     from_mean = Family.from_mean
 
 
-class Beta(Family):
+class PlainBeta(Family):
     """Two slots, a finite interval, nothing beyond the first four facts."""
 
     slots = (Slot("a", Gamma.slots[0].role), Slot("b", Gamma.slots[0].role))
@@ -332,7 +382,7 @@ class Logarithmic(Family):
         return -np.log(x)
 
 
-NEWCOMERS = [Rayleigh, RayleighByNewton, GammaByNewton, GammaByRoles, Beta]
+NEWCOMERS = [Rayleigh, RayleighByNewton, GammaByNewton, GammaByRoles, PlainBeta]
 
 
 @pytest.mark.parametrize("family", NEWCOMERS)

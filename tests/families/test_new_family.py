@@ -21,8 +21,8 @@ SOURCE = '''
 import numpy as np
 
 from pgem.families import Family, Slot
-from pgem.families._family import POSITIVE
-from pgem.families._roles import RATE
+from pgem.families.roles import RATE
+from pgem.families.supports import POSITIVE
 
 
 class Radial(Family):

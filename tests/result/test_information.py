@@ -253,9 +253,7 @@ def test_a_family_without_role_statistics() -> None:
     fit = model.fit({"x": x}, tol=1e-15)
     value = (x**2).mean() / 2
     np.testing.assert_allclose(fit.params["x.scale"], value, rtol=1e-6)
-    np.testing.assert_allclose(
-        fit.standard_errors()["x.scale"], value / np.sqrt(300), rtol=1e-5
-    )
+    np.testing.assert_allclose(fit.standard_errors()["x.scale"], value / np.sqrt(300), rtol=1e-5)
 
 
 def test_a_loaded_fit_needs_data(tmp_path: Any) -> None:

@@ -200,9 +200,7 @@ def test_known_slots_and_totals() -> None:
 
 def test_two_lags_and_their_first_steps() -> None:
     with pg.Model("second") as model, pg.sequence("t"):
-        s = pg.latent(
-            "s", pg.Categorical(size=2), given=[pg.prev("s", 2)], after="s"
-        )
+        s = pg.latent("s", pg.Categorical(size=2), given=[pg.prev("s", 2)], after="s")
         pg.observed("y", pg.Normal(var=1e-8), given=s)
     flip = np.zeros((2, 2, 2))
     flip[0, 0, 1] = flip[1, 1, 0] = flip[1, 0, 0] = flip[0, 1, 1] = 1.0  # 0 0 1 1 0 0 …

@@ -73,9 +73,7 @@ class Case:
         return kind(self.plan, self.factors, self.starts, Semiring(semiring, generator))
 
 
-def build(
-    structure: Structure, tables: Sequence[LogTable], lengths: Sequence[int]
-) -> Case:
+def build(structure: Structure, tables: Sequence[LogTable], lengths: Sequence[int]) -> Case:
     """A plan, its tables, and the dense joint table of each step [rows, all axes...]."""
     axes = {n: Axis(k, s, n) for k, (n, s) in enumerate(structure.axes.items(), start=1)}
     plan = make_plan(
@@ -247,7 +245,8 @@ def test_draws_have_the_posterior_as_their_mean(name: str, kind: type[Pass]) -> 
         run.forward()
         _, post = brute(build(structure, [_first(t) for t in tables], [4]), weight[:1])
     for draws, expected in zip(
-        run.backward(weight), per_table(build(structure, [_first(t) for t in tables], [4]), post),
+        run.backward(weight),
+        per_table(build(structure, [_first(t) for t in tables], [4]), post),
         strict=True,
     ):
         assert np.array_equal(draws, draws.round())

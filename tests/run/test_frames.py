@@ -106,9 +106,10 @@ def test_weights_are_a_column(frame: Any) -> None:
         pg.observed("k", pg.Poisson(), given=z)
     table = frame({"k": [0, 1, 5, 9], "times": [3, 0, 2, 1]})
     weighted = model.fit(pg.Data(table, weights="times"), max_iter=3)
-    assert weighted.log_likelihood == model.fit(
-        {"k": [0, 1, 5, 9]}, weights=[3, 0, 2, 1], max_iter=3
-    ).log_likelihood
+    assert (
+        weighted.log_likelihood
+        == model.fit({"k": [0, 1, 5, 9]}, weights=[3, 0, 2, 1], max_iter=3).log_likelihood
+    )
 
 
 # --- sequences -----------------------------------------------------------------------------------
@@ -162,6 +163,7 @@ def test_nodes_of_units_are_constant_in_a_long_table(frame: Any) -> None:
 
 
 # --- plates --------------------------------------------------------------------------------------
+
 
 def test_nested_plates_from_keys(frame: Any) -> None:
     table = {name: list(column) for name, column in items_table().items()}
