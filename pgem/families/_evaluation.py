@@ -80,11 +80,7 @@ def log_density(family: Family, data: Observations, slots: Slots) -> Floats:
 
 
 def _add_base(product: Floats, data: Observations) -> Floats:
-    family = type(data.family)
-    plain = {"log_base_measure", "total_log_base"}.isdisjoint(
-        name for kind in family.__mro__[:-2] for name in vars(kind)
-    )
-    if not plain:
+    if data.family.has_base:
         product += data.log_base[:, None]
     return product
 

@@ -1,27 +1,22 @@
 """The contract of a family: what its author writes, and what the base class gives in return.
 
-A density `h(x) exp(<η, T(x)> - A(η))` is evaluated as one matrix product: the *features* of a
-value are `φ(x) = (1, T(x))`, the *coefficients* of a parameter are `θ = (-A(η), η)`, and
-
-    log p(x) = φ(x) · θ + log h(x).
-
-A missing value has features zero, so it neither contributes to the density nor to the statistics.
+A density `h(x) exp(<η, T(x)> - A(η))` is evaluated as one matrix product (`_evaluation.py`).  A
+missing value has features zero, so it neither contributes to the density nor to the statistics.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
-from pgem.errors import DataError, DeclarationError
+from pgem.errors import DataError
 from pgem.families import _derived, _evaluation, _fitting, _integration
 from pgem.families._evaluation import feature_product
+from pgem.families._facts import Examples, Facts, Slots, Statistics
 from pgem.families._parts import (
     BINARY,
     COUNT_ROWS,
@@ -38,14 +33,9 @@ from pgem.families._parts import (
     flat_rows,
     like,
 )
-from pgem.families._roles import KNOWN, VARIANCE, Role
-
-Slots = Mapping[str, Floats]
-Statistics = tuple[Floats, ...]
-Examples = Mapping[str, tuple[float, ...]]
 
 
-class Family:
+class Family(Facts):
     """An exponential family: subclass, and write five facts.
 
     You write:
@@ -68,112 +58,17 @@ class Family:
     `pgem.testing.check_family` tells whether the facts agree with each other.
     """
 
-    conjugate_to: ClassVar[Role | None] = None
-    """The role that this family is a conjugate prior of."""
-    slots: ClassVar[tuple[Slot, ...]]
-    support: ClassVar[Support]
-    options: ClassVar[tuple[str, ...]] = ("size",)
-    event_ndim: ClassVar[int] = 0
-    formula: ClassVar[str] = ""
-    """The log-density in LaTeX, for the derivation."""
-    rung: ClassVar[str] = "closed form"
-    """How the joint M-step is solved, for the report."""
-    examples: ClassVar[Examples] = {}
-    """Values that the conformance kit tries: of known slots, other inputs of `draw`, and slots without
-    moments elsewhere."""
+    rung = "closed form"
 
-    def __init_subclass__(cls, **named: Any) -> None:
-        super().__init_subclass__(**named)
-        maps = (cls.from_mean, cls.role_statistics)
-        if maps == (Family.from_mean, Family.role_statistics) and "rung" not in vars(cls):
-            cls.rung = "numeric Newton"
-
-    def __init__(self, *values: Any, **named: Any) -> None:
-        cls = type(self)
-        names = [slot.name for slot in cls.slots]
-        if len(values) > len(names):
-            raise DeclarationError(
-                f"{cls.__name__} takes at most {len(names)} positional slots",
-                expected=", ".join(names),
-                received=f"'{len(values)}' values",
-            )
-        arguments = dict(zip(names, values, strict=False))
-        for name, value in named.items():
-            if name in arguments or name not in (*names, *cls.options):
-                problem = "is given twice" if name in arguments else "is not known"
-                raise DeclarationError(
-                    f"slot '{name}' of {cls.__name__} {problem}",
-                    expected=f"slots {', '.join(names)}; options {', '.join(cls.options)}",
-                )
-            arguments[name] = value
-        self.settings: dict[str, Any] = {
-            name: arguments.pop(name, None) for name in cls.options if name not in names
-        }
-        self.arguments: dict[str, Any] = arguments
-        self.structures: dict[str, str] = {}
-        self.size: int | None = self.settings.get("size")
-
-    def __repr__(self) -> str:
-        inside = {**self.arguments, **{k: v for k, v in self.settings.items() if v is not None}}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in inside.items())})"
-
-    def settled(self, size: int | None, structures: Mapping[str, str]) -> Self:
-        """A copy whose vector size (or number of categories) and structures are fixed."""
-        other = copy.copy(self)
-        other.size, other.structures = size, dict(structures)
-        return other
-
-    # --- the facts ----------------------------------------------------------------------------
-
-    def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
-        """T(x): arrays shaped like `x` (or with more own axes for vector families)."""
-        raise NotImplementedError(type(self).__name__)
-
-    def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
-        """η(slots), one array per statistic."""
-        raise NotImplementedError(type(self).__name__)
-
-    def log_partition(self, *eta: Floats) -> Floats | float:
-        """A(η)."""
-        return 0.0
-
-    def log_base_measure(self, x: Floats, **known: Floats) -> Floats | float:
-        """log h(x)."""
-        return 0.0
-
-    def from_mean(self, *mean: Floats) -> tuple[Floats, ...]:
-        """The slots whose expected statistics are `mean`."""
-        raise NotImplementedError(type(self).__name__)
-
-    def role_statistics(
-        self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool
-    ) -> Statistics | None:
-        """The statistic of one slot's role per cell, given the other slots; None if there is none.
+    def conditional_moments(self, x: Floats, slots: Slots) -> tuple[Floats, Floats]:
+        """Mean [N, C, ...] and (co)variance [C, ...] given the coordinates that are shown.
 
         Args:
-            slot: the slot to be maximised.
-            stats: the expected statistics per cell.
-            slots: current values of all slots per cell [C, ...].
-            origin: the slot values that the E-step ran with.
-            cancel: the slots in `free_of` are constant within each row, so leave them out.
+            x: rows that show the same coordinates [N] or [N, D], NaN for the others.
+            slots: slot values per cell.
         """
-        return None
-
-    def pseudo_statistics(self, **slots: Floats) -> Statistics:
-        """What this family, as a prior, adds to the statistic of the role it is conjugate to."""
-        raise NotImplementedError(type(self).__name__)
-
-    def domain(self) -> Floats | None:
-        """All possible values, if they are finitely many."""
-        return None
-
-    def possible(self, x: Floats, **known: Floats) -> Mask:
-        """Which values have a density at these values of the known slots."""
-        return self.support.contains(x)
-
-    def inside(self, **known: Floats) -> Floats | float:
-        """A value of the support at these values of the known slots."""
-        return self.support.inside
+        mean, spread = self.moments(slots)
+        return np.broadcast_to(mean, (len(x), *mean.shape)), spread
 
     def moments(self, slots: Slots) -> tuple[Floats, Floats]:
         """Mean [C, ...] and variance [C, ...] (covariance [C, D, D] for vectors)."""
@@ -210,65 +105,7 @@ class Family:
             return _integration.count_rule(log_density, contains, inside)
         return _integration.line_rule(log_density, contains, inside, self._location(slots))
 
-    def scipy_twin(self, stats: Any, **slots: Any) -> Any:
-        """The same distribution for slots of one cell, from `scipy.stats`, or None."""
-        return None
-
     # --- what follows from them ---------------------------------------------------------------
-
-    @property
-    def known_slots(self) -> tuple[str, ...]:
-        """Names of slots that are never estimated."""
-        return tuple(slot.name for slot in self.slots if slot.role is KNOWN)
-
-    @property
-    def estimable(self) -> tuple[str, ...]:
-        """Names of slots that are estimated unless they are given."""
-        return tuple(slot.name for slot in self.slots if slot.role is not KNOWN)
-
-    def known_of_cells(self, slots: Slots, ndim: int = 1) -> dict[str, Floats]:
-        """Values of the slots that are known per cell, with this many axes."""
-        names = [slot.name for slot in self.slots if slot.per_cell and slot.role is KNOWN]
-        return {k: slots[k].reshape(slots[k].shape + (1,) * (ndim - slots[k].ndim)) for k in names}
-
-    @property
-    def coordinates(self) -> int | None:
-        """The number of independent coordinates, if this is a scalar family over a vector."""
-        scalar = self.event_ndim == 0 and all(slot.axes == "" for slot in self.slots)
-        return self.size if scalar else None
-
-    def role_of(self, slot: str) -> Role:
-        """The role of a slot, after `settled`: a reduced covariance is variances."""
-        if self.structures.get(slot) in ("diagonal", "spherical"):
-            return VARIANCE
-        return next(s.role for s in self.slots if s.name == slot)
-
-    @property
-    def factorises(self) -> bool:
-        """Whether coordinates are independent, so that single ones may be missing."""
-        return self.event_ndim == 0
-
-    def own_shape(self, slot: str) -> tuple[int, ...]:
-        """Own axes of a slot's value, after `settled`."""
-        axes = next(s.axes for s in self.slots if s.name == slot)
-        if self.structures.get(slot) == "spherical":
-            return ()
-        if self.structures.get(slot) == "diagonal":
-            axes = "d"
-        if axes == "" and self.event_ndim == 0 and self.size is not None:
-            axes = "d"  # independent coordinates of a vector
-        return (self.size or 1,) * len(axes)
-
-    def aligned(self, slots: Slots, *names: str) -> tuple[Floats, ...]:
-        """Values of some slots with as many axes each: known ones are the same over a vector."""
-        values = [slots[name] for name in names]
-        ndim = max(value.ndim for value in values)
-        ndim = max(ndim, 2) if self.coordinates is not None else ndim
-        return tuple(value.reshape(value.shape + (1,) * (ndim - value.ndim)) for value in values)
-
-    def measured(self, x: Floats) -> Floats:
-        """Values on the scale that slots of mean and spread refer to."""
-        return x
 
     def features(self, data: Observations) -> Floats:
         """φ(x) = (1, T(x)) per coordinate, flattened to [N, P]; zero where missing."""
@@ -350,6 +187,13 @@ class Family:
         theta = self.coefficients(slots)
         with np.errstate(invalid="ignore"):
             return float(np.where(table == 0, 0.0, table * theta).sum())
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the family gives a base measure."""
+        kind = type(self)
+        plain = (Family.log_base_measure, Family.total_log_base)
+        return (kind.log_base_measure, kind.total_log_base) != plain
 
     @property
     def has_mean_map(self) -> bool:

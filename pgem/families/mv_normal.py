@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Mask
-from pgem.families import _derived, _gaussian, _numeric
+from pgem.arrays import Floats
+from pgem.families import _derived, _gaussian, _numeric, _patterns
 from pgem.families._family import Family, Observations, Slot, Slots, Statistics, Support, every
 from pgem.families._roles import COVARIANCE, MEAN
 
@@ -44,6 +44,18 @@ class MvNormal(Family):
     def factorises(self) -> bool:
         return not self._full
 
+    @property
+    def takes_partial(self) -> bool:
+        return True
+
+    def conditional_moments(self, x: Floats, slots: Slots) -> tuple[Floats, Floats]:
+        if not self._full:
+            return super().conditional_moments(x, slots)
+        shown, mean = ~np.isnan(x[0]), slots["mean"]
+        to_whole, spread = _patterns.regression(shown, slots["cov"])
+        deviation = x[:, None, shown] - mean[:, shown]
+        return mean + np.asarray(np.einsum("cio,nco->nci", to_whole, deviation)), spread
+
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
         return x, x[:, :, None] * x[:, None, :]
 
@@ -64,19 +76,19 @@ class MvNormal(Family):
         return first, second - first[:, :, None] * first[:, None, :]
 
     def log_density(self, data: Observations, slots: Slots) -> Floats:
+        if self._full and data.complete:
+            return _gaussian.full_log_density(data.x, slots["mean"], slots["cov"])
         if self._full:
-            whole, missing = self._split(data)
-            out: Floats = _gaussian.full_log_density(whole, slots["mean"], slots["cov"])
-            return np.where(missing[:, None], 0.0, out)
+            return _patterns.log_density_of_shown(data, slots["mean"], slots["cov"])
         return _gaussian.coordinate_log_density(
             data.x, data.observed, slots["mean"], self._variances(slots)
         )
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
+        if self._full and data.complete:
+            return _gaussian.full_moments(data.x, weights, slots["mean"], slots["cov"])
         if self._full:
-            whole, missing = self._split(data)
-            here = weights * ~missing[:, None] if missing.any() else weights
-            return _gaussian.full_moments(whole, here, slots["mean"], slots["cov"])
+            return _patterns.expected_moments(data, weights, slots["mean"], slots["cov"])
         return _gaussian.coordinate_moments(
             data.x, data.observed, weights, slots["mean"], self._variances(slots)
         )
@@ -148,11 +160,6 @@ class MvNormal(Family):
     @property
     def _full(self) -> bool:
         return self.structures.get("cov", "full") == "full"
-
-    def _split(self, data: Observations) -> tuple[Floats, Mask]:
-        """Values with wholly missing rows set to zero, and the mask of those rows."""
-        missing = ~every(data.observed, 1)
-        return (np.where(missing[:, None], 0.0, data.x) if missing.any() else data.x), missing
 
     def _variances(self, slots: Slots) -> Floats:
         cov = slots["cov"]

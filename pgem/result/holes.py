@@ -55,10 +55,11 @@ def hole_moments(
     shard = Shard(bound, 0, bound.n_units)
     for key in keys_of(program, name):
         rows, weights = _cell_weights(shard, key, found)
-        for some, mean, cov in _component_moments(bound, key, params, rows):
-            outer = cov + (mean[..., :, None] * mean[..., None, :] if shape else mean**2)
-            first[rows[some]] += np.tensordot(weights[some], mean, 1)
-            second[rows[some]] += np.tensordot(weights[some], outer, 1)
+        for some, mean, cov in _component_moments(bound, key, params, rows, x):
+            weight = weights[some]
+            first[rows[some]] += np.einsum("nc,nc...->n...", weight, mean)
+            outer = mean[..., :, None] * mean[..., None, :] if shape else mean**2
+            second[rows[some]] += np.einsum("nc,nc...->n...", weight, outer + cov)
     cov = second - (first[..., :, None] * first[..., None, :] if shape else first**2)
     gone = np.isnan(x)
     mean = np.where(gone, first, x)
@@ -68,21 +69,25 @@ def hole_moments(
 
 
 def _component_moments(
-    bound: Bound, key: str, params: dict[str, Floats], rows: Integers
-) -> Iterator[tuple[Any, Floats, Floats]]:
-    """Rows that share their known slots, with mean [C, ...] and covariance [C, ..., ...]."""
+    bound: Bound, key: str, params: dict[str, Floats], rows: Integers, x: Floats
+) -> Iterator[tuple[Integers, Floats, Floats]]:
+    """Rows with holes that share pattern and known slots: mean [n, C, ...], covariance [C, ...]."""
     program, part = bound.program, bound.program.parts[key]
     slots = cell_slots(program, key, params)
     known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
-    values = np.stack([*known.values()], axis=1) if known else np.zeros((len(rows), 0))
+    gone = np.isnan(x[rows]).reshape(len(rows), -1)
+    values = np.concatenate([gone, *(v[:, None] for v in known.values())], axis=1)
     distinct, owner = np.unique(values, axis=0, return_inverse=True)
-    n_cells = bound.program.analysis.layout.components[key].cells.n_cells
+    n_cells = program.analysis.layout.components[key].cells.n_cells
     for k, row in enumerate(distinct):
-        here = {n: np.full(n_cells, v) for n, v in zip(known, row, strict=True)}
-        mean, cov = part.family.moments({**slots, **here})
-        if mean.ndim == 2 and cov.ndim == 2:
-            cov = cov[:, :, None] * np.eye(mean.shape[1])
-        yield np.flatnonzero(owner.reshape(-1) == k), mean, cov
+        if not row[: gone.shape[1]].any():
+            continue  # nothing is missing
+        some = np.flatnonzero(owner.reshape(-1) == k)
+        here = {n: np.full(n_cells, v) for n, v in zip(known, row[gone.shape[1] :], strict=True)}
+        mean, cov = part.family.conditional_moments(x[rows[some]], {**slots, **here})
+        if mean.ndim == 3 and cov.ndim == 2:
+            cov = cov[:, :, None] * np.eye(mean.shape[2])
+        yield some, mean, cov
 
 
 def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tuple[Integers, Floats]:

@@ -68,9 +68,7 @@ class Information:
         return np.where(self.unknown, np.nan, np.sqrt((self.root**2).sum(axis=1)))
 
 
-def information(
-    bound: Bound, params: dict[str, Floats], *, priors: bool = False
-) -> Information:
+def information(bound: Bound, params: dict[str, Floats], *, priors: bool = False) -> Information:
     """The information of the data about the parameters.
 
     Args:

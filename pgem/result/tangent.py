@@ -16,7 +16,7 @@ import numpy as np
 
 from pgem.analyse import ParamLayout
 from pgem.arrays import Floats, Mask
-from pgem.families._roles import Covariance, Mean, Prob, Probs, Rate
+from pgem.families._roles import Covariance, Direction, Mean, Prob, Probs, Rate
 from pgem.result.score import role_statistic
 from pgem.routines import Stats
 from pgem.routines.maximise import rows_of
@@ -82,6 +82,8 @@ def row_basis(layout: ParamLayout, value: Floats, held: Mask, scale: Floats) -> 
     """Scaled directions [entries, f] of one row in which the held entries do not move."""
     if isinstance(layout.role, Covariance):
         return _without(_symmetric_directions(value), held, scale)
+    if isinstance(layout.role, Direction):  # across the unit vector
+        return np.zeros((len(value), 0)) if held.any() else _null_space(value[None])
     free = np.flatnonzero(~held)
     directions = np.zeros((len(scale), len(free)))
     directions[free, np.arange(len(free))] = scale[free]

@@ -211,14 +211,13 @@ class Bound:
             return
         holes = np.isnan(x)
         partly = holes.any(axis=1) & ~holes.all(axis=1)
-        if partly.any() and not part.family.factorises:
+        if partly.any() and not part.family.takes_partial:
             node = self.program.outline.nodes[part.node]
             raise DataError(
                 f"node '{node.name}' misses single coordinates in row '{int(np.argmax(partly))}'",
                 where=node.origin,
-                expected="whole vectors, or a diagonal or spherical covariance",
-                advice="use cov=pg.diagonal(), or leave these units out; single coordinates under "
-                "a full covariance are not available yet",
+                expected=f"whole vectors of {type(part.family).__name__}, or NaN throughout",
+                advice="leave these units out, or set the whole vector to NaN",
             )
 
 

@@ -153,7 +153,7 @@ def check_json(case: Case) -> str:
 
     kind = type(case.family)
     wrap = {"diagonal": diagonal, "spherical": spherical}
-    given = {name: float(case.slots[name][0]) for name in case.family.known_slots}
+    given: dict[str, object] = {k: float(case.slots[k][0]) for k in case.family.known_slots}
     given |= {name: wrap[what]() for name, what in case.family.structures.items()}
     if case.family.size is not None and "size" in kind.options:
         given["size"] = case.family.size

@@ -8,6 +8,7 @@ import numpy as np
 
 from pgem.arrays import Floats
 from pgem.families._family import Family, Observations, Statistics
+from pgem.families._roles import Mean
 from pgem.testing._case import Case
 from pgem.testing._report import Fault, Skip
 
@@ -124,6 +125,30 @@ def check_coordinates(case: Case) -> str:
             if not np.allclose(joint[name][:, axis], value, rtol=1e-6, atol=1e-9):
                 raise Fault("estimate", f"slot '{name}' over a vector differs from the scalar's")
     return "2 coordinates"
+
+
+def check_prior(case: Case) -> str:
+    """As a prior, its mode is the maximiser of the role with the pseudo-statistics alone."""
+    family, role = case.family, case.family.conjugate_to
+    if role is None or family.structures:
+        raise Skip("no conjugate prior of a role" if role is None else "priors are not structured")
+    statistic = family.pseudo_statistics(**case.slots)
+    signed = statistic[:1] if isinstance(role, Mean) else statistic
+    inside = [all((part[index] >= 0).all() for part in signed) for index in case.cells]
+    if not any(inside):
+        raise Skip("the densities tried have no mode inside")
+    start = family.moments(case.slots)[0]
+    mode = role.maximise(statistic, start, np.zeros(start.shape, dtype=bool))
+    for index in np.flatnonzero(inside).tolist():
+        highest = float(case.atoms[index][2].max())
+        reached = float(family.log_density_at(mode[index : index + 1], case.cell(index))[0])
+        if not reached >= highest - 1e-9 * (1 + abs(highest)):
+            raise Fault(
+                "pseudo_statistics",
+                f"the role's maximiser {mode[index]} is not the mode: its log-density is lower by "
+                f"{highest - reached:.3g}",
+            )
+    return f"of a {role.name}"
 
 
 def _maximum(

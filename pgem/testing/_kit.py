@@ -29,6 +29,7 @@ REST: tuple[Entry, ...] = (
     ("weights = replication", "accumulate", _estimation.check_weights),
     ("merge = concatenation", "accumulate", _estimation.check_merge),
     ("M-step slot by slot", "role_statistics", _estimation.check_roles),
+    ("conjugate prior", "pseudo_statistics", _estimation.check_prior),
     ("joint M-step", "estimate", _estimation.check_estimate),
     ("no data, equal data", "estimate", _behaviour.check_empty),
     ("extreme values", "log_density", _behaviour.check_extremes),

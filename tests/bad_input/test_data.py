@@ -125,7 +125,7 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     # holes
     ("a covariate with NaN", "INPUTS.fit({'k': [1, 2], 'n': [5, nan], 'group': [0, 1]})", ERROR, "'n'", "row '1'", "complete"),
     ("a discrete covariate with None", "INPUTS.fit({'k': [1, 2], 'n': [5, 5], 'group': [0, None]})", ERROR, "'group'", "row '1'", "complete"),
-    ("single coordinates missing", "VECTORS.fit({'x': [[1.0, 2.0], [3.0, nan], [2.0, 2.0]]})", ERROR, "'x'", "row '1'", "pg.diagonal()", "not available yet"),
+    ("single counts of a row missing", "with pg.Model('m') as m: pg.observed('x', pg.Multinomial())\nm.fit({'x': [[1.0, 2.0], [3.0, nan], [2.0, 2.0]]})", ERROR, "'x'", "row '1'", "Multinomial", "NaN"),
     ("a hole in a first value that is conditioned on", "ECHO.fit({'y': [[0, 1, 1], [None, 1, 0]]})", ERROR, "'y'", "first", "row '1'"),
     # weights
     ("a negative weight", "MIXTURE.fit({'x': [1.0, 2.0, 3.0]}, weights=[1, -1, 1])", ERROR, "weights", "'-1", "at least zero"),

@@ -229,6 +229,13 @@ class WrongRoot(VonMises):
         return super().from_mean(*mean)[0], k
 
 
+class WrongPrior(Gamma):
+    """Adds a full event too much: the mode becomes the mean."""
+
+    def pseudo_statistics(self, **slots):
+        return slots["shape"], slots["rate"]
+
+
 class NotANumberFromOne(Beta):
     def from_mean(self, *mean):
         a, b = super().from_mean(*mean)
@@ -241,6 +248,7 @@ FAULTS = [
     (MapWithoutKnown, "mean map"),
     (WrongRoot, "mean map"),
     (NotANumberFromOne, "estimate"),
+    (WrongPrior, "pseudo_statistics"),
     (WrongBase, "base measure"),
     (ConstantBase, "base measure (or log-partition A, by a constant)"),
     (WrongPartition, "log-partition A"),

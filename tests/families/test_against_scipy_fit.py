@@ -1,4 +1,4 @@
-"""M-steps against `scipy.stats`: at least its likelihood, and its values where it is closed-form."""
+"""M-steps against `scipy.stats`: at least its likelihood, its values where closed-form."""
 
 from __future__ import annotations
 

@@ -116,3 +116,26 @@ def test_in_a_script(radial: ModuleType) -> None:
         pg.observed("x", radial.Radial())
     script = model.compile().to_script({"x": two_scales()})
     assert textwrap.dedent("class Radial(Family)") in script
+
+
+PRIORS = [
+    (pg.Bernoulli, "prob", pg.Beta(a=3.0, b=2.0), [0, 1, 1, 1], (3 + 2) / (4 + 3)),
+    (
+        pg.Categorical, "probs", pg.Dirichlet(concentration=2.0), [0, 2, 2, 1, 2],
+        [2 / 8, 2 / 8, 4 / 8],
+    ),
+    (pg.Laplace, "scale", None, [1.0, -3.0], 2.0),
+    (pg.LogNormal, "var", pg.InverseGamma(shape=1.5, scale=2.0), [1.0, np.e**2], (2 + 4) / (2 + 5)),
+    (pg.Exponential, "rate", pg.Gamma(shape=2.0, rate=3.0), [1.0, 2.0], 3 / 6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "slot", "prior", "x", "expected"), PRIORS)
+def test_conjugate_priors_of_the_shelf(family, slot: str, prior, x: list, expected) -> None:
+    """Pseudo-statistics beside the data's, by hand."""
+    options = {"size": 3} if family is pg.Categorical else {}
+    options |= {"location": 0.0} if family is pg.Laplace else {}
+    with pg.Model("map") as model:
+        pg.observed("x", family(**{slot: pg.param("theta", prior=prior)}, **options))
+    fit = model.fit({"x": x}, tol=0, max_iter=5)
+    np.testing.assert_allclose(fit.params["theta"], expected)

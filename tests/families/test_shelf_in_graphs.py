@@ -83,7 +83,6 @@ def test_over_vectors_with_holes_in_a_switch_with_uniform(name: str) -> None:
     codes = (np.arange(300) % 2).astype(int)
     pairs = np.stack([example.draw(rng, codes), example.draw(rng, codes)], axis=1)
     pairs[rng.random(pairs.shape) < 0.1] = np.nan
-    kind = type(example.family)
     if example.family.settled(example.size, {}).domain() is not None:
         pytest.skip("a vector of categories is a plate")
     with pg.Model("vectors") as model:
@@ -190,7 +189,7 @@ def test_uniform_ends_may_be_covariates() -> None:
 def test_a_slot_that_the_sums_depend_on_is_no_covariate(family: type[families.Family]) -> None:
     slot = next(s.name for s in family.slots if s.per_cell)
     others = {s.name: 2.0 for s in family.slots if s.per_cell and s.name != slot}
-    with pytest.raises(DeclarationError, match=rf"pg.constant\(\[...\]\)\[n\]"), pg.Model("no"):
+    with pytest.raises(DeclarationError, match=r"pg.constant\(\[...\]\)\[n\]"), pg.Model("no"):
         pg.observed("x", family(**{slot: pg.covariate("n")}, **others))
 
 
@@ -233,3 +232,33 @@ def test_scripts_and_explanations(name: str, tmp_path) -> None:
     compile(text, "script", "exec")
     again = pg.Model.from_json(model.to_json())
     assert again.to_json() == model.to_json()
+
+
+def test_standard_errors_of_a_direction() -> None:
+    """Across the mean the information is n k A(k), with A the mean length."""
+    example, rng, n = LEARNED["VonMisesFisher"], np.random.default_rng(12), 2000
+    x = example.draw(rng, np.zeros(n, dtype=int))
+    with pg.Model("directions") as model:
+        pg.observed("x", pg.VonMisesFisher())
+    fit = model.fit({"x": x}, tol=0, max_iter=3)
+    found = fit.standard_errors()["x.mean"]
+    k = float(fit.params["x.concentration"])
+    length = 1 / np.tanh(k) - 1 / k
+    across = 1 - fit.params["x.mean"] ** 2
+    np.testing.assert_allclose(found, np.sqrt(across / (n * k * length)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["Laplace", "Weibull", "VonMises", "Beta", "TruncatedNormal"])
+def test_standard_errors(name: str) -> None:
+    """Finite, and those of the Fisher information where there is a single slot."""
+    example, rng, n = LEARNED[name], np.random.default_rng(13), 4000
+    with pg.Model("plain") as model:
+        pg.observed("x", example.family)
+    fit = model.fit({"x": example.draw(rng, np.ones(n, dtype=int))}, tol=0, max_iter=3)
+    found = fit.standard_errors()
+    assert all(np.isfinite(found[f"x.{slot}"]).all() for slot in example.truth)
+    if name == "Laplace":
+        np.testing.assert_allclose(found["x.scale"], fit.params["x.scale"] / n**0.5, rtol=1e-3)
+    if name == "Weibull":
+        expected = fit.params["x.scale"] / (2.5 * n**0.5)
+        np.testing.assert_allclose(found["x.scale"], expected, rtol=1e-3)

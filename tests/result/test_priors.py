@@ -45,7 +45,7 @@ def test_beta_on_a_probability() -> None:
 def test_dirichlet_on_a_row() -> None:
     probs = pg.param("probs", prior=pg.Dirichlet([2.0, 1.0, 4.0]))
     fit = one_node(lambda: pg.observed("x", pg.Categorical(probs, size=3)), CODES)
-    counts = np.bincount(CODES, minlength=3) + [1, 0, 3]
+    counts = np.bincount(CODES, minlength=3) + np.array([1, 0, 3])
     np.testing.assert_allclose(fit.params["probs"], counts / counts.sum(), rtol=1e-12)
     prior = stats.dirichlet.logpdf(fit.params["probs"], [2.0, 1.0, 4.0])
     assert fit.objective - fit.log_likelihood == pytest.approx(prior, rel=1e-9)
