@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from pgem.arrays import Floats, Mask
 from pgem.errors import DeclarationError
 from pgem.families._parts import Slot, Support
-from pgem.families._roles import KNOWN, VARIANCE, Role
+from pgem.families._roles import KNOWN, KNOWNPOSITIVE, VARIANCE, Role
 
 Slots = Mapping[str, Floats]
 Statistics = tuple[Floats, ...]
@@ -157,7 +157,8 @@ class Facts:
         """The role of a slot, after `settled`: a reduced covariance is variances."""
         if self.structures.get(slot) in ("diagonal", "spherical"):
             return VARIANCE
-        return next(s.role for s in self.slots if s.name == slot)
+        declared = next(s for s in self.slots if s.name == slot)
+        return KNOWNPOSITIVE if declared.positive else declared.role
 
     @property
     def factorises(self) -> bool:

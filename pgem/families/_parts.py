@@ -29,6 +29,7 @@ class Slot:
             are the same in all cells that share this slot's value.
         per_cell: of a known slot, that η or A depends on it, so that it is given by value or by a
             table of constants and cannot be a covariate.
+        positive: of a known slot, that its values are above zero.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Slot:
     axes: str = ""
     free_of: tuple[str, ...] = ()
     per_cell: bool = False
+    positive: bool = False
 
 
 @dataclass(frozen=True)

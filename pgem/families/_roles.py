@@ -187,6 +187,15 @@ class Known(Role):
         return 0
 
 
+class KnownPositive(Known):
+    """A known value above zero: a shape, a threshold, a size."""
+
+    expected = "a value or a covariate above zero"
+
+    def accepts(self, value: Floats) -> Mask:
+        return np.isfinite(value) & (value > 0)
+
+
 PROBS = Probs()
 PROB = Prob()
 RATE = Rate()
@@ -195,6 +204,7 @@ MEAN = Mean()
 VARIANCE = Variance()
 COVARIANCE = Covariance()
 KNOWN = Known()
+KNOWNPOSITIVE = KnownPositive()
 ANGLE = Angle()
 CONCENTRATION = Concentration()
 CONCENTRATIONS = Concentrations()
@@ -213,6 +223,7 @@ __all__ = [
     "DEGENERATE",
     "DIRECTION",
     "KNOWN",
+    "KNOWNPOSITIVE",
     "LEVEL",
     "MEAN",
     "OPENPROB",
@@ -230,6 +241,7 @@ __all__ = [
     "Covariance",
     "Direction",
     "Known",
+    "KnownPositive",
     "Level",
     "Mean",
     "OpenProb",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, log_gamma
+from pgem.arrays import Floats, Mask, log_gamma
 from pgem.families._family import COUNTS, Examples, Slot, Slots
 from pgem.families._roles import KNOWN, PROB
 from pgem.families._two_outcomes import TwoOutcomes
@@ -27,11 +27,16 @@ class NegativeBinomial(TwoOutcomes):
         size: the number of successes n > 0, a value or a covariate; never estimated.
     """
 
-    slots = (Slot("prob", PROB), Slot("size", KNOWN))
+    slots = (Slot("prob", PROB), Slot("size", KNOWN, positive=True))
     support = COUNTS
     options = ()
     formula = r"\log \tbinom{x + n - 1}{x} + n \log p + x \log(1 - p)"
     examples: ClassVar[Examples] = {"size": (2.0, 0.7, 5.0)}
+
+    def possible(self, x: Floats, **known: Floats) -> Mask:
+        """Counts, if `size` is above zero."""
+        size = known.get("size")
+        return COUNTS.contains(x) if size is None else COUNTS.contains(x) & (size > 0)
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
         return known["size"], x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,14 +25,16 @@ class Pareto(Family):
         scale: threshold n > 0, a value or a covariate; never estimated.
     """
 
-    slots = (Slot("shape", RATE), Slot("scale", KNOWN))
-    support = POSITIVE
+    slots = (Slot("shape", RATE), Slot("scale", KNOWN, positive=True))
+    support = replace(POSITIVE, name="numbers of at least `scale`, which is above zero")
     formula = r"\log r + r \log n - (r + 1) \log x"
     examples: ClassVar[Examples] = {"shape": (7.0, 5.5, 12.0), "scale": (1.0, 2.5, 0.3)}
 
     def possible(self, x: Floats, **known: Floats) -> Mask:
         """Numbers of at least `scale`."""
-        return POSITIVE.contains(x) & (x >= known.get("scale", np.zeros(1)))
+        scale = known.get("scale")
+        fits = POSITIVE.contains(x)
+        return fits if scale is None else fits & (x >= scale) & (scale > 0)
 
     def inside(self, **known: Floats) -> Floats:
         return 2 * known["scale"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
-from pgem.families._family import Examples, Family, Observations, Slot, Slots, Statistics
+from pgem.families._family import REALS, Examples, Family, Observations, Slot, Slots, Statistics
 from pgem.families._gaussian import LOG_2PI
 from pgem.families._numeric import climb
 from pgem.families._roles import KNOWN, MEAN, VARIANCE
@@ -42,6 +43,7 @@ class TruncatedNormal(Normal):
         Slot("low", KNOWN, per_cell=True),
         Slot("high", KNOWN, per_cell=True),
     )
+    support = replace(REALS, name="numbers from `low` to `high`")
     formula = r"-\tfrac12 \log 2\pi v - (x - m)^2 / 2v - \log Z(m, v)"
     rung = "Newton"
     examples: ClassVar[Examples] = {"low": (-2.5,), "high": (4.0,)}

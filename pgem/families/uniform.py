@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ class Uniform(Family):
     """
 
     slots = (Slot("low", KNOWN), Slot("high", KNOWN))
-    support = REALS
+    support = replace(REALS, name="numbers from `low` to `high`")
     formula = r"-\log(\text{high} - \text{low})"
     examples: ClassVar[Examples] = {"low": (-1.0, 0.0, -4.0), "high": (2.0, 3.0, 2.5)}
 

@@ -26,7 +26,7 @@ class Weibull(Family):
         scale: scale s, the value exceeded with probability 1 / e.
     """
 
-    slots = (Slot("shape", KNOWN, per_cell=True), Slot("scale", POSITIVE_NUMBER))
+    slots = (Slot("shape", KNOWN, per_cell=True, positive=True), Slot("scale", POSITIVE_NUMBER))
     support = POSITIVE
     formula = r"\log n - n \log s + (n - 1) \log x - (x / s)^n"
     examples: ClassVar[Examples] = {"shape": (1.5, 0.8, 3.0)}

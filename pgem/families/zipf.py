@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,8 +27,8 @@ class Zipf(Family):
         ranks: number of ranks n, a value, or `pg.constant([...])[gate]`; never estimated.
     """
 
-    slots = (Slot("exponent", POSITIVE_NUMBER), Slot("ranks", KNOWN, per_cell=True))
-    support = POSITIVE_COUNTS
+    slots = (Slot("exponent", POSITIVE_NUMBER), Slot("ranks", KNOWN, per_cell=True, positive=True))
+    support = replace(POSITIVE_COUNTS, name="whole numbers from 1 to `ranks`")
     formula = r"-s \log x - \log \sum_{j = 1}^n j^{-s}"
     rung = "Newton"
     examples: ClassVar[Examples] = {"ranks": (12.0,)}

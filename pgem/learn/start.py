@@ -27,6 +27,8 @@ SAMPLE = 5_000
 """Rows among which seeds are sought."""
 LLOYD = 10
 """Iterations of k-means behind a start."""
+MOST_COLUMNS = 16
+"""Columns that a node with many categories takes: beyond, each category has a random place."""
 NOISE = 0.25
 """Share of random noise in the labels."""
 
@@ -178,7 +180,11 @@ def _numbers_of(bound: Bound, name: str) -> Floats | None:
     if name in columns.codes:
         codes = columns.codes[name]
         size = bound.program.analysis.layout.sizes[name]
-        return one_hot_rows(codes, size)
+        if size <= MOST_COLUMNS:
+            return one_hot_rows(codes, size)
+        places = np.random.default_rng(size).normal(size=(size + 1, MOST_COLUMNS))
+        places[-1] = 0.0  # for holes
+        return places[codes]
     values = columns.numbers[name]
     values = values.reshape(len(values), -1)
     gone = np.isnan(values)

@@ -10,7 +10,7 @@ from family_examples import EXAMPLES, LEARNED, SCALAR, Example
 
 import pgem as pg
 from pgem import families
-from pgem.errors import DeclarationError, FitWarning
+from pgem.errors import DataError, DeclarationError, FitWarning
 
 N = 900
 STAY = np.array([[0.95, 0.05], [0.08, 0.92]])
@@ -262,3 +262,34 @@ def test_standard_errors(name: str) -> None:
     if name == "Weibull":
         expected = fit.params["x.scale"] / (2.5 * n**0.5)
         np.testing.assert_allclose(found["x.scale"], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [pg.Weibull(shape=-1.0), pg.Zipf(ranks=0), pg.Pareto(scale=0.0), pg.NegativeBinomial(size=0)],
+    ids=lambda family: type(family).__name__,
+)
+def test_known_values_are_checked(family: families.Family) -> None:
+    with pytest.raises(DeclarationError, match="above zero"):
+        with pg.Model("wrong") as model:
+            pg.observed("x", family)
+        model.fit({"x": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (pg.Pareto(scale=1.5), "at least `scale`"),
+        (pg.Zipf(ranks=1), "from 1 to `ranks`"),
+        (pg.Uniform(low=1.5, high=3.0), "from `low` to `high`"),
+        (pg.TruncatedNormal(low=1.5, high=3.0), "from `low` to `high`"),
+        (pg.VonMises(), "radians from -π to π"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_values_outside_a_known_support_are_named(family, expected: str) -> None:
+    x = [1.0, 4.0 if type(family) is pg.VonMises else 2.0]
+    with pg.Model("outside") as model:
+        pg.observed("x", family)
+    with pytest.raises(DataError, match=f"(?s){expected}.*row"):
+        model.fit({"x": x})
