@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 NO_FAMILY = "is no exponential family"
+LATER = "; continuous latent nodes are not available yet"
 
 INSTEAD = {
     "BetaBinomial": "is a Binomial whose probability is latent: p = pg.latent('p', pg.Beta()), "
-    "pg.Binomial(prob=p, trials=...)",
+    f"pg.Binomial(prob=p, trials=...){LATER}",
     "Cauchy": f"{NO_FAMILY}; it is Student-t with one degree of freedom: a Normal whose variance "
-    "is divided by a latent pg.Gamma(shape=0.5, rate=0.5)",
+    f"is divided by a latent pg.Gamma(shape=0.5, rate=0.5){LATER}",
     "DirichletMultinomial": "is a Multinomial whose probabilities are latent: "
-    "p = pg.latent('p', pg.Dirichlet()), pg.Multinomial(probs=p)",
+    f"p = pg.latent('p', pg.Dirichlet()), pg.Multinomial(probs=p){LATER}",
     "DiscreteUniform": "is pg.Categorical with fixed equal probs",
     "Erlang": "is pg.Gamma with a fixed whole shape: pg.Gamma(shape=3)",
     "F": f"{NO_FAMILY}",
@@ -27,13 +28,15 @@ INSTEAD = {
     "MatrixNormal": "is pg.MvNormal of the stacked columns; a Kronecker covariance is not offered",
     "MultivariateNormal": "is called pg.MvNormal",
     "MultivariateStudent": "is an MvNormal whose covariance is divided by a latent Gamma: "
-    "u = pg.latent('u', pg.Gamma(shape=2, rate=2)), pg.MvNormal(cov=pg.param('scale') / u)",
+    "u = pg.latent('u', pg.Gamma(shape=2, rate=2)), pg.MvNormal(cov=pg.param('scale') / u)"
+    f"{LATER}",
     "MvNormalKnownCovariance": "is pg.MvNormal(cov=pg.constant(matrix))",
     "NormalKnownVariance": "is pg.Normal(var=value)",
     "Skellam": f"{NO_FAMILY}: it is the difference of two latent Poisson counts, and its Bessel "
     "function does not separate; where both counts are seen, model them as two nodes",
     "Student": f"{NO_FAMILY}; it is a Normal whose variance is divided by a latent Gamma: "
-    "u = pg.latent('u', pg.Gamma(shape=2, rate=2)), pg.Normal(var=pg.param('scale') / u)",
+    "u = pg.latent('u', pg.Gamma(shape=2, rate=2)), pg.Normal(var=pg.param('scale') / u)"
+    f"{LATER}",
     "Wishart": "is not on the shelf: matrices are no values of a node yet; model the vectors "
     "behind them with pg.MvNormal, or one variance with pg.Gamma",
     "ZeroInflated": "is a switch with an atom at zero: y = pg.observed('y', "

@@ -238,12 +238,15 @@ class Family(Facts):
         single = self if n_coordinates is None else self.settled(None, self.structures)
         for row in range(len(next(iter(slots.values())))):
             for axis in range(n_coordinates or 1):
-                yield single, {
-                    name: value[row : row + 1, axis]
-                    if n_coordinates is not None and value.ndim > 1
-                    else value[row : row + 1]
-                    for name, value in slots.items()
-                }
+                yield (
+                    single,
+                    {
+                        name: value[row : row + 1, axis]
+                        if n_coordinates is not None and value.ndim > 1
+                        else value[row : row + 1]
+                        for name, value in slots.items()
+                    },
+                )
 
     def log_density_at(self, x: Floats, slots: Slots) -> Floats:
         """log p(x) [M] of one cell, whose slots hold the known values too."""

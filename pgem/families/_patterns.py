@@ -82,4 +82,3 @@ def regression(shown: Mask, cov: Floats) -> tuple[Floats, Floats]:
         gone = np.flatnonzero(~shown)
         spread[:, gone[:, None], gone] = (left + np.swapaxes(left, 1, 2)) / 2
     return to_whole, spread
-

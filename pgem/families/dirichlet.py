@@ -19,6 +19,7 @@ SHARES = Support(
     lambda x: every(x > 0, -1) & (np.abs(x.sum(axis=-1) - 1) <= 1e-6),
 )
 
+
 class Dirichlet(Family):
     r"""A vector of shares.
 

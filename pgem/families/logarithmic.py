@@ -15,6 +15,7 @@ from pgem.families._root import increasing_root
 LARGEST = 36.0
 """-log(1 - p) stops here, so that p stays below 1 in double precision."""
 
+
 class Logarithmic(Family):
     r"""Counts from 1 on with a long tail: individuals per species.
 

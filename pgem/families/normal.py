@@ -55,9 +55,7 @@ class Normal(Family):
         return coordinate_log_density(_rows(data.x), _rows(data.observed), *_cells(slots))
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
-        return coordinate_moments(
-            _rows(data.x), _rows(data.observed), weights, *_cells(slots)
-        )
+        return coordinate_moments(_rows(data.x), _rows(data.observed), weights, *_cells(slots))
 
     def role_statistics(
         self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool

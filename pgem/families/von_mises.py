@@ -17,6 +17,7 @@ ANGLES = Support(
     "angles in radians from -π to π (others: (x + π) % (2 π) - π)", lambda x: np.abs(x) <= np.pi
 )
 
+
 class VonMises(Family):
     r"""An angle that gathers around a mean direction.
 

@@ -17,6 +17,7 @@ UNIT_VECTORS = Support(
     "rows of length one", lambda x: np.abs(np.linalg.norm(x, axis=-1) - 1) <= 1e-6
 )
 
+
 class VonMisesFisher(Family):
     r"""A direction in D dimensions that gathers around a mean direction.
 
