@@ -15,21 +15,23 @@ class Verdict(str):
     """How a fit ended: compares equal to its status, and explains itself.
 
     Attributes:
-        message: what happened, naming the parameter or component.
+        message: what happened, in words.
+        detail: the parameter or component concerned.
         notes: remarks that do not change the status, such as rows without data.
     """
 
     message: str
+    detail: str
     notes: tuple[str, ...]
 
     def __new__(cls, status: str, detail: str = "", notes: tuple[str, ...] = ()) -> Verdict:
         verdict = super().__new__(cls, status)
         verdict.message = f"{STATUSES[status]}{': ' if detail else ''}{detail}"
-        verdict.notes = notes
+        verdict.detail, verdict.notes = detail, notes
         return verdict
 
     def __getnewargs__(self) -> tuple[str, str, tuple[str, ...]]:  # type: ignore[override]
-        return str(self), self.message.partition(": ")[2], self.notes
+        return str(self), self.detail, self.notes
 
     def describe(self) -> str:
         """Status, explanation and notes in one text."""

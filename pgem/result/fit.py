@@ -69,7 +69,7 @@ class Fit:
         notes = tuple(
             f"'{name}' has rows without data, which kept their values" for name in sorted(run.empty)
         )
-        self.verdict = Verdict(str(run.verdict), run.verdict.message.partition(": ")[2], notes)
+        self.verdict = Verdict(str(run.verdict), run.verdict.detail, notes)
         self.objective = run.objective
         if self.posterior_kind == "soft":
             prior = self.program.log_prior(run.params) if self.estimate == "map" else 0.0

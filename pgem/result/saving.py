@@ -79,7 +79,7 @@ def _content(fit: Fit) -> dict[str, Any]:
         "version": VERSION,
         "verdict": {
             "status": str(fit.verdict),
-            "detail": fit.verdict.message.partition(": ")[2],
+            "detail": fit.verdict.detail,
             "notes": list(fit.verdict.notes),
         },
         "criteria": {
