@@ -62,6 +62,7 @@ from pgem.families import (
     Weibull,
     Zipf,
 )
+from pgem.families.from_functions import family_from_functions
 from pgem.pipeline import Model, load
 from pgem.plan import Program
 from pgem.result import Fit
@@ -118,6 +119,7 @@ __all__ = [
     "constant",
     "covariate",
     "diagonal",
+    "family_from_functions",
     "identity",
     "latent",
     "load",

@@ -14,7 +14,7 @@ from pgem import errors, families
 
 LANGUAGE = {
     "Model", "latent", "observed", "covariate", "param", "constant", "plate", "sequence", "tree",
-    "prev", "switch", "identity", "diagonal", "spherical",
+    "prev", "switch", "identity", "diagonal", "spherical", "family_from_functions",
 }  # fmt: skip
 RESULTS = {"Program", "Fit", "Data", "load"}
 MODULES = {"templates", "testing"}

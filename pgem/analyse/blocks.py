@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from pgem.analyse.layout import Layout, ParamLayout, Settled
+from pgem.analyse.own_fit import check_own_fit
 from pgem.declare import SlotRecord
 from pgem.families import Family, Slot
 from pgem.graph import Key
 
-CLOSED, NEWTON, ECM, NUMERIC = (
+CLOSED, NEWTON, ECM, NUMERIC, OWN_FIT = (
     "closed form",
     "Newton",
     "conditional closed forms in turn (ECM)",
     "numeric",
+    "the family's own fit",
 )
 
 
@@ -63,6 +65,9 @@ def _param_slots(settled: Settled) -> list[SlotRecord]:
 def _block(params: list[ParamLayout], layout: Layout) -> Block:
     names = {p.name for p in params}
     keys = tuple(dict.fromkeys(key for p in params for key, _ in p.uses))
+    if any(layout.components[key].family.own_fit for key in keys):
+        check_own_fit(params, keys, layout)
+        return Block(tuple(p.name for p in params), keys, OWN_FIT, None, frozenset())
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):

@@ -79,6 +79,7 @@ class Scan:
 
     Attributes:
         scope: the sequence.
+        label: the scope, and the chains where it has several that nothing couples.
         inputs: factors of one step.
         sum_out: earlier variables (and those of one step that depend on earlier ones), in order.
         cliques: the table of each elimination.
@@ -89,6 +90,7 @@ class Scan:
     """
 
     scope: str
+    label: str
     inputs: tuple[Factor, ...]
     sum_out: tuple[Var, ...]
     cliques: tuple[frozenset[Var], ...]
@@ -250,18 +252,50 @@ class _Worker:
         own = {Var(n.name, k) for n in nodes for k in range(self.lags.get(n.name, 0) + 1)}
         scanned = [f for f in factors if f.axes & own]
         others = [f for f in factors if not f.axes & own]
-        scan = self.scan(scope, scanned, interface, inside)
-        self.schedule.steps.append(scan)
+        messages = self.scans(scope, scanned, interface, inside)
         if not others:
-            return [scan.message]
+            return messages
         parent = self.graph.scopes[scope].parent
         axes = frozenset().union(*(f.axes for f in others))
         message = Factor(f"in_{scope}", "message", parent, axes)
         self.schedule.steps.append(Collect(scope, tuple(others), message))
-        return [scan.message, message]
+        return [*messages, message]
+
+    def scans(
+        self, scope: str, factors: list[Factor], interface: list[Var], inside: set[Var]
+    ) -> list[Factor]:
+        """One scan for every group of chains that no factor couples."""
+        groups: list[set[str]] = [{v.node} for v in [*interface, *inside]]
+        for factor in factors:
+            own = {v.node for v in factor.axes if self.graph.nodes[v.node].scope == scope}
+            touched = [group for group in groups if group & own]
+            merged = set().union(*touched)
+            groups = [group for group in groups if group not in touched] + [merged]
+        order = [v.node for v in interface]
+        groups.sort(key=lambda group: min((order.index(n) for n in group if n in order), default=0))
+        messages = []
+        for group in groups:
+            label = (
+                scope if len(groups) == 1 else "_".join([scope, *(n for n in order if n in group)])
+            )
+            scan = self.scan(
+                scope,
+                label,
+                [f for f in factors if {v.node for v in f.axes} & group],
+                [v for v in interface if v.node in group],
+                {v for v in inside if v.node in group},
+            )
+            self.schedule.steps.append(scan)
+            messages.append(scan.message)
+        return messages
 
     def scan(
-        self, scope: str, factors: list[Factor], interface: list[Var], inside: set[Var]
+        self,
+        scope: str,
+        label: str,
+        factors: list[Factor],
+        interface: list[Var],
+        inside: set[Var],
     ) -> Scan:
         steps = {v for f in factors for v in f.axes} | set(interface) | inside
         outer = sorted(
@@ -293,9 +327,17 @@ class _Worker:
         self.check_size(final, self.weight(final), scope)
         cost = sum(map(self.weight, cliques))
         parent = self.graph.scopes[scope].parent
-        message = Factor(f"in_{scope}", "scan", parent, frozenset(outer))
+        message = Factor(f"in_{label}", "scan", parent, frozenset(outer))
         return Scan(
-            scope, tuple(factors), tuple(order), tuple(cliques), shift, tuple(outer), message, cost
+            scope,
+            label,
+            tuple(factors),
+            tuple(order),
+            tuple(cliques),
+            shift,
+            tuple(outer),
+            message,
+            cost,
         )
 
     # --- sizes --------------------------------------------------------------------------------

@@ -201,7 +201,9 @@ def _settle(
         size = sizes.get(component.node) if component.family.settings.keys() else None
     if size is None:
         size = schema.vectors.get(component.node) or _shown_vector(graph, component)
-    return component.family.settled(size, structures)
+    family = component.family.settled(size, structures)
+    family.owner = component.key
+    return family
 
 
 def _shown_vector(graph: ModelGraph, component: Component) -> int | None:

@@ -29,6 +29,10 @@ class Facts:
     """The log-density in LaTeX, for the derivation."""
     rung: ClassVar[str]
     """How the joint M-step is solved, for the report."""
+    own_fit: ClassVar[bool] = False
+    """Whether there is no statistic to sum: `estimate` sees all slots of a cell at once."""
+    owner: str = ""
+    """The component that a settled family stands in, for errors."""
     examples: ClassVar[Examples] = {}
     """Values that the conformance kit tries: of known slots, of other inputs of `draw`, of slots
     without moments elsewhere."""

@@ -146,7 +146,7 @@ class EStepWriter:
 
     def forward_scan(self, step: Scan, name: str, inputs: list[str], shape: str) -> None:
         """A sequence."""
-        chain = self.names(f"chain_{step.scope}", ("chain", step.scope))
+        chain = self.names(f"chain_{step.label}", ("chain", step))
         order = ", ".join(self.axis_names[v] for v in step.sum_out)
         pairs = [f"{self.axis_names[a]}: {self.axis_names[b]}" for a, b in step.shift.items()]
         renamed = ", ".join(f"{a} becomes {b}" for a, b in step.shift.items())
@@ -200,7 +200,7 @@ class EStepWriter:
 
     def reverse_scan(self, step: Scan, incoming: str) -> None:
         """Posteriors of a sequence's tables."""
-        chain = self.names.given["chain", step.scope]
+        chain = self.names.given["chain", step]
         names = [self.names(f"post_{self.table_name(f)}", ("post", step, f)) for f in step.inputs]
         targets = ", ".join(names) + ("," if len(names) == 1 else "")
         if len(targets) > WIDTH - 40:

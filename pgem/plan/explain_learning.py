@@ -3,7 +3,7 @@ r"""Derivation, third part: expected statistics, the M-step of every block, and 
 from __future__ import annotations
 
 from pgem.analyse import Block, ParamLayout
-from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC
+from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
@@ -29,13 +29,21 @@ def write_statistics(page: Page, notation: Notation) -> None:
         for key in notation.analysis.layout.components
         if (line := _statistic_line(notation, key))
     ]
-    page.formula(*(lines or [r"\text{(nothing is learned)}"]))
+    own = [b for b in notation.analysis.blocks if b.rung == OWN_FIT]
+    if lines or not own:
+        page.formula(*(lines or [r"\text{(nothing is learned)}"]))
+    for block in own:
+        page.say(
+            f"{listed(f'`{key}`' for key in block.components)} has no finite statistic: the "
+            "posterior weight of every value in every cell is kept."
+        )
 
 
 def _statistic_line(notation: Notation, key: str) -> str:
     """`S_x[k] = Σ_n p(z_n = k | D_n) (1, x_n, …)` of one component."""
     settled = notation.analysis.layout.components[key]
-    if not any(s.kind == "param" for s in settled.component.leaf.slots.values()):
+    params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
+    if not params or settled.family.own_fit:
         return ""
     summed = Summed(notation, key)
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
@@ -87,7 +95,7 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     params = [notation.analysis.layout.params[name] for name in block.params]
     names = listed(f"`{name}`" for name in block.params)
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
-    if block.rung == NUMERIC and block.joint is None:
+    if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
     lines = [solution(notation, p, block) for p in params]
     if any(not line for line in lines):
@@ -102,6 +110,11 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
         return (
             "no closed form; $Q$ is climbed from the current values with all cells of "
             f"{listed(f'`{key}`' for key in block.components)} (local maximum)."
+        )
+    if block.rung == OWN_FIT:
+        return (
+            "what the family's own fit returns for the values of each cell and their posterior "
+            "weights."
         )
     if block.joint is not None and len(block.params) > 1:
         how = "one-dimensional Newton" if block.rung != CLOSED else "closed form"
@@ -198,6 +211,12 @@ def write_guarantee(page: Page, notation: Notation) -> None:
         "zero. So the log-likelihood never falls, and where it stops rising it is stationary; "
         "which of its maxima that is depends on the start."
     )
+    theirs = [name for b in blocks if b.rung == OWN_FIT for name in b.params]
+    if theirs:
+        page.say(
+            f"For {listed(f'`{name}`' for name in theirs)} this rests on the family's own fit: a "
+            "fit that lowers $Q$ may lower the likelihood, and the run then ends as `decreased`."
+        )
     if local:
         page.say(
             f"The M-step of {listed(f'`{name}`' for name in local)} finds a local maximum of $Q$ "
@@ -208,4 +227,4 @@ def write_guarantee(page: Page, notation: Notation) -> None:
             "Conditional maxima in turn (ECM) never lower $Q$; all other blocks attain its maximum."
         )
     else:
-        page.say("Every block attains the maximum of $Q$.")
+        page.say(f"Every {'other ' if theirs else ''}block attains the maximum of $Q$.")

@@ -102,7 +102,7 @@ class _Posterior:
     def forward_scan(self, step: Scan) -> None:
         """The forward recursion over the interface."""
         letter = self.notation.indices[step.scope]
-        self.names[step.message] = symbol_of(step.scope)
+        self.names[step.message] = symbol_of(step.label)
         listed = self.notation.variables(step.shift)
         self.page.item(
             f"Along `{step.scope}`. The past reaches a step only through the interface "

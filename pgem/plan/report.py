@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pgem.analyse import Analysis, Collect, Eliminate, Scan
+from pgem.analyse import Analysis, Block, Collect, Eliminate, Scan, is_axis
+from pgem.analyse.blocks import NUMERIC, OWN_FIT
+
+EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,14 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
     how = f"scanned forward and backward, summing out {names} in this order"
     cost = f"{step.cost} entries summed a step, the widest table {widest}"
-    return Row(step.scope, how, "exact", cost)
+    return Row(step.label, how, "exact", cost)
 
 
 def _m_rows(analysis: Analysis) -> list[Row]:
     rows = []
     for block in analysis.blocks:
         free = sum(analysis.layout.params[name].n_free for name in block.params)
-        exact = "local" if block.rung == "numeric" else "exact"
+        exact = EXACTNESS.get(block.rung, "exact")
         rows.append(Row(", ".join(block.params), block.rung, exact, f"{free} free"))
     held = [name for name, p in analysis.layout.params.items() if not p.is_free]
     return rows + [Row(name, "fixed", "", "") for name in held]
@@ -81,4 +84,24 @@ def _m_rows(analysis: Analysis) -> list[Row]:
 
 def _notes(analysis: Analysis) -> list[str]:
     total = sum(p.n_free for p in analysis.layout.params.values())
-    return [f"{total} free parameters"]
+    own = [_own_fit_note(analysis, block) for block in analysis.blocks if block.rung == OWN_FIT]
+    return [f"{total} free parameters", *own]
+
+
+def _own_fit_note(analysis: Analysis, block: Block) -> str:
+    """What rests on the author of a family that was given by two functions, and what it keeps."""
+    family = type(analysis.layout.components[block.components[0]].family).__name__
+    kept = []
+    for key in block.components:
+        gates = analysis.layout.components[key].cells.gates
+        latent = [g for g in gates if g.kind == "node" and _is_axis(analysis, g.name)]
+        sizes = [analysis.layout.sizes[g.name] for g in latent]
+        kept.append(f"{math.prod(sizes)} per row of '{key}'")
+    return (
+        f"{', '.join(block.params)}: that no step lowers the likelihood rests on the fit of "
+        f"{family}; one float is kept per row and cell: {', '.join(kept)}"
+    )
+
+
+def _is_axis(analysis: Analysis, node: str) -> bool:
+    return is_axis(analysis.graph, analysis.schema, node)

@@ -204,6 +204,11 @@ def _banner(title: str) -> str:
 def _family(bundle: Bundle, family: Family) -> str:
     """The expression that makes a settled family."""
     cls = type(family)
+    if family.own_fit:
+        raise PgemError(
+            f"a script cannot contain {cls.__name__}, which is given by two functions",
+            advice="save the fit, or write the family as a class (docs/how-to/add-a-family.md)",
+        )
     if cls.__module__.split(".")[0] != "pgem":
         bundle.module(cls.__module__)
     name = bundle.need(cls.__module__, cls.__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgem.analyse import Analysis, Block, ParamLayout
-from pgem.analyse.blocks import ECM, NUMERIC
+from pgem.analyse.blocks import ECM, NUMERIC, OWN_FIT
 from pgem.plan.e_step import EStepWriter
 from pgem.plan.naming import ROUTINES, array, call, import_line, mapping
 
@@ -110,6 +110,8 @@ def _block(block: Block, analysis: Analysis) -> list[str]:
     if block.joint is not None:
         return [*head, f'new |= estimate(stats, "{block.joint}", new, READS)']
     keys = "[" + ", ".join(f'"{key}"' for key in block.components) + "]"
+    if block.rung == OWN_FIT:
+        return [*head, *call("new |= fit_cells", ["stats", keys, "new", "READS"])]
     if block.rung == NUMERIC:
         learned = ", ".join(f'LEARNED["{name}"]' for name in block.params)
         arguments = ["stats", keys, f"[{learned}]", "new", "READS"]

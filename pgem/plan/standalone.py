@@ -132,7 +132,7 @@ def iterate(
                 outcome.verdict = "degenerate"
                 return outcome
             gain = _total(log_p, data) - outcome.trace[-1]
-            if gain < -1e-10 * size:
+            if gain < -1e-10 * (size + float(data.arrays["n_observations"])):
                 outcome.verdict = "decreased"
                 return outcome
             outcome.params = new

@@ -11,6 +11,7 @@ from pgem.routines.maximise import (
     maximise,
     sweeps,
 )
+from pgem.routines.own_fit import fit_cells
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
     Axis,
@@ -47,6 +48,7 @@ __all__ = [
     "estimate",
     "evidence",
     "expected_log_density",
+    "fit_cells",
     "free",
     "keep",
     "maximise",

@@ -543,7 +543,7 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
         here = {name: value[chosen] for name, value in source.slots.items()}
         parts = node.family.accumulate(points, weights[rows], here)
         if total is None:
-            total = [np.zeros((cells.n_cells, *part.shape[1:])) for part in parts]
+            total = [np.zeros((cells.n_cells, *p.shape[1:]), dtype=p.dtype) for p in parts]
         for whole, part in zip(total, parts, strict=True):
             whole[chosen] += part
     assert total is not None

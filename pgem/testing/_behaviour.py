@@ -82,7 +82,7 @@ def check_extremes(case: Case) -> str:
     density = family.log_density_at(values, case.cell(0))
     for value in values[np.isnan(density) | (density == np.inf)]:
         raise Fault("log_density", f"it is no number at {value:g}")
-    if np.isnan(family.features_at(values, case.cell(0))).any():
+    if not family.own_fit and np.isnan(family.features_at(values, case.cell(0))).any():
         raise Fault("sufficient statistics T", "they are no numbers at extreme values")
     return ", ".join(f"{value:g}" for value in values)
 
