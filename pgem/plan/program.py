@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
 from pgem.arrays import Floats
+from pgem.errors import PgemError
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
 from pgem.plan.e_step import n_dims
@@ -179,8 +180,13 @@ class Program:
 
         Raises:
             DataError: the data do not fit. FitError: the start does not.
-            PgemError: a family's source cannot be copied.
+            PgemError: a family's source cannot be copied, or a parameter has a prior.
         """
+        if self.has_priors:
+            raise PgemError(
+                f"model '{self.name}' has priors, and scripts find the maximum likelihood only",
+                advice="leave prior= out of the model that is exported",
+            )
         from pgem.plan.script import Contents, write_script
 
         program, contents = self, Contents()

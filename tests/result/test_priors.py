@@ -147,3 +147,8 @@ def test_standard_errors_see_the_prior() -> None:
     fit = one_node(lambda: pg.observed("x", pg.Poisson(rate)), COUNTS)
     information = (COUNTS.sum() + 29) / fit.params["rate"] ** 2
     assert fit.standard_errors()["rate"] == pytest.approx(information**-0.5, rel=1e-6)
+
+
+def test_a_script_refuses_priors() -> None:
+    with pytest.raises(pg.PgemError, match="has priors"):
+        mixture(**PRIORS).compile().to_script()
