@@ -69,6 +69,7 @@ from pgem.result import Fit
 
 if TYPE_CHECKING:
     from pgem import templates, testing
+    from pgem.bridges.density import family_from_density
     from pgem.bridges.frames import Data
 
 __version__ = "0.1.0"
@@ -119,6 +120,7 @@ __all__ = [
     "constant",
     "covariate",
     "diagonal",
+    "family_from_density",
     "family_from_functions",
     "identity",
     "latent",
@@ -144,6 +146,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f"pgem.{name}")
     if name == "Data":
         return import_module("pgem.bridges.frames").Data
+    if name == "family_from_density":
+        return import_module("pgem.bridges.density").family_from_density
     instead = import_module("pgem.families._absent").instead_of(name)
     hint = instead or did_you_mean(name, __all__)
     raise AttributeError(f"module 'pgem' has no attribute '{name}'" + (f": {hint}" if hint else ""))

@@ -95,6 +95,8 @@ class Model(Declaration):
         floor: float | None = None,
         callback: Callable[[int, float], object] | None = None,
         shard_size: int | None = None,
+        schedule: str = "batch",
+        accelerate: str | None = None,
     ) -> Fit:
         """Maximum likelihood, or with priors the posterior mode, by EM.
 
@@ -113,8 +115,11 @@ class Model(Declaration):
                 training).
             m_step: `full`, or `once` for a single pass where conditional maxima are taken in turn.
             degenerate: `stop`, `raise`, `floor` or `restart`, when a component collapses.
-            floor: with `degenerate="floor"`, the share of the data's variance to raise it to.
+            floor: with `degenerate="floor"`, the share of the data's variance to raise it to
+                (1e-6 by default).
             callback: called with (iteration, log-likelihood); returning True stops.
+            schedule: `batch`; others are not available yet.
+            accelerate: None; others are not available yet.
             shard_size: units per shard; chosen to fit the processor's cache by default.
 
         Raises:
@@ -134,6 +139,8 @@ class Model(Declaration):
             floor=floor,
             callback=callback,
             shard_size=shard_size,
+            schedule=schedule,
+            accelerate=accelerate,
         )
         mapping, own_weights = as_mapping(data, self._outline())
         columns = read_data(
@@ -146,7 +153,7 @@ class Model(Declaration):
         bound = Bound(program, columns, shard_size)
         kind = estimate or ("map" if program.has_priors else "ml")
         options = Options(kind, posterior, max_iter, tol, m_step, degenerate, floor, callback)
-        fit = Fit(self.record, dict(self.families), program, bound, posterior, kind)
+        fit = Fit(self.record, dict(self.families), program, bound, posterior, kind, m_step)
         best = best_run(bound, start, options, restarts, seed, fit.n_observations)
         _warn(best)
         fit.settle(best)

@@ -361,24 +361,42 @@ class _Worker:
 
     def alternative(self, nodes: Sequence[str], widest: str) -> str:
         """The nearest declaration that compiles, as code."""
-        couplings = [
-            node
-            for node in self.graph.nodes.values()
-            if len({g.name for g in node.gates() if g.kind == "node"} & set(nodes)) > 1
-        ]
-        if couplings:
-            node = max(couplings, key=lambda n: len(n.gates()))
-            kept = node.gates()[0]
-            family = self.graph.components[_key(node)].leaf.family
-            return (
-                f"let '{node.name}' depend on fewer of them, for example\n"
-                f'    pg.{node.kind}("{node.name}", pg.{family}(...), given={kept.name})'
-            )
+        chained = [n for n in self.graph.nodes.values() if n.name in nodes and n.lag()]
+        coupled = [n for n in chained if len({g.name for g in n.gates() if g.lag}) > 1]
+        if coupled:
+            lines = [self.line(n, f'after="{n.name}"') for n in coupled]
+            return "\n    ".join(["let every chain look back at itself only:", *lines])
+        known = set(nodes)
+        wide = [n for n in self.graph.nodes.values() if len(self.parents(n, known)) > 1]
+        if wide:
+            node = max(wide, key=lambda n: len(self.parents(n, known)))
+            kept = self.affordable(self.parents(node, known))
+            line = self.line(node, f"given=[{', '.join(kept)}]")
+            return f"let '{node.name}' depend on fewer of them:\n    {line}"
         fewer = max(2, self.sizes[widest] // 2)
-        return (
-            f"give '{widest}' fewer values, for example\n"
-            f'    pg.latent("{widest}", pg.Categorical(size={fewer}))'
-        )
+        line = f'pg.latent("{widest}", pg.Categorical(size={fewer}))'
+        return f"give '{widest}' fewer values:\n    {line}"
+
+    def parents(self, node: NodeRecord, known: set[str]) -> list[str]:
+        """The nodes of a table that gate this one in the same step."""
+        return [g.name for g in node.gates() if g.kind == "node" and not g.lag and g.name in known]
+
+    def affordable(self, parents: Sequence[str]) -> list[str]:
+        """As many of these gates, in order, as one table takes."""
+        kept: list[str] = []
+        for name in parents:
+            if math.prod(self.sizes[n] for n in [*kept, name]) <= MAX_TABLE:
+                kept.append(name)
+        return kept
+
+    def line(self, node: NodeRecord, gates: str) -> str:
+        """A declaration of a node with other gates, as code."""
+        component = self.graph.components[_key(node)]
+        settings = {k: v for k, v in component.leaf.settings.items() if v is not None}
+        if self.graph.is_finite(node.name) and not settings:
+            settings = {"size": self.sizes[node.name]} if "size" in component.family.options else {}
+        inside = ", ".join(f"{k}={v!r}" for k, v in settings.items())
+        return f'pg.{node.kind}("{node.name}", pg.{component.leaf.family}({inside}), {gates})'
 
 
 def _key(node: NodeRecord) -> str:

@@ -27,7 +27,7 @@ FUNCTIONS: Mapping[str, int] = {
     "besseli": 2,
 }
 """What may be called, and with how many arguments."""
-LONGEST, LARGEST_POWER, LARGEST_ARGUMENT = 2000, 200, 1000
+LONGEST, LARGEST_POWER, LARGEST_POWER_OF_SUM, LARGEST_ARGUMENT = 2000, 200, 20, 1000
 """Limits on the text, on powers of numbers and on functions of numbers, which are exact."""
 
 ALLOWED = f"numbers, the declared names, + - * / **, pi, {', '.join(FUNCTIONS)}"
@@ -125,6 +125,8 @@ class _Reader:
         if isinstance(operator, ast.Pow):
             if left.is_number and right.is_number and abs(right) > LARGEST_POWER:
                 _refuse(node, f"powers of numbers up to {LARGEST_POWER}")
+            if left.is_Add and right.is_number and abs(right) > LARGEST_POWER_OF_SUM:
+                _refuse(node, f"powers of sums up to {LARGEST_POWER_OF_SUM}")
             return left**right
         if isinstance(operator, ast.BitXor):
             _refuse(node, "a power is written **")

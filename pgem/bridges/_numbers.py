@@ -30,6 +30,8 @@ def can_evaluate(expression: Any) -> bool:
     kind = expression.func.__name__
     if kind == "besseli":
         return can_evaluate(expression.args[1])
+    if kind == "log" and expression.args[0].func.__name__ == "gamma":
+        return can_evaluate(expression.args[0].args[0])
     return kind in KNOWN and all(map(can_evaluate, expression.args))
 
 
@@ -48,7 +50,7 @@ def _value(expression: Any, values: Mapping[str, Array]) -> Array:
     if kind == "log":
         return _log(expression.args[0], values)
     if kind == "Pow":
-        return _power(*expression.args, values)
+        return _power(expression.args[0], expression.args[1], values)
     parts = [_value(part, values) for part in expression.args]
     if kind == "Add":
         return reduce(np.add, parts)
@@ -74,6 +76,8 @@ def _log(inner: Any, values: Mapping[str, Array]) -> Array:
 
         argument = _value(inner.args[1], values)
         return np.log(i0e(argument)) + np.abs(argument)
+    if inner.func.__name__ == "gamma":
+        return log_gamma(_value(inner.args[0], values))
     if inner.is_Add and 1 in inner.args:  # digits of a small rest are kept
         return np.log1p(_value(inner - 1, values))
     return np.log(_value(inner, values))

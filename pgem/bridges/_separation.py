@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,20 @@ class Form:
     log_base: Any
 
 
-def separate(density: Any, x: Any, slots: Sequence[Any], *, overcomplete: bool) -> Form:
+Samples = Mapping[Any, Sequence[float]]
+"""Values of each symbol at which signs are looked up."""
+
+
+def separate(
+    density: Any, x: Any, slots: Sequence[Any], samples: Samples, *, overcomplete: bool
+) -> Form:
     """The parts of a density, terms of one statistic (or of one function of slots) merged.
 
     Args:
         density: an expression in `x` and `slots`.
         x: the symbol of the value.
         slots: those of the parameters.
+        samples: values of all symbols, equally many of each, that tell the signs of factors.
         overcomplete: merge terms of one function of the slots instead, so that A = 0 and a slot on
             the boundary of its range makes no difference of infinities.
 
@@ -47,7 +54,7 @@ def separate(density: Any, x: Any, slots: Sequence[Any], *, overcomplete: bool) 
         DeclarationError: quoting the term that couples the value with a slot.
     """
     sp = sympy_module()
-    total = expanded_log(density, x, slots)
+    total = _Logarithm(x, slots, samples).expanded(density)
     if density.has(sp.nan, sp.zoo, sp.oo, -sp.oo, sp.I) or total.has(sp.nan, sp.zoo, sp.oo, sp.I):
         raise DeclarationError(f"the density '{density}' is no positive function")
     table: dict[tuple[Any, Any], Any] = {}
@@ -67,82 +74,91 @@ def separate(density: Any, x: Any, slots: Sequence[Any], *, overcomplete: bool) 
     return Form(x, tuple(slots), total, tuple(values), tuple(natural), -loose, base)
 
 
-def expanded_log(density: Any, x: Any, slots: Sequence[Any]) -> Any:
-    """log density as a sum of products, with logarithms taken apart."""
-    sp = sympy_module()
+class _Logarithm:
+    """Logarithms taken apart."""
 
-    def deeper(expression: Any) -> Any:
-        return expression.replace(
-            lambda e: isinstance(e, sp.log), lambda e: _log(e.args[0], x, slots)
+    def __init__(self, x: Any, slots: Sequence[Any], samples: Samples) -> None:
+        self.sp, self.x, self.slots, self.samples = sympy_module(), x, slots, samples
+
+    def expanded(self, density: Any) -> Any:
+        """log density as a sum of products."""
+        sp = self.sp
+        total = self.of(density).replace(
+            lambda e: isinstance(e, sp.log), lambda e: self.of(e.args[0])
         )
+        total = total.replace(
+            lambda e: isinstance(e, sp.sin | sp.cos), lambda e: sp.expand_trig(sp.expand(e))
+        )
+        kinds, kept = (sp.log, sp.loggamma, sp.Abs, sp.sin, sp.cos), dict[Any, Any]()
+        hidden = total.replace(
+            lambda e: isinstance(e, kinds), lambda e: kept.setdefault(e, sp.Dummy(real=True))
+        )
+        back = {symbol: expression for expression, symbol in kept.items()}
+        found = sp.expand(hidden)
+        while back and found.has(*back):  # one that was hidden may hold another
+            found = found.xreplace(back)
+        return found
 
-    total = deeper(_log(density, x, slots))
-    total = total.replace(
-        lambda e: isinstance(e, sp.sin | sp.cos), lambda e: sp.expand_trig(sp.expand(e))
-    )
-    kept: dict[Any, Any] = {}
+    def of(self, expression: Any) -> Any:
+        """log of an expression that is positive."""
+        sp, arguments = self.sp, expression.args
+        if expression.is_Mul:
+            return self.of_product(expression)
+        if expression.is_Pow and expression.func is not sp.exp:
+            base, power = arguments
+            even = power.is_even and not base.is_nonnegative and not base.is_Add
+            return power * (sp.log(sp.Abs(base)) if even else self.of(base))
+        if expression.is_Add:
+            return self.of_sum(expression)
+        special = self.of_special(expression.func.__name__, arguments)
+        return sp.log(expression) if special is None else special
 
-    def hide(expression: Any) -> Any:
-        return kept.setdefault(expression, sp.Dummy(real=True))
+    def of_product(self, expression: Any) -> Any:
+        """Factors that are negative come in pairs; an odd one is left where it is."""
+        sp, parts = self.sp, []
+        negative = [part for part in expression.args if self.sign(part) < 0]
+        if len(negative) % 2:
+            return sp.log(expression)
+        for part in expression.args:
+            turned = -part if part in negative else part
+            whole = turned.is_Mul and part in negative
+            parts.append(sp.log(turned) if whole else self.of(turned))
+        return sp.Add(*parts)
 
-    kinds = (sp.log, sp.loggamma, sp.Abs, sp.sin, sp.cos)
-    hidden = total.replace(lambda e: isinstance(e, kinds), hide)
-    back = {symbol: expression for expression, symbol in kept.items()}
-    found = sp.expand(hidden)
-    while found.has(*back):  # one that was hidden may hold another
-        found = found.xreplace(back)
-        if not back:
-            break
-    return sp.powsimp(found, combine="base") if found.is_Symbol else found
+    def of_special(self, kind: str, arguments: Sequence[Any]) -> Any:
+        """log of a function that has one of its own, or None."""
+        loggamma = self.sp.loggamma
+        if kind == "exp":
+            return arguments[0]
+        if kind == "gamma":
+            return loggamma(arguments[0])
+        if kind == "factorial":
+            return loggamma(arguments[0] + 1)
+        if kind == "beta":
+            a, b = arguments
+            return loggamma(a) + loggamma(b) - loggamma(a + b)
+        if kind == "binomial":
+            n, k = arguments
+            return loggamma(n + 1) - loggamma(k + 1) - loggamma(n - k + 1)
+        return None
 
+    def of_sum(self, expression: Any) -> Any:
+        """A sum is factored only where that takes value and slots apart: terms stay legible."""
+        factored = self.sp.factor(expression)
+        parts = self.sp.Mul.make_args(factored)
+        apart = all(not part.has(self.x) or not part.has(*self.slots) for part in parts)
+        return self.of(factored) if len(parts) > 1 and apart else self.sp.log(expression)
 
-def _log(expression: Any, x: Any, slots: Sequence[Any]) -> Any:
-    """log of an expression that is positive, taken apart."""
-    sp = sympy_module()
-
-    def log(part: Any) -> Any:
-        return _log(part, x, slots)
-
-    kind, arguments = expression.func, expression.args
-    if expression.is_Mul:
-        negative = [part for part in arguments if part.could_extract_minus_sign()]
-        if len(negative) == 2:  # (-a) (-b) = a b
-            flipped = [-part if part in negative else part for part in arguments]
-            return sp.Add(*map(log, flipped))
-        if len(negative) % 2 == 0:
-            return sp.Add(*map(log, arguments))
-        return sp.log(expression)
-    if kind is sp.exp:
-        return arguments[0]
-    if expression.is_Pow:
-        base, power = arguments
-        even = power.is_even and not base.is_nonnegative and not base.is_Add
-        return power * (sp.log(sp.Abs(base)) if even else log(base))
-    if kind is sp.gamma:
-        return sp.loggamma(arguments[0])
-    if kind is sp.factorial:
-        return sp.loggamma(arguments[0] + 1)
-    if kind is sp.beta:
-        a, b = arguments
-        return sp.loggamma(a) + sp.loggamma(b) - sp.loggamma(a + b)
-    if kind is sp.binomial:
-        n, k = arguments
-        return sp.loggamma(n + 1) - sp.loggamma(k + 1) - sp.loggamma(n - k + 1)
-    if expression.is_Add:
-        return _log_of_sum(expression, x, slots)
-    return sp.log(expression)
-
-
-def _log_of_sum(expression: Any, x: Any, slots: Sequence[Any]) -> Any:
-    """A sum is factored only where that takes value and slots apart, so that terms stay legible."""
-    sp = sympy_module()
-    factored = sp.factor(expression)
-    parts = sp.Mul.make_args(factored)
-    apart = all(not part.has(x) or not part.has(*slots) for part in parts)
-    signs = sum(part.could_extract_minus_sign() for part in parts)
-    if len(parts) > 1 and apart and signs % 2 == 0 and not factored.is_Add:
-        return _log(factored, x, slots)
-    return sp.log(expression)
+    def sign(self, factor: Any) -> int:
+        """-1 if a factor is negative wherever it is tried."""
+        if factor.is_nonnegative:
+            return 1
+        symbols = sorted(factor.free_symbols, key=str)
+        found = [
+            self.sp.N(factor.subs(dict(zip(symbols, row, strict=True))))
+            for row in zip(*(self.samples[symbol] for symbol in symbols), strict=True)
+        ] or [factor]
+        return -1 if all(value.is_negative for value in found) else 1
 
 
 def _parts(term: Any, x: Any, slots: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -152,7 +168,7 @@ def _parts(term: Any, x: Any, slots: Sequence[Any]) -> tuple[Any, Any, Any]:
         names = ", ".join(f"'{slot}'" for slot in slots if of_x.has(slot))
         raise DeclarationError(
             f"no exponential family: the term '{of_x}' couples '{x}' with {names}",
-            expected="a log-density whose terms are functions of the value times functions of slots",
+            expected="terms that are functions of the value times functions of slots",
             advice="write a number in place of a slot that is known, or see what a template offers",
         )
     factor, of_slots = rest.as_independent(*slots, as_Add=False)

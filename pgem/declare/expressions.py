@@ -120,7 +120,7 @@ class Node(Operand):
     origin: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Prev(Operand):
     """A node some steps earlier (see `prev`)."""
 

@@ -14,7 +14,13 @@ from pgem.errors import DeclarationError
 
 
 def latent(
-    name: str, family: Any, *, given: Any = None, after: Any = None, first: Any = None
+    name: str,
+    family: Any,
+    *,
+    given: Any = None,
+    after: Any = None,
+    first: Any = None,
+    duration: Any = None,
 ) -> ex.Node:
     """Declare a node that is not observed (though data may give it in some rows).
 
@@ -24,10 +30,17 @@ def latent(
         given: one or several gates that index all empty slots.
         after: node (or its name) whose previous step is the last gate: the recursion.
         first: family of the first step; by default the same family with parameters of its own.
+        duration: not available yet.
 
     Raises:
         DeclarationError: names, gates or scopes do not fit.
     """
+    if duration is not None:
+        raise DeclarationError(
+            f"latent node '{name}': duration= is not available yet",
+            where=caller(),
+            advice="a chain with after= has geometric durations; states in a row lengthen them",
+        )
     if isinstance(family, ex.Switch):
         raise DeclarationError(f"latent node '{name}' cannot be a switch", where=caller())
     return current().add_node("latent", name, family, given, after, first)

@@ -200,7 +200,13 @@ class Declaration:
         return ex.Node(name, node.scope, discrete, size, origin)
 
     def _leaf(self, family: Any, prefix: str, gates: tuple[Gate, ...], origin: str) -> LeafRecord:
-        self.families[qualified(type(family))] = type(family)
+        known = self.families.setdefault(qualified(type(family)), type(family))
+        if known is not type(family):
+            raise DeclarationError(
+                f"two families are called '{qualified(known)}', and a text could not tell them",
+                where=origin,
+                advice="give one of them another name",
+            )
         slots = fill_slots(family, prefix, gates, origin, self._register)
         return LeafRecord(qualified(type(family)), dict(family.settings), slots)
 

@@ -113,7 +113,9 @@ def _covariate(
             f"slot '{name}' holds covariate '{written.name}': covariates stand only in known "
             "slots so far",
             where=origin,
-            expected=f"one of {', '.join(family.known_slots) or 'no slot of this family'}",
+            expected=f"a covariate in {', '.join(family.known_slots)}"
+            if family.known_slots
+            else "a parameter, a value or a constant: this family has no known slot",
         )
     if slot.per_cell:
         raise DeclarationError(

@@ -131,10 +131,20 @@ class Rate(PositiveRole):
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         events, exposure = statistic
-        return with_fixed(safe_divide(events, exposure, previous), previous, fixed)
+        unbounded = np.where(events > 0, np.inf, previous)  # events, and no exposure to them
+        return with_fixed(safe_divide(events, exposure, unbounded), previous, fixed)
 
     def weight(self, statistic: Statistic) -> Floats:
-        return row_sums(statistic[1])
+        return row_sums(statistic[0] + statistic[1])
+
+
+LARGEST_SHAPE = 1e9
+"""A Gamma of this shape has no spread left beside its mean."""
+
+
+def every_row(mask: Mask) -> Mask:
+    """Rows with an entry that holds [rows]."""
+    return np.asarray(mask.reshape(len(mask), -1).any(axis=1))
 
 
 class Shape(PositiveRole):
@@ -144,6 +154,13 @@ class Shape(PositiveRole):
     formula = "the root of n digamma(shape) = s, by Newton's method"
     symbols = ("a",)
     solution = r"\psi(@=) = \frac{@1}{@0}"
+    has_spread = True
+
+    def collapsed(self, value: Floats, scale: Floats) -> Mask:
+        return every_row(value >= LARGEST_SHAPE)
+
+    def raised(self, value: Floats, floor: Floats) -> Floats:
+        return np.minimum(value, LARGEST_SHAPE / 2)
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, total = statistic

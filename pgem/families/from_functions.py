@@ -87,7 +87,7 @@ class TwoFunctions(Family):
     own_fit = True
     rung = "the family's own fit"
     user_density: ClassVar[LogDensity]
-    user_fit: ClassVar[Fit]
+    user_fit: ClassVar[Callable[..., Any]]
     user_draw: ClassVar[Draw | None]
 
     # --- density ------------------------------------------------------------------------------
@@ -173,9 +173,7 @@ class TwoFunctions(Family):
             for cell, place, x, weights in self._samples(stats)
         )
 
-    def _samples(
-        self, stats: Statistics
-    ) -> Iterator[tuple[int, tuple[int, ...], Floats, Floats]]:
+    def _samples(self, stats: Statistics) -> Iterator[tuple[int, tuple[int, ...], Floats, Floats]]:
         """Cell, place, values and weights, wherever there are any."""
         for cell, sample in enumerate(stats[0]):
             values, weights = sample.rows() if isinstance(sample, Sample) else Sample().rows()
@@ -238,7 +236,8 @@ class TwoFunctions(Family):
             here = {name: value[row] for name, value in slots.items()}
             for place in self._places():
                 drawn = self._drawn(generator, len(rows), self._at_place(here, place))
-                out[(rows, *place)] = drawn.reshape(out[(rows, *place)].shape)
+                column = out[:, place[0]] if place else out
+                column[rows] = drawn
         return out
 
     def _drawn(self, generator: Generator, count: int, slots: dict[str, Any]) -> Floats:
@@ -272,7 +271,7 @@ class TwoFunctions(Family):
             x, mass, log_density = _derived.atoms(single, cell)
             found.append(mass @ (log_density - single.log_density_at(x, second)))
         n_cells = len(next(iter(slots.values())))
-        return np.maximum(np.array(found).reshape(n_cells, -1).sum(axis=1), 0.0)
+        return np.asarray(np.maximum(np.array(found).reshape(n_cells, -1).sum(axis=1), 0.0))
 
     def _location(self, slots: Slots) -> tuple[float, float] | None:
         return None  # moments are found from nodes, not the other way round
@@ -346,9 +345,7 @@ def family_from_functions(
 
 def _check_names(name: str, slots: Mapping[str, str], support: str) -> None:
     if not (isinstance(name, str) and name.isidentifier()):
-        raise DeclarationError(
-            "the name of a family must be a Python name", received=f"'{name!r}'"
-        )
+        raise DeclarationError("the name of a family must be a Python name", received=f"'{name!r}'")
     if not slots:
         raise DeclarationError(f"family '{name}' has no slots")
     if support not in SUPPORTS:

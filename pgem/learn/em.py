@@ -19,6 +19,8 @@ Params = dict[str, Floats]
 Callback = Callable[[int, float], object]
 SLACK = 1e-10
 """Share of the absolute unit terms by which the objective may fall through rounding."""
+FLOOR = 1e-6
+"""Share of the data's variance that `degenerate="floor"` raises spreads to by default."""
 SEMIRINGS = {"soft": "sum", "hard": "max"}
 
 
@@ -55,12 +57,15 @@ class Run:
         params: the parameters it ended with.
         trace: the objective before each M-step; the last entry belongs to `params`.
         verdict: how it ended.
+        empty: parameters with rows that no data reached in the last M-step.
+        floored: parameters whose spread was raised to the floor in it.
     """
 
     params: Params
     trace: list[float]
     verdict: Verdict
     empty: set[str] = field(default_factory=set)
+    floored: set[str] = field(default_factory=set)
 
     @property
     def objective(self) -> float:
@@ -127,9 +132,14 @@ def _maximise(
     with np.errstate(all="ignore"):
         stats.use_priors = options.estimate == "map"
         stats.most_sweeps = 1 if options.m_step == "once" else stats.most_sweeps
-        new = program.m_step(params, stats, run.empty)
+        try:
+            new = program.m_step(params, stats, run.empty)
+        except np.linalg.LinAlgError:
+            return params, "a covariance became singular in the M-step"
         if options.degenerate == "floor":
-            new = raise_spread(new, bound, options.floor or 1e-6)
+            raised = raise_spread(new, bound, options.floor or FLOOR)
+            run.floored = {name for name in new if not np.array_equal(new[name], raised[name])}
+            new = raised
         return new, find_collapsed(new, bound)
 
 

@@ -38,6 +38,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "degenerate": _one_of("stop", "raise", "floor", "restart"),
     "floor": (_maybe(lambda v: _number(v) and v > 0), "a positive share of the data's variance"),
     "callback": (_maybe(callable), "a function of (iteration, log-likelihood)"),
+    "schedule": (lambda v: v == "batch", "'batch' (others are not available yet)"),
+    "accelerate": (lambda v: v is None, "None (acceleration is not available yet)"),
     "shard_size": (_maybe(_whole(1)), "a whole number of at least 1"),
 }
 

@@ -111,6 +111,9 @@ def given_labels(values: Any, name: str, bound: Bound) -> Floats:
     """
     node = bound.program.outline.nodes[name]
     n_rows, size = bound.columns.n_rows(node.scope), bound.program.analysis.layout.sizes[name]
+    levels = bound.columns.levels.get(name) or node.levels
+    if levels is not None:
+        values = _codes_of(values, {level: k for k, level in enumerate(levels)})
     flat = _flat_labels(values, n_rows)
     if flat.ndim == 1 and flat.shape == (n_rows,):
         ok = (flat >= 0) & (flat < size) & (flat == np.floor(flat))
@@ -126,6 +129,14 @@ def given_labels(values: Any, name: str, bound: Bound) -> Floats:
         f"[{n_rows}, {size}] whose rows sum to one",
         received=f"an array of shape '{flat.shape}'",
     )
+
+
+def _codes_of(values: Any, places: Mapping[Any, int]) -> Any:
+    """Nested labels as codes; what is no label stays."""
+    if isinstance(values, str) or np.ndim(values) == 0:
+        plain = values.item() if isinstance(values, np.generic) else values
+        return places.get(plain, values)
+    return [_codes_of(value, places) for value in values]
 
 
 def _flat_labels(values: Any, n_rows: int) -> Floats:

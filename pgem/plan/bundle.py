@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
@@ -68,8 +69,9 @@ class Bundle:
             if inner and self.is_ours(origin):
                 return self.resolve(origin, inner)
             return origin, inner
-        if find_spec(f"{module}.{name}") is not None:
-            return f"{module}.{name}", ""
+        with suppress(ModuleNotFoundError, ValueError):
+            if find_spec(f"{module}.{name}") is not None:
+                return f"{module}.{name}", ""
         raise PgemError(f"module '{module}' has no '{name}'")
 
     def is_ours(self, module: str) -> bool:

@@ -37,6 +37,20 @@ def write_statistics(page: Page, notation: Notation) -> None:
             f"{listed(f'`{key}`' for key in block.components)} has no finite statistic: the "
             "posterior weight of every value in every cell is kept."
         )
+    _write_partial(page, notation)
+
+
+def _write_partial(page: Page, notation: Notation) -> None:
+    """What enters the statistics of vectors whose coordinates may be missing one by one."""
+    components = notation.analysis.layout.components.items()
+    partial = [k for k, s in components if s.family.takes_partial and not s.family.factorises]
+    if partial:
+        page.say(
+            f"Where single coordinates of {listed(f'`{key}`' for key in partial)} are missing, "
+            "they are integrated out given the coordinates that are there: their conditional means "
+            "stand for them in the sums, and their conditional covariance, given the same cell, "
+            "is added to the second moments."
+        )
 
 
 def _statistic_line(notation: Notation, key: str) -> str:
@@ -89,6 +103,18 @@ def write_m_step(page: Page, notation: Notation) -> None:
     if any(p.fixed.any() and p.is_free for p in params.values()):
         page.say("Fixed entries keep their values; free probabilities share what is left.")
     page.say("A row whose expected count is zero keeps its value.")
+    _write_priors(page, list(params.values()))
+
+
+def _write_priors(page: Page, params: list[ParamLayout]) -> None:
+    """Which parameters have a prior, and what it changes."""
+    told = [f"`{p.name}` a {type(p.prior.family).__name__}" for p in params if p.prior is not None]
+    if told:
+        page.say(
+            f"Priors: {listed(told)}. Each adds the constants of its log-density to the sums that "
+            "its parameter is solved from, and what never falls is the log-likelihood plus the "
+            "log-priors (the posterior mode, MAP)."
+        )
 
 
 def _write_block(page: Page, notation: Notation, block: Block) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pgem.errors import PgemError
 from pgem.families import Family
 from pgem.plan.bundle import Bundle
 

@@ -57,9 +57,10 @@ class Fit:
         bound: Bound | None,
         posterior: str = "soft",
         estimate: str = "ml",
+        m_step: str = "full",
     ) -> None:
         self.record, self.families, self.program = record, families, program
-        self.posterior_kind, self.estimate = posterior, estimate
+        self.posterior_kind, self.estimate, self.m_step = posterior, estimate, m_step
         self._bound = bound
 
     def settle(self, run: Run) -> None:
@@ -69,6 +70,7 @@ class Fit:
         notes = tuple(
             f"'{name}' has rows without data, which kept their values" for name in sorted(run.empty)
         )
+        notes += tuple(f"'{name}' was raised to the floor" for name in sorted(run.floored))
         self.verdict = Verdict(str(run.verdict), run.verdict.detail, notes)
         self.objective = run.objective
         if self.posterior_kind == "soft":
@@ -126,8 +128,13 @@ class Fit:
 
     @property
     def report(self) -> Report:
-        """What the compiler decided for these data."""
-        return self.program.report
+        """What the compiler decided for these data, and which form of the M-step ran."""
+        report = self.program.report
+        if self.m_step == "full":
+            return report
+        once = "a single pass over conditional maxima (m_step='once')"
+        rows = [replace(r, how=once) if "in turn" in r.how else r for r in report.m_step]
+        return replace(report, m_step=tuple(rows))
 
     # --- questions ----------------------------------------------------------------------------
 

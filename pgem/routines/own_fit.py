@@ -37,7 +37,7 @@ def fit_cells(
         own = family.own_shape(slot)
         tables[slot] = params[name].reshape(-1, *own).copy()
         previous[slot] = tables[slot][[rows[place] for rows in pooled]]
-    fitted: dict[str, Floats] = family.estimate((samples,), previous)  # type: ignore[arg-type]
+    fitted: dict[str, Floats] = family.estimate((samples,), previous)
     for place, (slot, name) in enumerate(reads.items()):
         tables[slot][[rows[place] for rows in pooled]] = fitted[slot]
         found[name] = tables[slot].reshape(params[name].shape)

@@ -194,7 +194,7 @@ class Bound:
                 f"{' and '.join(type(family).__name__ for family in node.families)}",
                 where=node.origin,
                 expected=", or ".join(family.support.name for family in node.families),
-                received=f"'{x[row]}' in row '{row}'",
+                received=f"'{x[row]}' in {self.columns.place(part.scope, row)}",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )
 
@@ -214,7 +214,8 @@ class Bound:
         if partly.any() and not part.family.takes_partial:
             node = self.program.outline.nodes[part.node]
             raise DataError(
-                f"node '{node.name}' misses single coordinates in row '{int(np.argmax(partly))}'",
+                f"node '{node.name}' misses single coordinates in "
+                f"{self.columns.place(part.scope, int(np.argmax(partly)))}",
                 where=node.origin,
                 expected=f"whole vectors of {type(part.family).__name__}, or NaN throughout",
                 advice="leave these units out, or set the whole vector to NaN",

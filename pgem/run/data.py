@@ -47,6 +47,17 @@ class Columns:
         """Rows of a scope."""
         return self.n_units if scope == UNIT else int(self.starts[scope][-1])
 
+    def place(self, scope: str, row: int) -> str:
+        """A flat row in words: `unit '1', step '4'`."""
+        words: list[str] = []
+        while scope != UNIT:
+            starts, kind = self.starts[scope], self.outline.scopes[scope].kind
+            parent = int(np.searchsorted(starts, row, side="right")) - 1
+            what = "step" if kind == "sequence" else "member"
+            words.insert(0, f"{what} '{row - int(starts[parent])}' of '{scope}'")
+            row, scope = parent, self.outline.scopes[scope].parent
+        return ", ".join([f"unit '{row}'", *words])
+
     def has(self, node: str) -> bool:
         """Whether a node has values at all."""
         return node in self.numbers or node in self.codes

@@ -58,7 +58,11 @@ def log_likelihood(bound: Bound, params: dict[str, Floats]) -> Floats:
 def answer(
     bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM
 ) -> tuple[Floats, list[Floats]]:
-    """Joint posteriors of all queries: log p [N], and per query [rows, axes...]."""
+    """Joint posteriors of all queries: log p [N], and per query [rows, axes...].
+
+    Raises:
+        FitError: a unit has probability zero, so that it has no posterior.
+    """
     parts, found = [], []
     with np.errstate(all="ignore"):
         for shard in bound.shards():
@@ -67,11 +71,9 @@ def answer(
             parts.append(bound.program.e_step(shard, params, Nothing(), semiring, *asked))
             found.append(answers)
     log_p = np.concatenate(parts)
-    joined = []
-    for k, query in enumerate(bound.program.queries):
-        del query
-        joined.append(np.concatenate([answers[f"query_{k}"] for answers in found]))
-    return log_p, joined
+    check_units(log_p, bound)
+    names = [f"query_{k}" for k in range(len(bound.program.queries))]
+    return log_p, [np.concatenate([answers[name] for answers in found]) for name in names]
 
 
 class Nothing(Stats):

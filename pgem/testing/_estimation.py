@@ -82,7 +82,9 @@ def check_merge(case: Case) -> str:
     )
     merged = tuple(a + b for a, b in zip(first, second, strict=True))
     whole = family.accumulate(case.data, case.weights, case.slots)
-    _require_equal(case, whole, merged, "statistics of two halves do not add up to those of the whole")
+    _require_equal(
+        case, whole, merged, "statistics of two halves do not add up to those of the whole"
+    )
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 
+from pgem.errors import PgemError
 from pgem.families._family import Family
 from pgem.testing import _behaviour, _estimation, _facts
 from pgem.testing._case import Case, make_case
@@ -71,7 +72,14 @@ def check_family(
 
     Raises:
         AssertionError: naming the fact or method that is wrong, above the table.
+        PgemError: the family is a vector given by two functions, which the judges cannot integrate.
     """
+    if family.own_fit and family.event_ndim:
+        raise PgemError(
+            f"{family.__name__ if isinstance(family, type) else type(family).__name__} is a vector "
+            "given by two functions, whose density the kit cannot integrate",
+            advice="check log_density and fit on a scalar case",
+        )
     try:
         case = make_case(family, slots, known, n_rows, seed)
     except Fault as fault:

@@ -106,9 +106,9 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     ("complex numbers", "MIXTURE.fit({'x': np.array([1j, 2.0])})", ERROR, "'x'", "complex"),
     ("dates", "MIXTURE.fit({'x': np.array(['2020-01-01', '2020-01-02'], dtype='M8[D]')})", ERROR, "'x'", "datetime64"),
     ("an infinite value", "MIXTURE.fit({'x': [1.0, inf, 2.0]})", ERROR, "'x'", "infinite", "row '1'", "NaN"),
-    ("a negative count", "COUNTS.fit({'n': [1, -1, 2], 'k': [1, 2, 3]})", ERROR, "'n'", "Poisson", "counts", "'-1", "row '1'"),
-    ("a count that is not whole", "COUNTS.fit({'n': [1, 1.5, 2], 'k': [1, 2, 3]})", ERROR, "'n'", "'1.5' in row '1'"),
-    ("more successes than trials", "COUNTS.fit({'n': [1, 1, 2], 'k': [1, 2, 11]})", ERROR, "'k'", "Binomial", "'11", "row '2'"),
+    ("a negative count", "COUNTS.fit({'n': [1, -1, 2], 'k': [1, 2, 3]})", ERROR, "'n'", "Poisson", "counts", "'-1", "unit '1'"),
+    ("a count that is not whole", "COUNTS.fit({'n': [1, 1.5, 2], 'k': [1, 2, 3]})", ERROR, "'n'", "'1.5' in unit '1'"),
+    ("more successes than trials", "COUNTS.fit({'n': [1, 1, 2], 'k': [1, 2, 11]})", ERROR, "'k'", "Binomial", "'11", "unit '2'"),
     # categories
     ("a code beyond the size", "KINDS.fit({'kind': [0, 1, 3], 'sex': ['f', 'm', 'f']})", ERROR, "'kind'", "'3' in row '2'", "from 0 to 2"),
     ("a code that is not whole", "KINDS.fit({'kind': [0, 1.5, 2], 'sex': ['f', 'm', 'f']})", ERROR, "'kind'", "'1.5'"),
@@ -125,7 +125,7 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     # holes
     ("a covariate with NaN", "INPUTS.fit({'k': [1, 2], 'n': [5, nan], 'group': [0, 1]})", ERROR, "'n'", "row '1'", "complete"),
     ("a discrete covariate with None", "INPUTS.fit({'k': [1, 2], 'n': [5, 5], 'group': [0, None]})", ERROR, "'group'", "row '1'", "complete"),
-    ("single counts of a row missing", "with pg.Model('m') as m: pg.observed('x', pg.Multinomial())\nm.fit({'x': [[1.0, 2.0], [3.0, nan], [2.0, 2.0]]})", ERROR, "'x'", "row '1'", "Multinomial", "NaN"),
+    ("single counts of a row missing", "with pg.Model('m') as m: pg.observed('x', pg.Multinomial())\nm.fit({'x': [[1.0, 2.0], [3.0, nan], [2.0, 2.0]]})", ERROR, "'x'", "unit '1'", "Multinomial", "NaN"),
     ("a hole in a first value that is conditioned on", "ECHO.fit({'y': [[0, 1, 1], [None, 1, 0]]})", ERROR, "'y'", "first", "row '1'"),
     # weights
     ("a negative weight", "MIXTURE.fit({'x': [1.0, 2.0, 3.0]}, weights=[1, -1, 1])", ERROR, "weights", "'-1", "at least zero"),
@@ -148,6 +148,9 @@ def test_is_refused(case: Case) -> None:
 
 @pytest.mark.parametrize("values", [(1, 2, 3), range(3), [True, False, True]])
 def test_what_is_not_refused(values: object) -> None:
-    assert MIXTURE.log_likelihood(
-        {"x": values}, {"z.probs": [0.5, 0.5], "x.mean": [0.0, 1.0], "x.var": [1.0, 1.0]}
-    ).ndim == 1
+    assert (
+        MIXTURE.log_likelihood(
+            {"x": values}, {"z.probs": [0.5, 0.5], "x.mean": [0.0, 1.0], "x.var": [1.0, 1.0]}
+        ).ndim
+        == 1
+    )

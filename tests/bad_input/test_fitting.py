@@ -23,7 +23,9 @@ with pg.Model("many") as MANY:
     pg.observed("x", pg.Normal(), given=z)
 
 with pg.Model("fixed") as FIXED:
-    z = pg.latent("z", pg.Categorical(pg.param("w", fixed=[True, False, False], value=[0.5, 0.0, 0.0])))
+    z = pg.latent(
+        "z", pg.Categorical(pg.param("w", fixed=[True, False, False], value=[0.5, 0.0, 0.0]))
+    )
     pg.observed("x", pg.Normal(), given=z)
 
 with pg.Model("chain") as CHAIN, pg.sequence("t"):

@@ -291,5 +291,5 @@ def test_values_outside_a_known_support_are_named(family, expected: str) -> None
     x = [1.0, 4.0 if type(family) is pg.VonMises else 2.0]
     with pg.Model("outside") as model:
         pg.observed("x", family)
-    with pytest.raises(DataError, match=f"(?s){expected}.*row"):
+    with pytest.raises(DataError, match=f"(?s){expected}.*unit"):
         model.fit({"x": x})

@@ -1,0 +1,98 @@
+"""The shelf in `docs/reference/families.md` is written from the classes.
+
+`pytest --update-golden` writes it anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pgem import families
+from pgem.families import Family, Slot
+from pgem.plan.explain_model import slot_letters
+from pgem.plan.symbolic import statistics_of
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "families.md"
+BEGIN, END = "<!-- the shelf, written by the suite -->\n", "<!-- end of the shelf -->\n"
+
+
+def shelf() -> list[type[Family]]:
+    things = [getattr(families, name) for name in families.__all__]
+    kinds = [t for t in things if isinstance(t, type) and issubclass(t, Family)]
+    return [kind for kind in kinds if kind is not Family]
+
+
+def written() -> str:
+    """A table of all families, then one entry each."""
+    rows = ["| family | values | slots | M-step | prior of |", "| --- | --- | --- | --- | --- |"]
+    rows += [summary(kind) for kind in shelf()]
+    return "\n".join([*rows, "", *(line for kind in shelf() for line in entry(kind))]) + "\n"
+
+
+def summary(kind: type[Family]) -> str:
+    slots = ", ".join(f"`{slot.name}`" for slot in kind.slots)
+    prior = f"a {kind.conjugate_to.name}" if kind.conjugate_to else ""
+    link = f"[{kind.__name__}](#{kind.__name__.lower()})"
+    return f"| {link} | {kind.support.name} | {slots} | {kind.rung} | {prior} |".replace("  ", " ")
+
+
+def entry(kind: type[Family]) -> list[str]:
+    family = kind()
+    letters = slot_letters(family)
+    lines = [f"### {kind.__name__}", "", rf"$$\log p(x) = {kind.formula}$$", ""]
+    lines += [f"- values: {kind.support.name}; {coordinates(family)}"]
+    lines += [f"- {slot_line(slot, letters[slot.name])}" for slot in kind.slots]
+    statistics = sufficient(family, letters)
+    if statistics:
+        lines += [f"- $T(x) = {statistics}$"]
+    lines += [f"- M-step: {kind.rung}"]
+    if kind.conjugate_to is not None:
+        lines += [f"- conjugate prior of a {kind.conjugate_to.name}"]
+    return [*lines, ""]
+
+
+def coordinates(family: Family) -> str:
+    if family.event_ndim:
+        return "whole vectors"
+    if any(slot.axes for slot in family.slots):
+        return "one value"
+    return "over a vector, independent coordinates"
+
+
+def slot_line(slot: Slot, letter: str) -> str:
+    shown = f"${letter}$" if len(letter) == 1 or "\\" in letter else ""
+    kind = "positive known value" if slot.positive else slot.role.name
+    where = " per cell" if slot.per_cell else ""
+    priors = [k.__name__ for k in shelf() if k.conjugate_to is slot.role]
+    prior = f"; conjugate prior: {' or '.join(priors)}" if priors else ""
+    expected = "" if slot.role.name == "known value" else f", {slot.role.expected}"
+    return f"`{slot.name}` {shown}: {kind}{where}{expected}{prior}".replace(" :", ":")
+
+
+def sufficient(family: Family, letters: dict[str, str]) -> str:
+    """T(x) where the code of the family tells it, and the indicators of a finite domain."""
+    parts = statistics_of(family, letters)
+    if parts is None and any(slot.axes == "k" for slot in family.slots):
+        parts = ("([x = k])_k",)
+    if not parts:
+        return ""
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def test_the_page_is_the_shelf(pytestconfig: pytest.Config) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    old, end, tail = rest.partition(END)
+    assert begin and end
+    new = f"\n{written()}"
+    if pytestconfig.getoption("--update-golden"):
+        PAGE.write_text(head + begin + new + end + tail, encoding="utf-8")
+    else:
+        assert old == new, "pytest tests/test_families_page.py --update-golden"
+
+
+@pytest.mark.parametrize("kind", shelf())
+def test_every_family_has_a_formula(kind: type[Family]) -> None:
+    assert kind.formula
