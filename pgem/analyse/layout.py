@@ -156,7 +156,7 @@ def _size(gate: Gate, sizes: Mapping[str, int]) -> int:
 
 def _sizes(graph: ModelGraph, schema: Schema) -> dict[str, int]:
     sizes = {n: s.size for n, s in graph.scopes.items() if s.size is not None}
-    sizes |= {n: c.size for n, c in graph.covariates.items() if c.size is not None}
+    sizes |= {n: s for n in graph.covariates if (s := _covariate_size(graph, schema, n))}
     for name, node in graph.nodes.items():
         if not graph.is_finite(name):
             continue
@@ -173,6 +173,21 @@ def _sizes(graph: ModelGraph, schema: Schema) -> dict[str, int]:
             )
         sizes[name] = int(size)
     return sizes
+
+
+def _covariate_size(graph: ModelGraph, schema: Schema, name: str) -> int | None:
+    """Number of values of a covariate that indexes; None for one that does not."""
+    covariate = graph.covariates[name]
+    users = [n for n in graph.nodes.values() if name in {g.name for g in n.gates()}]
+    size = covariate.size or schema.sizes.get(name)
+    if users and size is None:
+        raise DeclarationError(
+            f"node '{users[0].name}' is gated by covariate '{name}', whose number of values is not "
+            "known",
+            where=covariate.origin,
+            advice="give size= or levels=, or compile with data",
+        )
+    return size
 
 
 def _shown_size(graph: ModelGraph, name: str) -> int | None:

@@ -258,13 +258,6 @@ def _check_gates(graph: ModelGraph, node: NodeRecord) -> None:
                 "values",
                 where=node.origin,
             )
-        if gate.kind == "covariate" and graph.covariates[gate.name].size is None:
-            raise DeclarationError(
-                f"node '{node.name}' is gated by covariate '{gate.name}', whose number of values "
-                "is not known",
-                where=node.origin,
-                advice=f"declare it with pg.covariate('{gate.name}', size=...)",
-            )
         home = _home(graph, gate)
         if home not in graph.path(node.scope):
             raise DeclarationError(

@@ -62,12 +62,16 @@ class ScopeOutline:
 
 @dataclass(frozen=True)
 class CovariateOutline:
-    """An input: where it lives, and its categories if it has any."""
+    """An input: where it lives, and its categories if it has any.
+
+    `gates` tells whether it indexes parameters: without a size its categories come from the data.
+    """
 
     name: str
     scope: str
     size: int | None
     levels: tuple[Any, ...] | None
+    gates: bool
     origin: str
 
 
@@ -99,7 +103,7 @@ def make_outline(graph: ModelGraph) -> Outline:
         if s.name != UNIT
     }
     covariates = {
-        c.name: CovariateOutline(c.name, c.scope, c.size, c.levels, c.origin)
+        c.name: CovariateOutline(c.name, c.scope, c.size, c.levels, c.name in gating, c.origin)
         for c in graph.covariates.values()
     }
     return Outline(graph.name, nodes, scopes, covariates)

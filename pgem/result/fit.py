@@ -316,6 +316,6 @@ class Fit:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Numbers of categories, by node."""
-        nodes = self.program.outline.nodes
-        return {n: s for n, s in self.program.analysis.layout.sizes.items() if n in nodes}
+        """Numbers of categories, by node and covariate."""
+        known = {**self.program.outline.nodes, **self.program.outline.covariates}
+        return {n: s for n, s in self.program.analysis.layout.sizes.items() if n in known}

@@ -174,14 +174,13 @@ def _convert(columns: Columns, name: str, rows: Any) -> None:
             columns.numbers[name] = to_numbers(rows, what, node.origin)
         return
     covariate = outline.covariates[name]
-    if covariate.size is None:
+    if covariate.size is None and not covariate.gates:
         columns.numbers[name] = to_numbers(rows, what, covariate.origin)
         return
     known = columns.levels.get(name, covariate.levels)
-    codes, levels = to_codes(rows, what, covariate.size, known, covariate.origin)
-    columns.codes[name] = codes
-    if levels is not None:
-        columns.levels[name] = levels
+    size = columns.sizes.get(name, covariate.size)
+    codes, levels = to_codes(rows, what, size, known, covariate.origin)
+    _keep_codes(columns, name, codes, levels, size)
 
 
 def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
@@ -190,17 +189,18 @@ def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
     size = len(domain) if domain is not None else None
     size = columns.sizes.get(node.name, size)
     codes, levels = to_codes(rows, f"node '{node.name}'", size, known, node.origin)
-    columns.codes[node.name] = codes
+    _keep_codes(columns, node.name, codes, levels, size)
+
+
+def _keep_codes(
+    columns: Columns, name: str, codes: Integers, levels: Levels | None, size: int | None
+) -> None:
+    """Categories with their labels and number, as far as the data tell."""
+    columns.codes[name] = codes
     if levels is not None:
-        columns.levels[node.name] = levels
-    if node.name not in columns.sizes:
-        columns.sizes[node.name] = (
-            size
-            if size is not None
-            else len(levels)
-            if levels is not None
-            else int(codes.max(initial=0)) + 1
-        )
+        columns.levels[name] = levels
+    found = len(levels) if levels is not None else int(codes.max(initial=0)) + 1
+    columns.sizes.setdefault(name, found if size is None else size)
 
 
 def _check_holes(columns: Columns, fitting: bool) -> None:

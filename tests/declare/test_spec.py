@@ -188,7 +188,6 @@ BAD: dict[str, Any] = {
     "negative lag": change(*K_SLOTS, "prob", "gates", 0, "lag", -1),
     "covariate back in time": change(*R_GATES, 0, "lag", 1),
     "size of gate": change(*R_GATES, 0, "size", 7),
-    "gate by continuous covariate": change(*R_GATES, 0, "name", "n"),
     "circle": change(*Z, "components", 0, "slots", "prob", "gates", 0, {
         "kind": "node", "name": "z", "lag": 0, "table": [], "gates": [], "size": 2}),
     "unknown parameter": change(*K_SLOTS, "prob", "name", "loose"),

@@ -1,0 +1,101 @@
+"""How fits end and begin: collapses, unbounded likelihoods, floors, and starts from labels."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import pgem as pg
+
+RNG = np.random.default_rng(3)
+
+
+def shared_mean() -> pg.Model:
+    with pg.Model("shared") as model:
+        z = pg.latent("z", pg.Categorical(size=3))
+        pg.observed("x", pg.MvNormal(mean=pg.param("mu"), cov=pg.param("S")[z]))
+    return model
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_shared_mean_over_collapsing_covariances_ends_well(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(12, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.FitWarning)
+        fit = shared_mean().fit({"x": x}, seed=seed, max_iter=100)
+    assert fit.verdict in ("converged", "degenerate", "iteration_limit")
+    assert np.diff(fit.trace).min(initial=0.0) >= -1e-9 * (12 + abs(fit.trace[-1]))
+
+
+def test_events_without_exposure_are_degenerate() -> None:
+    model = pg.templates.mixture(pg.Exponential(), 2)
+    start = {"z.probs": [0.5, 0.5], "x.rate": [1.0, 0.1]}
+    with pytest.warns(pg.FitWarning, match="'x.rate'"):
+        fit = model.fit({"x": [0.0, 0.0, 5.0, 6.0, 7.0]}, start=start)
+    assert fit.verdict == "degenerate"
+    assert np.isfinite(fit.params["x.rate"]).all()
+
+
+def test_equal_values_have_no_gamma() -> None:
+    with pg.Model("gamma") as model:
+        pg.observed("x", pg.Gamma())
+    with pytest.warns(pg.FitWarning, match="x.shape"):
+        assert model.fit({"x": [2.0, 2.0, 2.0]}).verdict == "degenerate"
+
+
+def test_a_floor_is_reported() -> None:
+    x = np.concatenate([np.zeros(10), RNG.normal(100, 10, 30)])
+    fit = pg.templates.mixture(pg.Normal(), 2).fit({"x": x}, degenerate="floor", floor=1e-4)
+    assert any("floor" in note for note in fit.verdict.notes)
+    assert fit.params["x.var"].min() >= 1e-4 * x.var() * (1 - 1e-12)
+
+
+def test_decoded_labels_are_a_start() -> None:
+    with pg.Model("labels") as model:
+        z = pg.latent("z", pg.Categorical(size=2, levels=["lo", "hi"]))
+        pg.observed("y", pg.Poisson(), given=z)
+    y = np.concatenate([np.ones(10), np.full(10, 8.0)])
+    fit = model.fit({"y": y})
+    labels = fit.decode({"y": y})["z"]
+    assert set(labels) == {"lo", "hi"}
+    again = model.fit({"y": y}, start={"z": labels}, max_iter=1)
+    assert again.log_likelihood == pytest.approx(fit.log_likelihood, abs=0.5)
+
+
+def test_an_impossible_unit_has_no_posterior() -> None:
+    model = pg.templates.mixture(pg.Bernoulli(), 2)
+    params = {"z.probs": [0.5, 0.5], "x.prob": [0.0, 0.0]}
+    assert model.log_likelihood({"x": [1.0, 0.0]}, params)[0] == -np.inf
+    with pytest.raises(pg.FitError, match="unit '0'"):
+        model.posterior({"x": [1.0, 0.0]}, params)
+
+
+def test_a_covariate_that_indexes_takes_its_values_from_the_data() -> None:
+    with pg.Model("who") as model:
+        who = pg.covariate("who")
+        pg.observed("y", pg.Poisson(), given=who)
+    fit = model.fit({"who": ["b", "a", "b", "c"], "y": [4.0, 1.0, 6.0, 9.0]})
+    np.testing.assert_allclose(fit.params["y.rate"], [1.0, 5.0, 9.0])
+    with pytest.raises(pg.DataError, match="'d'"):
+        fit.score({"who": ["d"], "y": [1.0]})
+
+
+def test_a_joint_posterior_is_found_under_an_equal_key() -> None:
+    with pg.Model("chain") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        pg.observed("y", pg.Poisson(), given=s)
+    y = RNG.poisson(3, 20).astype(float)
+    fit = model.fit({"y": y}, max_iter=2)
+    found = fit.posterior({"y": y}, joint=[("s", pg.prev("s"))])
+    assert found["s", pg.prev("s")].shape == (20, 2, 2)
+
+
+def test_unrelated_chains_cost_their_sum() -> None:
+    with pg.Model("two") as model, pg.sequence("t"):
+        for name in "ab":
+            s = pg.latent(name, pg.Categorical(size=30), after=name)
+            pg.observed(f"y_{name}", pg.Poisson(), given=s)
+    costs = [row.cost for row in model.compile().report.e_step]
+    assert all("900 entries" in cost for cost in costs)
