@@ -153,8 +153,11 @@ def _checked(file: ModelFile, values: tuple[Any, Any] | None) -> str:
 def _write(result: Any, values: Any, weights: Any, folder: Path) -> None:
     from pgem.bridges.plotting import plot_fit
 
-    folder.mkdir(parents=True, exist_ok=True)
-    result.save(folder / "result.json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        result.save(folder / "result.json")
+    except OSError as problem:
+        raise BadFile(f"cannot write to '{folder}': {problem.strerror or problem}") from problem
     typer.echo(f"wrote {folder / 'result.json'}")
     typer.echo(f"wrote {plot_fit(result, values, folder / 'fit.png', weights=weights)}")
 

@@ -78,7 +78,16 @@ class ModelFile:
             return _run(function, self.path, f"{name}()")
         if not inspect.signature(function).parameters:
             raise BadFile(f"{name}() of '{self.path}' takes no path, so '{table}' cannot be read")
-        return _run(lambda: function(table), self.path, f"{name}('{table}')")
+        try:
+            return _run(lambda: function(table), self.path, f"{name}('{table}')")
+        except BadFile as problem:
+            if not isinstance(problem.__cause__, KeyError):
+                raise
+            columns = ", ".join(read_columns(table))
+            raise BadFile(
+                f"'{table}' has no column {problem.__cause__}, which {name}() of '{self.path}' "
+                f"reads; its columns are '{columns}'"
+            ) from problem
 
 
 def load_model(path: Path) -> ModelFile:

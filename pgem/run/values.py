@@ -44,18 +44,28 @@ def to_numbers(array: Any, what: str, origin: str) -> Floats:
     return values
 
 
+def _is_number(text: Any) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _parse(array: Any, what: str, origin: str) -> Floats:
     """Objects as floats; strings are refused even if they look like numbers."""
     gone = missing(array).reshape(-1)
-    for row, value in enumerate(array.reshape(-1)):
-        if isinstance(value, str | bytes):
-            raise DataError(
-                f"{what} holds text",
-                where=origin,
-                expected="numbers (NaN or None where missing)",
-                received=f"'{value!s}' in row '{row * len(array) // max(array.size, 1)}'",
-                advice="convert it first, or declare a Categorical node with levels=[...]",
-            )
+    texts = [k for k, v in enumerate(array.reshape(-1)) if isinstance(v, str | bytes)]
+    if texts:
+        first = next((k for k in texts if not _is_number(array.reshape(-1)[k])), texts[0])
+        raise DataError(
+            f"{what} holds text",
+            where=origin,
+            expected="numbers (NaN or None where missing)",
+            received=f"'{array.reshape(-1)[first]!s}' in row "
+            f"'{first * len(array) // max(array.size, 1)}'",
+            advice="convert it first, or declare a Categorical node with levels=[...]",
+        )
     try:
         numbers = [
             np.nan if absent else float(value)

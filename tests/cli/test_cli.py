@@ -293,3 +293,24 @@ def test_main_without_typer_names_the_extra() -> None:
 def test_typer_waits() -> None:
     code = "import sys, pgem, pgem.cli; assert not {'typer', 'rich'} & set(sys.modules)"
     assert python(code).returncode == 0
+
+
+def test_a_table_of_another_model_names_its_columns() -> None:
+    data = MODELS / "data" / "old_faithful.csv"
+    result = run("fit", MODELS / "earthquakes.py", "--data", data)
+    assert result.exit_code == 2
+    assert "'quakes'" in result.output
+    assert "waiting" in result.output
+
+
+def test_a_folder_that_cannot_be_written(two_normals: Path, table: Path, tmp_path: Path) -> None:
+    blocked = write(tmp_path, "", "blocked")
+    result = run("fit", two_normals, "--data", table, "--out", blocked / "inside", "--quiet")
+    assert result.exit_code == 2
+    assert "cannot write" in result.output
+
+
+def test_text_in_a_column_of_numbers_is_quoted(two_normals: Path, tmp_path: Path) -> None:
+    result = run("fit", two_normals, "--data", write(tmp_path, "y\n1\nfoo\n", "text.csv"))
+    assert result.exit_code == 1
+    assert "'foo' in row '1'" in result.output
