@@ -42,13 +42,3 @@ def explain(analysis: Analysis, format: str = "text") -> str:
     write_m_step(page, notation)
     write_guarantee(page, notation)
     return page.text() if format == "text" else page.markdown()
-
-
-def explain_text(analysis: Analysis) -> str:
-    """The derivation as plain text."""
-    return explain(analysis)
-
-
-def explain_markdown(analysis: Analysis) -> str:
-    """The derivation as Markdown with LaTeX."""
-    return explain(analysis, "markdown")

@@ -231,10 +231,13 @@ def write_guarantee(page: Page, notation: Notation) -> None:
         rf"p(\text{{latents}} \mid {DATA}, \theta))",
         rf"L(q, \theta) &= E_q[\log p({DATA}, \text{{latents}} \mid \theta)] + H(q)",
     )
+    priors = any(p.prior is not None for p in notation.analysis.layout.params.values())
+    raised = "$L$ plus the log-priors" if priors else "$L$"
+    what = "log-likelihood plus the log-priors" if priors else "log-likelihood"
     page.say(
         "The E-step above is exact: it sets $q$ to the posterior, so that KL is zero and $L$ "
-        "touches the log-likelihood. The M-step raises $L$ in $\\theta$ and cannot lower KL below "
-        "zero. So the log-likelihood never falls, and where it stops rising it is stationary; "
+        f"touches the log-likelihood. The M-step raises {raised} in $\\theta$ and cannot lower KL "
+        f"below zero. So the {what} never falls, and where it stops rising it is stationary; "
         "which of its maxima that is depends on the start."
     )
     theirs = [name for b in blocks if b.rung == OWN_FIT for name in b.params]

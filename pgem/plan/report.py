@@ -85,7 +85,12 @@ def _m_rows(analysis: Analysis) -> list[Row]:
 def _notes(analysis: Analysis) -> list[str]:
     total = sum(p.n_free for p in analysis.layout.params.values())
     own = [_own_fit_note(analysis, block) for block in analysis.blocks if block.rung == OWN_FIT]
-    return [f"{total} free parameters", *own]
+    priors = [
+        f"'{name}' has a {type(p.prior.family).__name__} prior, whose statistic is added (MAP)"
+        for name, p in analysis.layout.params.items()
+        if p.prior is not None
+    ]
+    return [f"{total} free parameters", *priors, *own]
 
 
 def _own_fit_note(analysis: Analysis, block: Block) -> str:

@@ -152,3 +152,13 @@ def test_standard_errors_see_the_prior() -> None:
 def test_a_script_refuses_priors() -> None:
     with pytest.raises(pg.PgemError, match="has priors"):
         mixture(**PRIORS).compile().to_script()
+
+
+def test_derivation_and_report_tell_of_priors() -> None:
+    program = mixture(**PRIORS).compile()
+    assert "Priors: 'weights' a Dirichlet" in program.explain()
+    assert "So the log-likelihood plus the log-priors never falls" in " ".join(
+        program.explain().split()
+    )
+    assert "'mean' has a Normal prior" in str(program.report)
+    assert "prior" not in mixture().compile().explain().lower().replace("priority", "")
