@@ -22,13 +22,7 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.collect import ScopeData
-from pgem.routines.region_chain import (
-    ChainMatrices,
-    chain_covariances,
-    chain_gradients,
-    chain_positions,
-    eliminate_chain,
-)
+from pgem.routines.region_chain import Chain, make_chain
 from pgem.routines.region_eliminate import Elimination, eliminate, join, transpose
 from pgem.routines.region_forms import (
     Evaluation,
@@ -38,11 +32,12 @@ from pgem.routines.region_forms import (
     make_forms,
     slope,
 )
-from pgem.routines.region_groups import sum_members
+from pgem.routines.region_groups import Groups, sum_members
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_parts import Link, Member, Piece, RegionStatistics
 from pgem.routines.region_statistics import (
     PieceRows,
+    Posterior,
     draw_rest,
     piece_statistics,
     value_covariance,
@@ -125,11 +120,11 @@ class Region:
                 self._make_forms(scope, member, coefs, covs)
         self._n_g = next(iter(coefs.values())).shape[1]
         self._steps: dict[str, Elimination] = {}
-        self._chain: ChainMatrices | None = None
+        self._chain: Chain | None = None
         for scope in reversed(self._scopes):
             self._eliminate(scope)
         self._at = self._find_means()
-        self._covariances: dict[str, Floats] | None = None
+        self._posteriors: dict[str, Posterior] = {}
         self.log_p = self._log_density()
 
     # --- matrices ---------------------------------------------------------------------------------
@@ -158,14 +153,19 @@ class Region:
             information += whole[:, scope.designs[member.member.name]]
         for inner in scope.inner:
             message = self._steps[inner.name].message[:, :, inner.state :, inner.state :]
-            total = scope.compositions[inner.name].total(message)
+            shared = self._chain.step if inner.chain and self._chain else None
+            total = scope.compositions[inner.name].total(message, shared)
             information += total[:, scope.composition[inner.name]]
         if scope.chain:
             move = self._move(scope)
-            self._chain = eliminate_chain(scope.chain, information, move, scope.own)
+            self._chain = make_chain(scope.chain, information, move, scope.own)
             self._steps[scope.name] = self._chain.steps
         else:
             self._steps[scope.name] = eliminate(information, scope.own)
+
+    def _step_of_row(self, scope: ScopeLayout) -> Integers:
+        """Which matrices of the elimination each row has."""
+        return self._chain.step_of_row if scope.chain and self._chain else scope.local.ids
 
     def _move(self, scope: ScopeLayout) -> Floats:
         """From the x of a step to the [state | outer] of the next."""
@@ -255,7 +255,7 @@ class Region:
             if scope.chain:
                 assert self._chain and scope.parent
                 defect = self._defect(scope, point)
-                means[scope.name], message, most = chain_gradients(self._chain, gradient, defect)
+                means[scope.name], message, most = self._chain.gradients(gradient, defect)
                 gradients[scope.parent.name] += message
             else:
                 step, own = self._steps[scope.name], gradient[..., :n_own]
@@ -281,7 +281,7 @@ class Region:
                 assert self._chain
                 defect = np.zeros((self._n_g, scope.n_rows, scope.state))
                 defect = self._defect(scope, point) if point else defect
-                positions[scope.name] = chain_positions(self._chain, own, defect, outer)
+                positions[scope.name] = self._chain.positions(own, defect, outer)
                 continue
             rest = outer[:, scope.parent_rows]
             if scope.own:
@@ -321,8 +321,7 @@ class Region:
         for scope in reversed(self._scopes):
             noise = self._at.noise[scope.name]
             rows = -0.5 * np.einsum("gri,gri->gr", noise, noise)
-            groups = scope.chain.back.ids if scope.chain else scope.local.ids
-            rows -= 0.5 * self._steps[scope.name].log_det[:, groups]
+            rows -= 0.5 * self._steps[scope.name].log_det[:, self._step_of_row(scope)]
             for member in scope.members:
                 for piece in member.pieces:
                     key = piece.piece.key
@@ -337,24 +336,28 @@ class Region:
 
     # --- answers ----------------------------------------------------------------------------------
 
-    def _posterior(self) -> dict[str, Floats]:
-        """Posterior covariances of x, by scope [G, posterior groups, X, X]; kept."""
-        if self._covariances is None:
-            self._covariances = {}
+    def _posterior(self) -> dict[str, Posterior]:
+        """Posterior covariances of x, by scope; kept."""
+        if not self._posteriors:
             for scope in self._scopes:
-                self._covariances[scope.name] = self._covariance(scope, self._covariances)
-        return self._covariances
+                outer = self._posteriors[scope.parent.name] if scope.parent else None
+                self._posteriors[scope.name] = self._posterior_of(scope, outer)
+        return self._posteriors
 
-    def _covariance(self, scope: ScopeLayout, known: Mapping[str, Floats]) -> Floats:
-        step = self._steps[scope.name]
-        if scope.parent is None:
-            return step.inverse[:, scope.posterior_local]
-        outer = known[scope.parent.name]
-        if scope.chain:
-            assert self._chain
-            return chain_covariances(self._chain, outer)
-        local = scope.posterior_local
-        return join(step.inverse[:, local], step.gain[:, local], outer[:, scope.posterior_outer])
+    def _posterior_of(self, scope: ScopeLayout, outer: Posterior | None) -> Posterior:
+        step, local = self._steps[scope.name], scope.posterior_local
+        if outer is None:
+            return Posterior(scope.posterior, step.inverse[:, local], local)
+        if not scope.chain:
+            above = outer.covariance[:, outer.shared(scope.posterior_outer)]
+            covariance = join(step.inverse[:, local], step.gain[:, local], above)
+            return Posterior(scope.posterior, covariance, local)
+        assert self._chain
+        above = outer.covariance[:, outer.shared(np.arange(outer.n_groups))]
+        covariance, node = self._chain.covariances(above)
+        first = Groups(node, covariance.shape[1]).first
+        groups = Groups(node[scope.posterior.ids], covariance.shape[1])
+        return Posterior(groups, covariance, local[first], node)
 
     def statistics(self, weights: Floats) -> dict[str, RegionStatistics]:
         """Expected statistics of every piece.
@@ -364,7 +367,7 @@ class Region:
                 row [n_top, G]; where it is 0, nothing is added.
         """
         with np.errstate(all="ignore"):
-            covariances = self._posterior()
+            posteriors = self._posterior()
             found: dict[str, RegionStatistics] = {}
             rows: dict[str, Floats] = {}
             for scope in self._scopes:
@@ -372,10 +375,7 @@ class Region:
                     rows[scope.name] = np.ascontiguousarray(weights.T)
                 else:
                     rows[scope.name] = rows[scope.parent.name][:, scope.parent_rows]
-                by_group = scope.posterior.totals(rows[scope.name])
-                given = PieceRows(
-                    rows[scope.name], by_group, covariances[scope.name], scope.posterior_local
-                )
+                given = PieceRows(rows[scope.name], posteriors[scope.name])
                 for member in scope.members:
                     designs = scope.designs[member.member.name]
                     for piece in member.pieces:
@@ -389,17 +389,17 @@ class Region:
         """Posterior mean [rows, G, d] and covariance [rows, G, d, d] of members with holes."""
         found = {}
         with np.errstate(all="ignore"):
-            covariances = self._posterior()
+            posteriors = self._posterior()
             for scope in self._scopes:
                 for member in scope.members:
                     if not len(member.free):
                         continue
                     name = member.member.name
-                    designs = scope.designs[name][scope.posterior_local]
                     forms = [self._forms[piece.piece.key] for piece in member.pieces]
-                    cov = value_covariance(forms, designs, covariances[scope.name])
+                    given = posteriors[scope.name]
+                    cov = value_covariance(forms, scope.designs[name], given)
                     mean = self._values(member, self._at.pieces)
-                    rows = cov[:, scope.posterior.ids]
+                    rows = cov[:, given.groups.ids]
                     found[name] = (np.swapaxes(mean, 0, 1).copy(), np.swapaxes(rows, 0, 1).copy())
         return found
 
@@ -417,8 +417,7 @@ class Region:
             means = {}
             for scope in self._scopes:
                 noise = generator.standard_normal((self._n_g, scope.n_rows, scope.own))
-                groups = scope.chain.back.ids if scope.chain else scope.local.ids
-                root = self._steps[scope.name].root[:, groups]
+                root = self._steps[scope.name].root[:, self._step_of_row(scope)]
                 means[scope.name] = np.einsum("grij,gri->grj", root, noise)
             point = self._move_to(self._at, self._positions(means, None))
             return self._chosen(point, generator, choice)

@@ -159,12 +159,14 @@ class Composition:
         owner = np.flatnonzero(found >= 0)
         return cls(ids, len(found), owner, found[owner], np.ones(len(owner)))
 
-    def total(self, messages: Floats) -> Floats:
-        """Sum the members' messages: [G, groups, ...] → [G, compositions, ...]."""
+    def total(self, messages: Floats, shared: Integers | None = None) -> Floats:
+        """Sum the members' messages: [G, n, ...] → [G, compositions, ...].
+
+        `shared` tells which message each group of members has; None: one each.
+        """
         shape = (1, -1) + (1,) * (messages.ndim - 2)
-        return sum_groups(
-            messages[:, self._group] * self._count.reshape(shape), self._owner, self.n
-        )
+        group = self._group if shared is None else shared[self._group]
+        return sum_groups(messages[:, group] * self._count.reshape(shape), self._owner, self.n)
 
 
 def _equal_multisets(scope: ScopeData, groups: Groups) -> Integers:
