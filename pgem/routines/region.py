@@ -94,8 +94,6 @@ class _Point:
     lagged: dict[str, Floats]
     values: dict[str, Floats]
     pieces: dict[str, Evaluation]
-    squares: dict[str, Floats]
-    gradients: dict[str, Floats]
 
 
 class Region:
@@ -203,24 +201,28 @@ class Region:
         return point
 
     def _evaluate(self, noise: dict[str, Floats], lagged: dict[str, Floats]) -> _Point:
-        """Evaluate all pieces, their quadratic forms and gradients."""
-        point = _Point(noise, lagged, {}, {}, {}, {})
+        """Evaluate all pieces at a point."""
+        point = _Point(noise, lagged, {}, {})
         for scope in self._scopes:
-            gradient = np.zeros((self._n_g, scope.n_rows, scope.size))
-            gradient[:, :, : scope.own] = -noise[scope.name]
             for member in scope.members:
                 for piece in member.pieces:
                     key = piece.piece.key
-                    found = evaluate_piece(
+                    point.pieces[key] = evaluate_piece(
                         self._forms[key], point.values, lagged, noise[scope.name]
                     )
-                    point.pieces[key] = found
-                    part, point.squares[key] = slope(self._forms[key], found)
-                    piece.add(gradient, part)
                 if member.is_parent:
                     point.values[member.member.name] = self._values(member, point.pieces)
-            point.gradients[scope.name] = gradient
         return point
+
+    def _gradient(self, scope: ScopeLayout, point: _Point) -> Floats:
+        """Gradient of the scope's own log-density by x [G, rows, X]."""
+        gradient = np.zeros((self._n_g, scope.n_rows, scope.size))
+        gradient[:, :, : scope.own] = -point.noise[scope.name]
+        for member in scope.members:
+            for piece in member.pieces:
+                key = piece.piece.key
+                piece.add(gradient, slope(self._forms[key], point.pieces[key]))
+        return gradient
 
     def _values(self, member: MemberLayout, pieces: Mapping[str, Evaluation]) -> Floats:
         """The member's values, missing coordinates filled in [G, rows, d]."""
@@ -230,6 +232,7 @@ class Region:
             if piece.is_complete:
                 continue
             found = pieces[piece.piece.key]
+            assert found.predicted is not None
             rows = slice(None) if piece.rows is None else piece.rows
             whole = found.predicted + found.residual
             values[:, rows] = np.where(member.seen[rows], member.values[rows], whole)
@@ -247,7 +250,7 @@ class Region:
 
     def _solve(self, point: _Point) -> tuple[dict[str, Floats], float]:
         """Posterior mean of x about a point [G, rows, X], and its largest square."""
-        gradients = {name: part.copy() for name, part in point.gradients.items()}
+        gradients = {scope.name: self._gradient(scope, point) for scope in self._scopes}
         means: dict[str, Floats] = {}
         largest = 0.0
         for scope in reversed(self._scopes):
@@ -325,7 +328,7 @@ class Region:
             for member in scope.members:
                 for piece in member.pieces:
                     key = piece.piece.key
-                    piece.add(rows, log_density(self._forms[key], self._at.squares[key]))
+                    piece.add(rows, log_density(self._forms[key], self._at.pieces[key]))
             total[scope.name] = rows + total.get(scope.name, 0.0)
             if scope.parent:
                 assert scope.data is not None
