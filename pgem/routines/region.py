@@ -23,7 +23,13 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers
 from pgem.routines.collect import ScopeData
 from pgem.routines.region_chain import Chain, make_chain
-from pgem.routines.region_eliminate import Elimination, eliminate, join, transpose
+from pgem.routines.region_eliminate import (
+    Elimination,
+    eliminate,
+    join,
+    largest_product,
+    transpose,
+)
 from pgem.routines.region_forms import (
     Evaluation,
     Forms,
@@ -263,7 +269,7 @@ class Region:
             else:
                 step, own = self._steps[scope.name], gradient[..., :n_own]
                 means[scope.name] = scope.local.times(own, step.inverse)
-                most = float(np.einsum("gri,gri->gr", own, means[scope.name]).max(initial=0.0))
+                most = largest_product(own, means[scope.name])
                 if scope.parent:
                     assert scope.data is not None
                     message = gradient[..., n_own:] - scope.local.times(own, step.gain)
@@ -425,9 +431,7 @@ class Region:
             point = self._move_to(self._at, self._positions(means, None))
             return self._chosen(point, generator, choice)
 
-    def _chosen(
-        self, point: _Point, generator: Generator, choice: Integers
-    ) -> dict[str, Floats]:
+    def _chosen(self, point: _Point, generator: Generator, choice: Integers) -> dict[str, Floats]:
         """The values of the chosen configurations, with the noise of leaves."""
         found: dict[str, Floats] = {}
         rows: dict[str, Integers] = {}

@@ -11,10 +11,18 @@ in compiled loops.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from pgem.arrays import Floats, Integers
-from pgem.routines.region_eliminate import Elimination, eliminate, join, transpose
+from pgem.routines.region_eliminate import (
+    Elimination,
+    eliminate,
+    join,
+    largest_product,
+    transpose,
+)
 from pgem.routines.region_layout import ChainLayout
 
 LONG = 100
@@ -39,9 +47,7 @@ class Chain:
         local: local group of each row.
     """
 
-    def __init__(
-        self, layout: ChainLayout, information: Floats, move: Floats, n_own: int
-    ) -> None:
+    def __init__(self, layout: ChainLayout, information: Floats, move: Floats, n_own: int) -> None:
         self.layout = layout
         self.local: Integers = layout.back.keys[layout.back.ids]
         self.move = np.ascontiguousarray(move)
@@ -61,7 +67,7 @@ class Chain:
 
     def _eliminate(self, information: Floats) -> None:
         nodes, found = self.layout.back, self.steps
-        for level, (a, b) in enumerate(zip(nodes.levels[:-1], nodes.levels[1:], strict=True)):
+        for level, (a, b) in enumerate(pairwise(nodes.levels)):
             whole = information[:, nodes.keys[a:b]]
             if level > 0:
                 move = self.move[:, nodes.keys[a:b]]
@@ -83,7 +89,7 @@ class Chain:
         nodes, steps = self.layout.forth, self.steps
         n_g, n_state = len(outer), self.n_rest - outer.shape[-1]
         found = np.empty((n_g, len(nodes.keys), self.width, self.width))
-        for level, (a, b) in enumerate(zip(nodes.levels[:-1], nodes.levels[1:], strict=True)):
+        for level, (a, b) in enumerate(pairwise(nodes.levels)):
             before, node = nodes.next[a:b], nodes.keys[a:b]
             if level == 0:
                 known = np.zeros((n_g, b - a, self.n_rest, self.n_rest))
@@ -118,12 +124,12 @@ class Chain:
                 ahead = self.step_of_row[rows[going] + 1]
                 c = defect[:, rows[going]]
                 pull = _times(steps.message[:, ahead, :, :n_state], c)
-                largest = max(largest, _largest_product(c, pull[..., :n_state]))
+                largest = max(largest, largest_product(c, pull[..., :n_state]))
                 told = message[:, alive[going]] - pull
                 total[:, going] += _times(transpose(self.move[:, self.local[rows[going]]]), told)
             step, own = self.step_of_row[rows], total[..., : self.n_own]
             means[:, rows] = _times(steps.inverse[:, step], own)
-            largest = max(largest, _largest_product(own, means[:, rows]))
+            largest = max(largest, largest_product(own, means[:, rows]))
             message[:, alive] = total[..., self.n_own :] - _times(
                 transpose(steps.gain[:, step]), own
             )
@@ -212,7 +218,3 @@ def make_chain(layout: ChainLayout, information: Floats, move: Floats, n_own: in
 def _times(matrices: Floats, vectors: Floats) -> Floats:
     """Matrix times vector, row by row: [G, R, a, b], [G, R, b] → [G, R, a]."""
     return np.asarray((matrices @ vectors[..., None])[..., 0])
-
-
-def _largest_product(a: Floats, b: Floats) -> float:
-    return float(np.einsum("gri,gri->gr", a, b).max(initial=0.0))

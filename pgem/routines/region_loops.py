@@ -1,8 +1,8 @@
 """The loops of `region_chain`, compiled by Numba when first called and then kept on disk.
 
-Matrices that no longer change along a run of equal steps are computed once: a node is *settled* when
-its matrices equal those of its neighbour to rounding, and the next node with the same key shares
-them.  (What is neglected is then no more than what rounding adds at every step.)
+Matrices that no longer change along a run of equal steps are computed once: a node is *settled*
+when its matrices equal those of its neighbour to rounding, and the next node with the same key
+shares them.  (What is neglected is then no more than what rounding adds at every step.)
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _add_congruence(total, left, middle, half):  # type: ignore[no-untyped-def]
 
 @_jit
 def _factorise(whole, root, inverse):  # type: ignore[no-untyped-def]
-    """Fill R and M⁻¹ = Rᵀ R for M = I + the first block; return log |M|, NaN if M is not definite."""
+    """Fill R and M⁻¹ = Rᵀ R for M = I + the first block; return log |M|, NaN if not definite."""
     n = len(root)
     log_det = 0.0
     for i in range(n):
@@ -150,6 +150,53 @@ def eliminate_steps(  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _place_outer(s, n_own, outer):  # type: ignore[no-untyped-def]
+    """Before the first step the state is known, and what encloses it has its own covariance."""
+    n_state = len(s) - n_own - len(outer)
+    s[n_own:, n_own:] = 0.0
+    s[n_own + n_state :, n_own + n_state :] = outer
+
+
+@_jit
+def _carry(s, n_own, move, known, half):  # type: ignore[no-untyped-def]
+    """Covariance T S Tᵀ of [state | outer], from that of the step before."""
+    n_rest, width = move.shape
+    for i in range(n_rest):
+        half[i] = 0.0
+        for x in range(width):
+            if move[i, x] != 0.0:
+                for y in range(width):
+                    half[i, y] += move[i, x] * known[x, y]
+    for i in range(n_rest):
+        for j in range(i + 1):
+            value = 0.0
+            for y in range(width):
+                value += half[i, y] * move[j, y]
+            s[n_own + i, n_own + j] = value
+            s[n_own + j, n_own + i] = value
+
+
+@_jit
+def _join(s, inverse, gain):  # type: ignore[no-untyped-def]
+    """Fill in the rows and columns of the own noise."""
+    n_own, n_rest = gain.shape
+    for i in range(n_own):
+        for r in range(n_rest):
+            value = 0.0
+            for q in range(n_rest):
+                value -= gain[i, q] * s[n_own + q, n_own + r]
+            s[i, n_own + r] = value
+            s[n_own + r, i] = value
+    for i in range(n_own):
+        for j in range(i + 1):
+            value = inverse[i, j]
+            for r in range(n_rest):
+                value -= s[i, n_own + r] * gain[j, r]
+            s[i, j] = value
+            s[j, i] = value
+
+
+@_jit
 def covariances(  # type: ignore[no-untyped-def]
     keys, follows, n_first, back, back_keys, move, outer, inverse, gain, shared, found
 ):
@@ -157,10 +204,9 @@ def covariances(  # type: ignore[no-untyped-def]
 
     `back` tells which matrices of the elimination a node of it has.
     """
-    n_g, n_rest, width = len(move), move.shape[2], move.shape[3]
-    n_own, n_outer = width - n_rest, outer.shape[2]
+    n_own = inverse.shape[2]
     settled = np.zeros(len(keys), dtype=np.bool_)
-    half = np.empty((n_rest, width))
+    half = np.empty(move.shape[2:])
     n = 0
     for k in range(len(keys)):
         step, before = back[keys[k]], follows[k]
@@ -171,44 +217,14 @@ def covariances(  # type: ignore[no-untyped-def]
             continue
         shared[k] = n
         settled[k] = same
-        for g in range(n_g):
+        for g in range(len(move)):
             s = found[g, n]
             if k < n_first:
-                for i in range(n_rest):
-                    for j in range(n_rest):
-                        inside = min(i, j) >= n_rest - n_outer
-                        p, q = i - n_rest + n_outer, j - n_rest + n_outer
-                        s[n_own + i, n_own + j] = outer[g, before, p, q] if inside else 0.0
+                _place_outer(s, n_own, outer[g, before])
             else:
-                known = found[g, shared[before]]
-                t = move[g, back_keys[keys[before]]]
-                for i in range(n_rest):
-                    half[i] = 0.0
-                    for x in range(width):
-                        if t[i, x] != 0.0:
-                            for y in range(width):
-                                half[i, y] += t[i, x] * known[x, y]
-                for i in range(n_rest):
-                    for j in range(i + 1):
-                        value = 0.0
-                        for y in range(width):
-                            value += half[i, y] * t[j, y]
-                        s[n_own + i, n_own + j] = value
-                        s[n_own + j, n_own + i] = value
-            for i in range(n_own):
-                for r in range(n_rest):
-                    value = 0.0
-                    for q in range(n_rest):
-                        value -= gain[g, step, i, q] * s[n_own + q, n_own + r]
-                    s[i, n_own + r] = value
-                    s[n_own + r, i] = value
-            for i in range(n_own):
-                for j in range(i + 1):
-                    value = inverse[g, step, i, j]
-                    for r in range(n_rest):
-                        value -= s[i, n_own + r] * gain[g, step, j, r]
-                    s[i, j] = value
-                    s[j, i] = value
+                key = back_keys[keys[before]]
+                _carry(s, n_own, move[g, key], found[g, shared[before]], half)
+            _join(s, inverse[g, step], gain[g, step])
             if same:
                 settled[k] &= _is_settled(s, found[g, shared[before]])
         n += 1
@@ -216,44 +232,63 @@ def covariances(  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _add_later(total, rest, move, message, defect):  # type: ignore[no-untyped-def]
+    """Add what later steps tell to the gradient; return the square of the defect.
+
+    `rest` is what they tell where the defect is 0.
+    """
+    largest = 0.0
+    for i in range(len(rest)):
+        value = 0.0
+        for j in range(len(defect)):
+            value += message[i, j] * defect[j]
+        if i < len(defect):
+            largest += value * defect[i]
+        value = rest[i] - value
+        for x in range(len(total)):
+            total[x] += move[i, x] * value
+    return largest
+
+
+@_jit
+def _solve(total, inverse, gain, mean, rest):  # type: ignore[no-untyped-def]
+    """Fill M⁻¹ h and what remains for the rest; return the square of the correction."""
+    n_own, n_rest = gain.shape
+    square = 0.0
+    for i in range(n_own):
+        value = 0.0
+        for j in range(n_own):
+            value += inverse[i, j] * total[j]
+        mean[i] = value
+        square += value * total[i]
+    for r in range(n_rest):
+        value = total[n_own + r]
+        for j in range(n_own):
+            value -= gain[j, r] * total[j]
+        rest[r] = value
+    return square
+
+
+@_jit
 def gradients(  # type: ignore[no-untyped-def]
     starts, local, step, move, inverse, gain, message, gradient, defect, means, told
 ):
     """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square."""
-    n_g, _, n_rest, width = move.shape
-    n_own, n_state = width - n_rest, defect.shape[2]
-    total, pull, largest = np.empty(width), np.empty(n_rest), 0.0
-    for g in range(n_g):
+    total, largest = np.empty(move.shape[3]), 0.0
+    for g in range(len(move)):
         for s in range(len(starts) - 1):
             rest = told[g, s]
             for t in range(starts[s + 1] - 1, starts[s] - 1, -1):
                 total[:] = gradient[g, t]
                 if t < starts[s + 1] - 1:
-                    square, p = 0.0, message[g, step[t + 1]]
-                    for i in range(n_rest):
-                        value = 0.0
-                        for j in range(n_state):
-                            value += p[i, j] * defect[g, t, j]
-                        pull[i] = rest[i] - value
-                        if i < n_state:
-                            square += value * defect[g, t, i]
-                    largest = max(largest, square)
-                    for i in range(n_rest):
-                        for x in range(width):
-                            total[x] += move[g, local[t], i, x] * pull[i]
-                square = 0.0
-                for i in range(n_own):
-                    value = 0.0
-                    for j in range(n_own):
-                        value += inverse[g, step[t], i, j] * total[j]
-                    means[g, t, i] = value
-                    square += value * total[i]
-                largest = max(largest, square)
-                for i in range(n_rest):
-                    value = total[n_own + i]
-                    for j in range(n_own):
-                        value -= gain[g, step[t], j, i] * total[j]
-                    rest[i] = value
+                    ahead = message[g, step[t + 1]]
+                    square = _add_later(total, rest, move[g, local[t]], ahead, defect[g, t])
+                    if square > largest:  # which NaN is not
+                        largest = square
+                k = step[t]
+                square = _solve(total, inverse[g, k], gain[g, k], means[g, t], rest)
+                if square > largest:
+                    largest = square
     return largest
 
 

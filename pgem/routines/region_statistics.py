@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.region_eliminate import transpose
 from pgem.routines.region_forms import Evaluation, Forms, sum_designs
 from pgem.routines.region_groups import Groups, sum_groups
@@ -168,9 +168,7 @@ def _by_design(forms: Forms, given: PieceRows, designs: Integers) -> tuple[Float
     return sum_groups(weights, design, n), total / piece.spread[:, None, None]
 
 
-def _covariance_parts(
-    forms: Forms, weight: Floats, total: Floats
-) -> tuple[Floats, Floats, Floats]:
+def _covariance_parts(forms: Forms, weight: Floats, total: Floats) -> tuple[Floats, Floats, Floats]:
     """What the posterior covariance adds to phi, cross and square [G, K, ...].
 
     Args:
@@ -206,7 +204,7 @@ def _covariance_parts(
     return parts
 
 
-def _clear(values: Floats, some: Floats) -> Floats:
+def _clear(values: Floats, some: Mask) -> Floats:
     """0 where no weight is."""
     if some.all():
         return values
