@@ -36,6 +36,7 @@ from pgem.routines.region_forms import (
     evaluate_piece,
     log_density,
     make_forms,
+    predict,
     slope,
 )
 from pgem.routines.region_groups import Groups, sum_members
@@ -154,7 +155,8 @@ class Region:
         for member in scope.members:
             parts = [self._forms[piece.piece.key].information() for piece in member.pieces]
             whole = np.concatenate(parts, axis=1)
-            information += whole[:, scope.designs[member.member.name]]
+            one = whole.shape[1] == 1
+            information += whole if one else whole[:, scope.designs[member.member.name]]
         for inner in scope.inner:
             message = self._steps[inner.name].message[:, :, inner.state :, inner.state :]
             shared = self._chain.step if inner.chain and self._chain else None
@@ -238,9 +240,11 @@ class Region:
             if piece.is_complete:
                 continue
             found = pieces[piece.piece.key]
-            assert found.predicted is not None
             rows = slice(None) if piece.rows is None else piece.rows
-            whole = found.predicted + found.residual
+            predicted = found.predicted
+            if predicted is None:
+                predicted = predict(self._forms[piece.piece.key], found.phi)
+            whole = predicted + found.residual
             values[:, rows] = np.where(member.seen[rows], member.values[rows], whole)
         return values
 

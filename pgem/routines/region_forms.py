@@ -9,7 +9,7 @@ import numpy as np
 
 from pgem.arrays import Floats
 from pgem.routines.region_groups import sum_groups
-from pgem.routines.region_kernels import Kernel, make_kernel, square_root
+from pgem.routines.region_kernels import Kernel, make_kernel, masked_product, square_root
 from pgem.routines.region_layout import LinkLayout, MemberLayout, PieceLayout
 
 BLOCK = 1 << 16
@@ -24,7 +24,6 @@ class Forms:
         member, piece: what they belong to.
         coefs: C [G, K, d, M].
         kernel: the noise given its shown coordinates.
-        precision: inverse variances [G, K, d], if V is diagonal.
         phi: of φ [G, forms, M, X].
         predicted: of C φ [G, forms, d, X].
         root: how the missing free coordinates depend on the row's own noise [G, B, free, free], or
@@ -35,7 +34,6 @@ class Forms:
     piece: PieceLayout
     coefs: Floats
     kernel: Kernel
-    precision: Floats | None
     phi: Floats
     predicted: Floats
     root: Floats | None
@@ -43,12 +41,12 @@ class Forms:
     @property
     def is_diagonal(self) -> bool:
         """Whether V is diagonal."""
-        return self.piece.piece.diagonal
+        return self.kernel.is_diagonal
 
     @property
     def is_simple(self) -> bool:
         """Whether the residual is that of wholly shown rows."""
-        return self.root is None and self.kernel.rest is None
+        return self.piece.is_complete
 
     def residual(self) -> Floats:
         """Forms of the residual [G, designs, d, X]."""
@@ -56,7 +54,7 @@ class Forms:
         predicted = self.predicted[:, piece.form]
         if kernel.fill is not None:
             out = -(kernel.fill[:, piece.kernel] @ predicted)
-        elif kernel.rest is not None:
+        elif not piece.is_complete:
             out = -predicted * piece.shown[piece.kernel][:, :, None]
         else:
             out = -predicted
@@ -78,29 +76,36 @@ class Forms:
 
     def information(self) -> Floats:
         """Information on x from the shown coordinates [G, designs, X, X]."""
-        piece = self.piece
-        precision = self.kernel.precision[:, piece.kernel]
+        piece, precision = self.piece, self.kernel.precision
         if self.is_diagonal and piece.forms.n * 4 <= piece.designs.n:
-            found = self._by_form(precision)
+            found = self._by_form()
         else:
             forms = self.predicted[:, piece.form]
-            weighted = precision[..., None] * forms if self.is_diagonal else precision @ forms
+            if self.is_diagonal:
+                weights = precision[:, self.kernel.code[piece.kernel]]
+                weights = weights if piece.is_complete else weights * piece.shown[piece.kernel]
+                weighted = weights[..., None] * forms
+            else:
+                weighted = precision[:, piece.kernel] @ forms
             if forms.shape[2] == 1:
                 found = forms[:, :, 0, :, None] * weighted[:, :, 0, None, :]
             else:
                 found = np.swapaxes(forms, -1, -2) @ weighted
         return np.asarray(found / piece.spread[:, None, None])
 
-    def _by_form(self, precision: Floats) -> Floats:
+    def _by_form(self) -> Floats:
         """Σ_d precision_d a_d a_dᵀ, where few forms serve many patterns."""
         n_g, _, size, width = self.predicted.shape
         n = self.piece.designs.n
         found = np.empty((n_g, n, width * width))
-        for k in range(self.piece.forms.n):
-            mine = self.piece.form == k
+        for k, designs in self.piece.designs_by_form.slices:
             a = self.predicted[:, k]
-            squares = (a[..., :, None] * a[..., None, :]).reshape(n_g, size, width * width)
-            found[:, mine] = precision[:, mine] @ squares
+            weighted = self.kernel.precision[:, self.piece.form_code[k], :, None] * a
+            squares = weighted[..., :, None] * a[..., None, :]
+            found[:, designs] = masked_product(
+                self.piece.shown[self.piece.kernel[designs]],
+                squares.reshape(n_g, size, width * width),
+            )
         return found.reshape(n_g, n, width, width)
 
 
@@ -131,11 +136,7 @@ def make_forms(
             _add_parent(phi, link, values[link.link.parent][:, link.design])
     kernel = make_kernel(piece, covs)
     predicted = c[:, piece.form_code] @ phi
-    precision = None
-    if piece.piece.diagonal:
-        var = np.moveaxis(covs, 1, 0)
-        precision = np.where(var > 0, 1.0 / np.where(var > 0, var, 1.0), 0.0)
-    return Forms(member, piece, c, kernel, precision, phi, predicted, _root(member, kernel))
+    return Forms(member, piece, c, kernel, phi, predicted, _root(member, kernel))
 
 
 def _add_parent(phi: Floats, link: LinkLayout, value: Floats) -> None:
@@ -164,12 +165,12 @@ def _add_state(phi: Floats, link: LinkLayout) -> None:
 
 def _root(member: MemberLayout, kernel: Kernel) -> Floats | None:
     """How the free coordinates depend on the row's own noise."""
-    if kernel.rest is None or not member.has_forms:
+    if kernel.shown.all() or not member.has_forms:
         return None
-    if kernel.rest.ndim == 3:
-        return np.sqrt(np.maximum(kernel.rest[..., member.free], 0.0))
-    block = kernel.rest[..., member.free[:, None], member.free]
-    return square_root(block)
+    rest = kernel.rest()
+    if kernel.is_diagonal:
+        return np.sqrt(np.maximum(rest[..., member.free], 0.0))
+    return square_root(rest[..., member.free[:, None], member.free])
 
 
 @dataclass(eq=False)
@@ -178,7 +179,7 @@ class Evaluation:
 
     Attributes:
         phi: φ [G, R, M].
-        predicted: C φ [G, R, d]; None: nothing is missing.
+        predicted: C φ [G, R, d]; None: it is not kept, since nobody reads the value.
         shown: the residual of the shown coordinates, else 0 [G, R, d].
         residual: the expectation of the whole residual given the noise [G, R, d].
     """
@@ -207,11 +208,12 @@ def evaluate_piece(
     for link in piece.links:
         source = (lagged if link.link.lag else values)[link.link.parent]
         _add_value(phi, link, source if link.rows is None else source[:, link.rows])
-    predicted = piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
+    predicted = predict(forms, phi)
+    keep = member.has_forms and not piece.is_complete
+    shown = np.subtract(y, predicted, out=None if keep else predicted)
+    kept = predicted if keep else None
     if piece.is_complete:
-        shown = np.subtract(y, predicted, out=predicted)
-        return Evaluation(phi, None, shown, shown)
-    shown = y - predicted
+        return Evaluation(phi, kept, shown, shown)
     shown *= member.seen if piece.rows is None else member.seen[piece.rows]
     residual = shown
     if forms.kernel.fill is not None:
@@ -219,7 +221,12 @@ def evaluate_piece(
     if forms.root is not None:
         residual = residual.copy() if residual is shown else residual
         residual[:, :, member.free] += _own_part(forms, piece.take(noise[:, :, member.own]))
-    return Evaluation(phi, predicted, shown, residual)
+    return Evaluation(phi, kept, shown, residual)
+
+
+def predict(forms: Forms, phi: Floats) -> Floats:
+    """C φ [G, R, d]."""
+    return forms.piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
 
 
 def _add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
@@ -246,8 +253,8 @@ def _own_part(forms: Forms, noise: Floats) -> Floats:
 def slope(forms: Forms, at: Evaluation) -> Floats:
     """Gradient of a piece's log-density by x [G, R, X]."""
     piece, precision = forms.piece, forms.kernel.precision
-    if forms.precision is not None:
-        weighted = forms.precision[:, piece.form_code, :, None] * forms.predicted
+    if forms.is_diagonal:
+        weighted = precision[:, piece.form_code, :, None] * forms.predicted
         gradient = piece.forms.times(at.shown, weighted)
     elif piece.designs.few:
         weighted = precision[:, piece.kernel] @ forms.predicted[:, piece.form]
@@ -260,16 +267,17 @@ def slope(forms: Forms, at: Evaluation) -> Floats:
 def log_density(forms: Forms, at: Evaluation) -> Floats:
     """log p of the shown coordinates [G, R]."""
     piece, kernel = forms.piece, forms.kernel
-    if forms.precision is not None:
-        square = _weighted_squares(at.shown, piece.codes.spread(forms.precision))
+    if forms.is_diagonal:
+        square = _weighted_squares(at.shown, piece.codes.spread(kernel.precision))
     else:
         weighted = piece.kernels.times(at.shown, kernel.precision)
         square = np.einsum("grd,grd->gr", weighted, at.shown)
     if piece.piece.spread is not None:
         square = square / piece.piece.spread
-    constant = kernel.log_scale[:, piece.kernel] + kernel.n_shown[piece.kernel] * np.log(
-        piece.spread
-    )
+    constant = kernel.log_scale[:, piece.kernel]
+    if piece.piece.spread is not None:
+        n_shown = piece.shown.sum(axis=1)
+        constant = constant + n_shown[piece.kernel] * np.log(piece.spread)
     return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
 
 

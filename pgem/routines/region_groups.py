@@ -20,13 +20,19 @@ FEW = 8
 
 
 def number_rows(n_rows: int, columns: Iterable[Floats | Integers | Mask]) -> Integers:
-    """Number the distinct combinations of columns [n_rows] that occur: their number by row."""
+    """Number the distinct combinations of columns [n_rows], in the order in which they occur.
+
+    Returns:
+        The number of each row's combination.
+    """
     ids = np.zeros(n_rows, dtype=np.int64)
     for column in columns:
         values, inverse = np.unique(column, return_inverse=True)
         if len(values) > 1:
             _, ids = np.unique(ids * len(values) + inverse, return_inverse=True)
-    return ids
+    rank = np.empty(int(ids.max(initial=-1)) + 1, dtype=np.int64)
+    rank[np.argsort(Groups(ids).first)] = np.arange(len(rank))
+    return rank[ids]
 
 
 class Groups:

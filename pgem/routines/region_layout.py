@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -78,10 +79,15 @@ class PieceLayout:
     start: int
     counted: Integers | None
 
-    @property
+    @cached_property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
         return bool(self.shown.all())
+
+    @cached_property
+    def designs_by_form(self) -> Groups:
+        """Designs of equal form."""
+        return Groups(self.form, self.forms.n)
 
     @property
     def stop(self) -> int:

@@ -15,9 +15,9 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.region_eliminate import transpose
-from pgem.routines.region_forms import Evaluation, Forms, sum_designs
+from pgem.routines.region_forms import BLOCK, Evaluation, Forms, sum_designs
 from pgem.routines.region_groups import Groups, sum_groups
-from pgem.routines.region_kernels import square_root
+from pgem.routines.region_kernels import masked_total, square_root
 from pgem.routines.region_parts import RegionStatistics
 
 
@@ -136,8 +136,18 @@ def _squares(codes: Groups, n_codes: int, weights: Floats, e: Floats) -> Floats:
             continue
         for k, rows in codes.slices:
             chosen = _positive(w, rows)
-            out[g, k] = w[chosen] @ e[g, chosen] ** 2
+            out[g, k] = _sum_squares(w[chosen], e[g, chosen])
     return out
+
+
+def _sum_squares(weights: Floats, e: Floats) -> Floats:
+    """Σ w e² [d], in blocks of rows that stay in the cache."""
+    total = np.zeros(e.shape[1])
+    size = max(1, BLOCK // max(1, e.shape[1]))
+    for first in range(0, len(e), size):
+        part = e[first : first + size]
+        total += weights[first : first + size] @ (part * part)
+    return total
 
 
 def _positive(weights: Floats, rows: Integers | slice) -> Integers | slice:
@@ -197,11 +207,23 @@ def _covariance_parts(forms: Forms, weight: Floats, total: Floats) -> tuple[Floa
         sum_groups(cross, code, n_codes),
         sum_groups(square, code, n_codes),
     )
-    if forms.kernel.rest is not None and forms.root is None:
-        rest = forms.kernel.rest[:, piece.kernel]
-        rest = _clear(weight.reshape(weight.shape + (1,) * (rest.ndim - 2)) * rest, weight > 0)
-        parts[2][:] += sum_groups(rest, piece.form_code[piece.form], n_codes)
+    if not piece.is_complete and forms.root is None:
+        parts[2][:] += _rest_part(forms, weight)
     return parts
+
+
+def _rest_part(forms: Forms, weight: Floats) -> Floats:
+    """What the missing coordinates of a leaf add to its square [G, K, ...]."""
+    piece, kernel, n_codes = forms.piece, forms.kernel, forms.coefs.shape[1]
+    code = kernel.code[piece.kernel]
+    if kernel.is_diagonal:
+        total = np.zeros(kernel.noise.shape)
+        for k, designs in Groups(code, n_codes).slices:
+            gone = ~piece.shown[piece.kernel[designs]]
+            total[:, k] = masked_total(gone, weight[:, designs, None])[..., 0]
+        return np.where(total > 0, total * kernel.noise, 0.0)
+    rest = weight[..., None, None] * kernel.noise[:, piece.kernel]
+    return sum_groups(_clear(rest, weight > 0), code, n_codes)
 
 
 def _clear(values: Floats, some: Mask) -> Floats:
@@ -223,13 +245,13 @@ def _masked(forms: Forms, total: Floats) -> tuple[Floats, Floats]:
     """cross and square by form, where few forms serve many patterns of a diagonal leaf."""
     piece = forms.piece
     n_g, n_forms, size, width = forms.predicted.shape
-    cross = np.empty((n_g, n_forms, size, forms.phi.shape[2]))
-    square = np.empty((n_g, n_forms, size))
-    shown = piece.shown[piece.kernel].astype(float)
-    for k in range(n_forms):
-        mine = piece.form == k
-        flat = total[:, mine].reshape(n_g, int(mine.sum()), width * width)
-        seen = (shown[mine].T @ flat).reshape(n_g, size, width, width)
+    cross = np.zeros((n_g, n_forms, size, forms.phi.shape[2]))
+    square = np.zeros((n_g, n_forms, size))
+    for k, designs in piece.designs_by_form.slices:
+        mine = total[:, designs]
+        flat = mine.reshape(*mine.shape[:2], width * width)
+        seen = masked_total(piece.shown[piece.kernel[designs]], flat)
+        seen = seen.reshape(n_g, size, width, width)
         half = np.einsum("gdx,gdxy->gdy", forms.predicted[:, k], seen)
         cross[:, k] = -half @ transpose(forms.phi[:, k])
         square[:, k] = np.einsum("gdy,gdy->gd", half, forms.predicted[:, k])
@@ -253,7 +275,7 @@ def value_covariance(forms: Sequence[Forms], designs: Integers, given: Posterior
         design = designs[mine] - piece.start
         value = form.value()[:, design]
         part = value @ covariance[:, mine] @ transpose(value)
-        if form.kernel.rest is not None and form.root is None:
+        if not piece.is_complete and form.root is None:
             rest = _matrices(form)[:, piece.kernel[design]]
             part = part + rest * piece.spread[design][:, None, None]
         found[:, mine] = part
@@ -262,8 +284,7 @@ def value_covariance(forms: Sequence[Forms], designs: Integers, given: Posterior
 
 def _matrices(forms: Forms) -> Floats:
     """Covariance of the missing coordinates given the shown [G, B, d, d]."""
-    rest = forms.kernel.rest
-    assert rest is not None
+    rest = forms.kernel.rest()
     return rest if rest.ndim == 4 else rest[..., None] * np.eye(rest.shape[-1])
 
 
@@ -272,11 +293,11 @@ def draw_rest(forms: Forms, generator: Generator) -> Floats:
     piece = forms.piece
     n_rows, size = len(piece.kernels.ids), forms.coefs.shape[2]
     noise = generator.standard_normal((len(forms.coefs), n_rows, size))
-    if forms.kernel.rest is None:
+    if piece.is_complete:
         return np.zeros_like(noise)
     if forms.is_diagonal:
-        noise = piece.kernels.spread(np.sqrt(forms.kernel.rest)) * noise
+        noise = piece.kernels.spread(np.sqrt(forms.kernel.rest())) * noise
     else:
-        noise = piece.kernels.times(noise, transpose(square_root(forms.kernel.rest)))
+        noise = piece.kernels.times(noise, transpose(square_root(forms.kernel.rest())))
     spread = piece.piece.spread
     return noise if spread is None else noise * np.sqrt(spread)[:, None]
