@@ -43,7 +43,7 @@ def eliminate(information: Floats, n_own: int) -> Elimination:
     """Integrate out the first `n_own` columns of [G, n, X, X]."""
     if n_own == 0:
         n_g, n, n_rest, _ = information.shape
-        found = empty_elimination(n_g, n, 0, n_rest)
+        found = empty_elimination(n_g, n, 0, n_rest, n_messages=0)
         return replace(found, message=information, log_det=np.zeros((n_g, n)))
     if information.shape[0] * information.shape[1] > MANY:
         return _eliminate_many(information, n_own)
@@ -73,13 +73,16 @@ def _eliminate_many(information: Floats, n_own: int) -> Elimination:
     return found
 
 
-def empty_elimination(n_g: int, n: int, n_own: int, n_rest: int) -> Elimination:
+def empty_elimination(
+    n_g: int, n: int, n_own: int, n_rest: int, n_messages: int | None = None
+) -> Elimination:
     """Room for an elimination of n groups."""
+    n_messages = n if n_messages is None else n_messages
     return Elimination(
         np.empty((n_g, n, n_own, n_own)),
         np.empty((n_g, n, n_own, n_own)),
         np.empty((n_g, n, n_own, n_rest)),
-        np.empty((n_g, n, n_rest, n_rest)),
+        np.empty((n_g, n_messages, n_rest, n_rest)),
         np.empty((n_g, n)),
     )
 

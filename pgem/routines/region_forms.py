@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.routines.region_groups import sum_groups
 from pgem.routines.region_kernels import Kernel, make_kernel, masked_product, square_root
-from pgem.routines.region_layout import LinkLayout, MemberLayout, PieceLayout
+from pgem.routines.region_layout import Designs, LinkLayout, MemberLayout, PieceLayout
 
 BLOCK = 1 << 16
 """Numbers in a block of rows."""
@@ -43,70 +42,61 @@ class Forms:
         """Whether V is diagonal."""
         return self.kernel.is_diagonal
 
-    @property
-    def is_simple(self) -> bool:
-        """Whether the residual is that of wholly shown rows."""
-        return self.piece.is_complete
-
-    def residual(self) -> Floats:
+    def residual(self, designs: Designs) -> Floats:
         """Forms of the residual [G, designs, d, X]."""
-        piece, kernel = self.piece, self.kernel
-        predicted = self.predicted[:, piece.form]
+        predicted, kernel = self.predicted[:, designs.form], self.kernel
         if kernel.fill is not None:
-            out = -(kernel.fill[:, piece.kernel] @ predicted)
-        elif not piece.is_complete:
-            out = -predicted * piece.shown[piece.kernel][:, :, None]
+            out = -(kernel.fill[:, designs.kernel] @ predicted)
+        elif not self.piece.is_complete:
+            out = -predicted * self.piece.shown[designs.kernel][:, :, None]
         else:
             out = -predicted
         if self.root is not None:
-            root = self.root if self.root.ndim == 4 else self.root[..., None] * np.eye(self._n_free)
-            scaled = root[:, piece.kernel] * np.sqrt(piece.spread)[:, None, None]
-            out[:, :, self.member.free, self.member.own] += scaled
+            free = self.member.free
+            root = self.root if self.root.ndim == 4 else self.root[..., None] * np.eye(len(free))
+            scaled = root[:, designs.kernel] * np.sqrt(designs.spread)[:, None, None]
+            out[:, :, free, self.member.own] += scaled
         return np.asarray(out)
 
-    @property
-    def _n_free(self) -> int:
-        return len(self.member.free)
-
-    def value(self) -> Floats:
+    def value(self, designs: Designs) -> Floats:
         """Forms of the value [G, designs, d, X], 0 for shown coordinates."""
-        shown = self.piece.shown[self.piece.kernel]
-        whole = self.predicted[:, self.piece.form] + self.residual()
-        return np.where(shown[:, :, None], 0.0, whole)
+        whole = self.predicted[:, designs.form] + self.residual(designs)
+        return np.where(self.piece.shown[designs.kernel][:, :, None], 0.0, whole)
 
-    def information(self) -> Floats:
+    def information(self, designs: Designs) -> Floats:
         """Information on x from the shown coordinates [G, designs, X, X]."""
-        piece, precision = self.piece, self.kernel.precision
-        if self.is_diagonal and piece.forms.n * 4 <= piece.designs.n:
-            found = self._by_form()
+        precision = self.kernel.precision
+        if self.is_diagonal and designs.share_forms:
+            found = self._by_form(designs)
         else:
-            forms = self.predicted[:, piece.form]
+            forms = self.predicted[:, designs.form]
             if self.is_diagonal:
-                weights = precision[:, self.kernel.code[piece.kernel]]
-                weights = weights if piece.is_complete else weights * piece.shown[piece.kernel]
+                weights = precision[:, self.kernel.code[designs.kernel]]
+                if not self.piece.is_complete:
+                    weights = weights * self.piece.shown[designs.kernel]
                 weighted = weights[..., None] * forms
             else:
-                weighted = precision[:, piece.kernel] @ forms
+                weighted = precision[:, designs.kernel] @ forms
             if forms.shape[2] == 1:
                 found = forms[:, :, 0, :, None] * weighted[:, :, 0, None, :]
             else:
                 found = np.swapaxes(forms, -1, -2) @ weighted
-        return np.asarray(found / piece.spread[:, None, None])
+        if self.piece.piece.spread is not None:
+            found /= designs.spread[:, None, None]
+        return np.asarray(found)
 
-    def _by_form(self) -> Floats:
+    def _by_form(self, designs: Designs) -> Floats:
         """Σ_d precision_d a_d a_dᵀ, where few forms serve many patterns."""
         n_g, _, size, width = self.predicted.shape
-        n = self.piece.designs.n
-        found = np.empty((n_g, n, width * width))
-        for k, designs in self.piece.designs_by_form.slices:
+        found = np.empty((n_g, len(designs), width * width))
+        for k, which in designs.by_form.slices:
             a = self.predicted[:, k]
             weighted = self.kernel.precision[:, self.piece.form_code[k], :, None] * a
             squares = weighted[..., :, None] * a[..., None, :]
-            found[:, designs] = masked_product(
-                self.piece.shown[self.piece.kernel[designs]],
-                squares.reshape(n_g, size, width * width),
+            found[:, which] = masked_product(
+                self.piece.shown[designs.kernel[which]], squares.reshape(n_g, size, width * width)
             )
-        return found.reshape(n_g, n, width, width)
+        return found.reshape(n_g, len(designs), width, width)
 
 
 def make_forms(
@@ -257,7 +247,7 @@ def slope(forms: Forms, at: Evaluation) -> Floats:
         weighted = precision[:, piece.form_code, :, None] * forms.predicted
         gradient = piece.forms.times(at.shown, weighted)
     elif piece.designs.few:
-        weighted = precision[:, piece.kernel] @ forms.predicted[:, piece.form]
+        weighted = precision[:, piece.design.kernel] @ forms.predicted[:, piece.design.form]
         gradient = piece.designs.times(at.shown, weighted)
     else:
         gradient = piece.forms.times(piece.kernels.times(at.shown, precision), forms.predicted)
@@ -274,10 +264,10 @@ def log_density(forms: Forms, at: Evaluation) -> Floats:
         square = np.einsum("grd,grd->gr", weighted, at.shown)
     if piece.piece.spread is not None:
         square = square / piece.piece.spread
-    constant = kernel.log_scale[:, piece.kernel]
+    constant = kernel.log_scale[:, piece.design.kernel]
     if piece.piece.spread is not None:
-        n_shown = piece.shown.sum(axis=1)
-        constant = constant + n_shown[piece.kernel] * np.log(piece.spread)
+        n_shown = piece.shown.sum(axis=1)[piece.design.kernel]
+        constant = constant + n_shown * np.log(piece.design.spread)
     return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
 
 
@@ -290,8 +280,3 @@ def _weighted_squares(e: Floats, weights: Floats) -> Floats:
         mine = weights if weights.shape[1] == 1 else weights[:, first : first + size]
         np.einsum("grd,grd->gr", part * mine, part, out=out[:, first : first + size])
     return out
-
-
-def sum_designs(forms: Forms, values: Floats) -> Floats:
-    """Sum over designs of equal form: [G, designs, ...] → [G, forms, ...]."""
-    return sum_groups(values, forms.piece.form, forms.piece.forms.n)
