@@ -9,7 +9,7 @@ patients.
 
 EM starts where the paper starts, at each patient's shares of the four judgements, and ends at the
 published estimates.  They are a local maximum: random labels lead to others, some of them higher by
-up to 1.3, where the rarest state means something else.
+up to 1.3.
 """
 
 from __future__ import annotations
