@@ -315,6 +315,30 @@ def anaesthetists() -> Known:
     return {"log_likelihood": found, "state.probs": classes}
 
 
+def titanic() -> Known:
+    with (DATA / "titanic.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    people = np.array([float(row["count"]) for row in rows])
+    fates = np.array([row["survived"] == "yes" for row in rows]).astype(int)
+    fate = np.bincount(fates, people) / people.sum()
+
+    def joint(added: float) -> Array:
+        """Log-probability of each row with either fate, [24, 2]."""
+        logs = np.tile(np.log(fate), (len(rows), 1))
+        for name in ("travelled", "sex", "age"):
+            _, codes = np.unique([row[name] for row in rows], return_inverse=True)
+            counts = np.stack([np.bincount(codes, people * (fates == k)) for k in (0, 1)]) + added
+            logs += np.log(counts / counts.sum(axis=1, keepdims=True))[:, codes].T
+        return logs
+
+    with np.errstate(divide="ignore"):
+        assert people @ (joint(0.0).argmax(axis=1) == fates) == 1713
+    logs = joint(1.0)
+    right = people @ (logs.argmax(axis=1) == fates)
+    total = people @ logs[np.arange(len(rows)), fates]
+    return {"log_likelihood": total, "survived.probs": fate, "right": right}
+
+
 # --- sequences ----------------------------------------------------------------------------------
 
 

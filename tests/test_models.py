@@ -78,7 +78,8 @@ def test_is_explained(path: Path) -> None:
         assert node in program.explain()
         assert node.replace("_", r"\_") in program.explain("markdown")
     compile(program.source, str(path), "exec")
-    compile(program.to_script(), str(path), "exec")
+    if not program.has_priors:  # scripts find the maximum likelihood only
+        compile(program.to_script(), str(path), "exec")
 
 
 def test_is_drawn(path: Path, tmp_path: Path) -> None:
