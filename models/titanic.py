@@ -3,9 +3,8 @@
 How the 2201 people on board travelled, their sex, age group and fate (Dawson 1995).  Naive Bayes
 takes the three as independent given the fate.  The fate is declared latent and given in the data,
 so that nothing is hidden while the model learns and EM is done at once; to classify, leave it out
-and ask for its posterior.  The crew had no children, and a count of zero would rule out for ever
-what did not happen to occur: a Dirichlet(2) prior on each table adds one to each count, which is
-Laplace's rule, and the estimate is the posterior mode.
+and ask for its posterior.  A Dirichlet(2) prior on each table adds one to each count, so that what
+was never seen with a fate does not rule the fate out: Laplace's rule, a posterior mode.
 """
 
 from __future__ import annotations
