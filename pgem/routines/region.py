@@ -187,9 +187,23 @@ class Region:
             total += self._messages(scope, inner)[:, scope.composition[inner.name][groups]]
         return total
 
+    def _total_information(self, scope: ScopeLayout, groups: Integers, counts: Floats) -> Floats:
+        """Information on x from rows of a leaf, so many of each local group [G, X, X]."""
+        total = np.zeros((self._n_g, scope.size, scope.size))
+        for member in scope.members:
+            designs = scope.designs[member.member.name][groups]
+            for piece in member.pieces:
+                mine, design = piece.find(designs)
+                forms = self._forms[piece.piece.key]
+                total += forms.total_information(piece.design[design], counts[mine])
+        return total
+
     def _messages(self, scope: ScopeLayout, inner: ScopeLayout) -> Floats:
         """What the members of an inner scope tell, by composition [G, compositions, X, X]."""
         made = scope.compositions[inner.name]
+        if inner.is_leaf and made.is_long(inner.size):
+            parts = [self._total_information(inner, *part) for part in made.parts()]
+            return np.stack(parts, axis=1)
         if inner.is_leaf:
             step = block_size(self._n_g * inner.size**2)
             return made.total(lambda groups: self._information(inner, groups), step)

@@ -35,7 +35,7 @@ class LinkLayout:
 
     link: Link
     rows: Integers | None
-    design: Integers | None
+    design: Groups | None
     columns: Integers | None
     free: Integers
     scale: Floats | None
@@ -425,7 +425,7 @@ class Layout:
             first = scope.size - home.size + home.own + parent.slot
             columns = first + (link.lag - 1) * len(parent.free) + np.arange(len(parent.free))
         elif parent.has_forms:
-            design = parent.designs[source[forms.first]]
+            design = Groups(parent.designs[source[forms.first]])
         same = len(source) == home.n_rows and np.array_equal(source, np.arange(home.n_rows))
         scale = None if link.scale is None else link.scale[forms.first]
         return LinkLayout(link, None if same else source, design, columns, parent.free, scale)

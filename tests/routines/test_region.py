@@ -84,6 +84,7 @@ def test_group_by_group_and_row_by_row_agree(
 ) -> None:
     monkeypatch.setattr(region_groups, "FEW", few)
     monkeypatch.setattr(region_groups, "BLOCK", 1 if few else 100)
+    monkeypatch.setattr(region_groups, "LONG", 10**9 if few else 1)
     for wishes in (Wishes(gates=2), Wishes(chain=True, plate_in_chain=True, lags=2)):
         check(Builder(seed, wishes).build(), seed)
 
