@@ -15,7 +15,6 @@ more about it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-
 from typing import TypeVar
 
 import numpy as np
