@@ -405,3 +405,213 @@ def eruption_order() -> Known:
     start = np.array([3.0, -1.0, 3.0, 0.0, -2.0, 3.0, 2.0, -2.0, -2.0])
     assert round(lowest(settled, [start[:6]]).fun, 2) == 126.90
     return {"log_likelihood": -lowest(free, [start]).fun}
+
+
+def fedfunds() -> Known:
+    rate = table("fedfunds")["rate"]
+
+    def parts(x: Array) -> tuple[Array, Array]:
+        stay = expit(x[:2])
+        moves = np.array([[stay[0], 1 - stay[0]], [1 - stay[1], stay[1]]])
+        lines = x[2:4] + np.outer(rate[:-1], x[4:6])
+        return moves, norm.pdf(rate[1:, None], lines, np.exp(x[6]))
+
+    def settled(x: Array) -> float:
+        moves, densities = parts(x)
+        return -forward(stationary(moves), moves, densities)
+
+    def free(x: Array) -> float:
+        # the likelihood is linear in the first distribution: its maximum is at a corner
+        moves, densities = parts(x)
+        return -max(forward(first, moves, densities) for first in np.eye(2))
+
+    start = np.array([0.5, 2.0, 0.7, -0.1, 0.76, 1.06, -0.4])
+    assert round(lowest(settled, [start]).fun, 5) == 264.71069
+    best = lowest(free, [start])
+    found = {"mood.probs": parts(best.x)[0], "slope": best.x[4:6], "intercept": best.x[2:4]}
+    return {"log_likelihood": -best.fun, **found}
+
+
+# --- Normal latents and regressions -------------------------------------------------------------
+
+
+def nile() -> Known:
+    flow = table("nile")["flow"]
+    years = np.arange(flow.size, dtype=float)
+
+    def loss(x: Array) -> float:
+        """By the Kalman filter: a level of 10^10 variance is too much for a dense matrix."""
+        noise, step = np.exp(x)
+        total, mean, var = 0.0, 0.0, 1e10
+        for value in flow:
+            total -= float(norm.logpdf(value, mean, np.sqrt(var + noise)))
+            gain = var / (var + noise)
+            mean, var = mean + gain * (value - mean), gain * noise + step
+        return total
+
+    def level(seen: NDArray[np.bool_], year: int = 29) -> tuple[float, float]:
+        """Mean and variance of a year's level."""
+        gain = np.linalg.solve(total[np.ix_(seen, seen)], levels[seen, year])
+        return float(gain @ flow[seen]), float(levels[year, year] - gain @ levels[seen, year])
+
+    best = lowest(loss, [[9.0, 7.0]])
+    noise, step = np.exp(best.x)
+    levels = 1e10 + step * np.minimum.outer(years, years)
+    total = levels + noise * np.eye(flow.size)
+    # Durbin & Koopman (2001) leave the first year out of the likelihood
+    first = norm.logpdf(flow[0], 0.0, np.sqrt(total[0, 0]))
+    assert round(best.fun + first, 4) == 632.5456
+    assert max(abs(noise - 15099), abs(step - 1469.1)) < 1
+    holed = np.ones(flow.size, dtype=bool)
+    holed[20:40] = holed[60:80] = False
+    whole, gap = level(np.ones(flow.size, dtype=bool)), level(holed)
+    answers = {
+        "var_of_flow": noise / 1000,
+        "var_of_step": step / 1000,
+        "level_1900": whole[0] / 100,
+        "var_1900": whole[1] / 1000,
+        "level_1900_in_gap": gap[0] / 100,
+        "var_1900_in_gap": gap[1] / 1000,
+    }
+    return {"log_likelihood": -best.fun, **answers}
+
+
+def dyestuff() -> Known:
+    grams = table("dyestuff")["yield"].reshape(6, 5)
+    means = grams.mean(axis=1)
+    within = float(np.sum((grams - means[:, None]) ** 2)) / 24
+    between = float(means.var()) - within / 5
+    assert np.array_equal(np.sqrt([between, within]).round(2), [37.26, 49.51])
+    total = between * np.ones((5, 5)) + within * np.eye(5)
+    pull = between / (between + within / 5)
+    answers = {
+        "mean": float(means.mean()),
+        "error_of_mean": float(means.std()) / np.sqrt(6),
+        "var_between": between,
+        "var_within": within,
+        "worst": float(means.mean() + pull * (means.min() - means.mean())),
+        "best": float(means.mean() + pull * (means.max() - means.mean())),
+    }
+    row = np.full(5, means.mean())
+    return {"log_likelihood": float(multivariate_normal(row, total).logpdf(grams).sum()), **answers}
+
+
+def pigs() -> Known:
+    columns = table("pigs")
+    pigs = [columns["pig"] == k for k in np.unique(columns["pig"])]
+    herds: dict[tuple[float, ...], list[Array]] = {}
+    for pig in pigs:
+        herds.setdefault(tuple(columns["week"][pig]), []).append(columns["weight"][pig])
+
+    def loss(x: Array) -> float:
+        root = np.array([[x[2], 0.0], [x[3], x[4]]])
+        total = 0.0
+        for weeks, weights in herds.items():
+            design = np.column_stack([np.ones(len(weeks)), weeks])
+            cov = design @ root @ root.T @ design.T + np.exp(x[5]) * np.eye(len(weeks))
+            total += multivariate_normal(design @ x[:2], cov).logpdf(np.array(weights)).sum()
+        return -float(total)
+
+    best = lowest(loss, [[16.0, 7.0, 4.0, 0.0, 0.6, 2.0]])
+    root = np.array([[best.x[2], 0.0], [best.x[3], best.x[4]]])
+    cov = root @ root.T
+    spread = np.sqrt(np.diag(cov))
+    assert round(-best.fun, 3) == -2215.753  # lme4
+    return {
+        "log_likelihood": -best.fun,
+        "own.mean": best.x[:2],
+        "sd_intercept": spread[0],
+        "sd_slope": spread[1],
+        "correlation": cov[0, 1] / spread.prod(),
+    }
+
+
+def meta_analysis() -> Known:
+    c = table("beta_blockers")
+    cells = np.array([[c[f"{arm}_deaths"], c[f"{arm}_patients"] - c[f"{arm}_deaths"]]
+                      for arm in ("control", "treated")])  # fmt: skip
+    ratio = np.log(cells[1, 0] / cells[1, 1] / (cells[0, 0] / cells[0, 1]))
+    variance = np.sum(1 / cells, axis=(0, 1))
+
+    def loss(x: Array) -> float:
+        return -float(norm.logpdf(ratio, x[0], np.sqrt(x[1] ** 2 + variance)).sum())
+
+    best = lowest(loss, [[0.0, 0.2]])
+    answers = {"common": best.x[0], "scatter": abs(best.x[1])}
+    error = error_of(loss, best.x, lambda x: float(x[0]))
+    return {"log_likelihood": -best.fun, **answers, "standard_error": error}
+
+
+def co2_gnp() -> Known:
+    gnp, co2 = table("co2_gnp").values()
+
+    def loss(x: Array) -> float:
+        logs = norm.logpdf(co2[:, None], x[1:3] + np.outer(gnp, x[3:5]), np.exp(x[5:7]))
+        return -float(np.sum(logsumexp(logs + np.log(shares(x[:1])), axis=1)))
+
+    best = lowest(loss, [[1.0, 8.0, 2.0, 0.0, 0.6, 0.7, 0.0]])
+    assert round(best.fun, 2) == 66.94
+    names = {"way.probs": shares(best.x[:1]), "intercept": best.x[1:3], "slope": best.x[3:5]}
+    return {"log_likelihood": -best.fun, **names, "var": np.exp(2 * best.x[5:7])}
+
+
+def ozone() -> Known:
+    columns = table("airquality")
+    weather = np.column_stack([np.ones(153), columns["wind"] / 10, columns["temp"] / 100])
+    sun, ozone = columns["solar"] / 100, columns["ozone"] / 100
+
+    def loss(x: Array) -> float:
+        a, b, slope, var_sun, var_ozone = x[:3], x[3:6], x[6], np.exp(x[7]), np.exp(x[8])
+        hole = np.isnan(sun)
+        known = np.where(hole, weather @ a, sun)
+        spread = np.where(hole, var_ozone + slope**2 * var_sun, var_ozone)
+        logs = [norm.logpdf(sun, weather @ a, np.sqrt(var_sun)),
+                norm.logpdf(ozone, weather @ b + slope * known, np.sqrt(spread))]  # fmt: skip
+        return -float(np.nansum(logs))
+
+    best = lowest(loss, [[0.0, 0.0, 3.0, 0.0, 0.0, 1.0, 0.1, 0.0, -2.0]])
+    return {"log_likelihood": -best.fun, "of_sun": best.x[6], "a": best.x[:3], "b": best.x[3:6]}
+
+
+def wine() -> Known:
+    columns = list(table("wine").values())
+    chemistry, cultivar = np.column_stack(columns[:13]), columns[13]
+    scaled = (chemistry - chemistry.mean(axis=0)) / chemistry.std(axis=0)
+    correlations = np.cov(scaled.T, bias=True)
+
+    def spectrum(x: Array) -> tuple[Array, Array]:
+        """Eigenvalues, from the largest, and vectors of the correlations over what is left."""
+        values, vectors = np.linalg.eigh(correlations / np.exp(x + x[:, None]))
+        return values[::-1], vectors[:, ::-1]
+
+    def loss(x: Array) -> float:
+        values = spectrum(x)[0]
+        fit = np.log(values[:2]).sum() + 2 + values[2:].sum() + 2 * x.sum()
+        return 89 * float(fit + 13 * np.log(2 * np.pi))
+
+    best = lowest(loss, [np.full(13, -0.3)])
+    values, vectors = spectrum(best.x)
+    loadings = np.exp(best.x)[:, None] * vectors[:, :2] * np.sqrt(values[:2] - 1)
+    total = loadings @ loadings.T + np.diag(np.exp(2 * best.x))
+    place = scaled @ np.linalg.solve(total, loadings)
+    centres = np.array([place[cultivar == k].mean(axis=0) for k in (1, 2, 3)])
+    nearest = 1 + np.sum((place[:, None] - centres) ** 2, axis=2).argmin(axis=1)
+    left = np.exp(2 * best.x)
+    return {
+        "log_likelihood": -best.fun - 178 * float(np.log(chemistry.std(axis=0)).sum()),
+        "flavanoids_left": left[6],
+        "ash_left": left[2],
+        "near": float(np.sum(nearest == cultivar)),
+    }
+
+
+def fitness() -> Known:
+    men = np.column_stack(list(table("fitness").values()))
+    cov = np.cov(men.T, bias=True)
+    body, exercise, across = cov[:3, :3], cov[3:, 3:], cov[:3, 3:]
+    squares = np.linalg.eigvals(np.linalg.solve(body, across) @ np.linalg.solve(exercise, across.T))
+    first = float(np.max(squares.real))
+    assert round(np.sqrt(first), 4) == 0.7956
+    logs = np.linalg.slogdet(body)[1] + np.linalg.slogdet(exercise)[1] + np.log(1 - first)
+    total = -10 * float(logs + 6 * np.log(2 * np.pi * np.e))
+    return {"log_likelihood": total, "correlation": np.sqrt(first)}
