@@ -3,8 +3,8 @@
 The beta blocker trials once more (Yusuf et al. 1985), as medicine usually sums up trials: each
 gives a log odds ratio and its variance, which is taken as known, and the true effects of the trials
 scatter around a common one.  A covariate stands in the slot of the variance.  The common odds ratio
-is exp(-0.25) = 0.78, a fifth fewer deaths; the true effects scatter by 0.1 around it.  The posterior
-draws each trial's effect to the common one, those of small trials most.
+is exp(-0.25) = 0.78, and the logarithms of the true ones scatter by 0.1.  The posterior draws each
+trial's effect to the common one, those of small trials most.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ and a year around it.  The first level is as good as unknown: its variance is 10
 of a year and of a step come out as 15098.5 and 1469.2; the book prints 15099 and 1469.1.
 
 Then someone loses the book-keeping of 1891–1910 and 1931–1950.  These years are `NaN`, the model
-stays as it is, the level is interpolated, and its variance in the middle of a gap is four times that
-in the whole series.
+stays as it is, the level is interpolated, and its variance in the middle of a gap is four times
+that in the whole series.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Pigs: every animal grows along its own line.
 
 The weights of 72 pigs in twelve weeks of a feeding experiment (Lauridsen, Højsgaard & Sørensen
-1999).  Each has an intercept and a slope of its own, drawn from the herd: random slopes.  A covariate
-may multiply a latent without a parameter, `w @ own`; the mean of `own` is the line of the herd.
-Slopes scatter by 0.64 kg a week, and hardly hang together with the intercepts.
+1999).  Each has an intercept and a slope of its own, drawn from the herd: random slopes.  A
+covariate may multiply a latent without a parameter, `w @ own`; the mean of `own` is the line of the
+herd.  Slopes scatter by 0.64 kg a week, and hardly hang together with the intercepts.
 
 Writing the herd's line as coefficients of their own, `pg.param("herd") @ w + w @ own` with `own`
 around zero, is the same model, and EM takes five thousand iterations for it instead of thirteen.
