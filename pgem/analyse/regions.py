@@ -8,6 +8,7 @@ Gaussian, so it leaves a table over these variables, in the scope where its oute
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from pgem.declare import Gate
@@ -47,13 +48,20 @@ def is_random(graph: ModelGraph, schema: Schema, name: str) -> bool:
     return name in schema.open or (graph.nodes[name].kind == "latent" and not graph.is_finite(name))
 
 
-def find_regions(graph: ModelGraph, schema: Schema) -> list[Region]:
+def find_regions(
+    graph: ModelGraph, schema: Schema, apart: Container[str] = ()
+) -> list[Region]:
     """All regions, by their first node.
+
+    Args:
+        graph: the model.
+        schema: what the data told.
+        apart: nodes that are integrated out otherwise.
 
     Raises:
         IntractableError: a region is not linear-Gaussian, or gated from inside.
     """
-    random = {name for name in graph.nodes if is_random(graph, schema, name)}
+    random = {n for n in graph.nodes if is_random(graph, schema, n) and n not in apart}
     groups: list[set[str]] = []
     for name, node in graph.nodes.items():
         linked = {parent for parent, _ in _parents(graph, name) if parent in random}

@@ -26,6 +26,7 @@ from pgem.families._parts import Multiplier, flat_rows
 
 Product = tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]
 """A number, and the covariates (or observed nodes, with lags) that multiply and divide."""
+UNTOUCHED: Product = (1.0, (), ())
 
 
 class Scaled(Family):
@@ -54,7 +55,7 @@ class Scaled(Family):
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
         """The known multiplier per row [N]."""
-        scale, factors, over = self.times or (1.0, (), ())
+        scale, factors, over = self.times or UNTOUCHED
         product: Any = np.full(n_rows, scale)
         for name in factors:
             product = product * values[name]

@@ -1,6 +1,7 @@
 """The shelf of routines: one kind of instruction a file, forward and reverse."""
 
 from pgem.routines.collect import ScopeData, collect, spread, total
+from pgem.routines.conjugate import conjugate, inside, message, prior
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
@@ -49,6 +50,7 @@ __all__ = [
     "choose",
     "climb",
     "collect",
+    "conjugate",
     "density",
     "estimate",
     "evidence",
@@ -56,10 +58,13 @@ __all__ = [
     "fit_cells",
     "free",
     "gaussian",
+    "inside",
     "integrate",
     "keep",
     "maximise",
+    "message",
     "pick",
+    "prior",
     "query",
     "regress",
     "scan",
