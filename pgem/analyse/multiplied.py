@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pgem.analyse.linear import Length, known_product
-from pgem.declare import SlotRecord, TimesRecord
+from pgem.declare import SlotRecord, TimesRecord, slot_of
 from pgem.errors import DeclarationError
 from pgem.families import Family
 from pgem.families._parts import Slot
@@ -38,7 +38,7 @@ def make_scaled(
             received=" and ".join(map(repr, held)),
         )
     times = held[name].times or TimesRecord()
-    slot = next(s for s in base.slots if s.name == name)
+    slot = next(s for s in base.slots if s.name == slot_of(name))
     latent = times.parent if times.parent and random(times.parent) else ""
     if not latent or slot.multiplier is not None:
         _check_product(component, slot, times, base, length, where)

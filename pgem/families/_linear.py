@@ -185,6 +185,7 @@ class Linear(Family):
             found += [*self.spread_by[1], *self.spread_by[2]]
         if parents:
             found += [term.parent for term in self.terms if term.parent is not None]
+            found += [(self.latent, 0)] if self.latent else []
         return list(dict.fromkeys(found))
 
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
@@ -209,10 +210,11 @@ class Linear(Family):
         return out
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
-        """What the covariance is multiplied by [N], or None."""
+        """What the covariance is multiplied by [N], or None; by a latent only if it is given."""
         if self.spread_by is None:
             return None
         scale, factors, over = self.spread_by
+        over = (*over, (self.latent, 0)) if (self.latent, 0) in values else over
         product: Any = np.full(n_rows, scale)
         for name in factors:
             product = product * values[name]
@@ -309,6 +311,20 @@ class Linear(Family):
             here = {name: value[cell : cell + 1] for name, value in slots.items()}
             parts.append(self.accumulate(Observations(self, data.x, known), weight[:, None], here))
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def unseen(self, data: Observations, slots: Slots, cell: int) -> tuple[Floats, Floats]:
+        """Mean [N, d] and covariance [N, d, d] of whole values given their shown coordinates."""
+        coefs, noise = self.coefs(slots)[cell], self.noise(slots)[cell]
+        matrix = np.diag(noise) if self.diagonal else noise
+        mean = data.known["design"] @ coefs.T
+        residual = flat_rows(data.x) - mean
+        filled, cov = np.zeros_like(residual), np.zeros((*residual.shape, self.dim))
+        for shown, rows in _patterns.patterns(Observations(self.base, residual)):
+            to_whole, left = _patterns.regression(shown, matrix[None])
+            filled[rows] = residual[rows][:, shown] @ to_whole[0].T
+            cov[rows] = left[0]
+        spread = data.known.get("spread")
+        return mean + filled, cov if spread is None else cov * spread[:, None, None]
 
     # --- M-step -------------------------------------------------------------------------------
 

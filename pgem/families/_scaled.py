@@ -53,15 +53,23 @@ class Scaled(Family):
     def has_base(self) -> bool:
         return True
 
+    def regressors(self, *, parents: bool = False) -> list[Regressor]:
+        """What multiplies and divides the slot, the latent on demand."""
+        found = [name for group in (self.times or UNTOUCHED)[1:] for name in group]
+        return [*found, (self.latent, 0)] if parents and self.latent else found
+
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
-        """The known multiplier per row [N]."""
+        """The multiplier per row [N], or [N, K] of a latent vector; the latent if it is given."""
         scale, factors, over = self.times or UNTOUCHED
         product: Any = np.full(n_rows, scale)
         for name in factors:
             product = product * values[name]
         for name in over:
             product = product / values[name]
-        return np.asarray(product)
+        latent = values.get((self.latent, 0))
+        if latent is None:
+            return np.asarray(product)
+        return np.asarray(product.reshape(-1, *(1,) * (latent.ndim - 1)) * latent)
 
     # --- under a known multiplier -------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask, safe_log
-from pgem.families._family import POSITIVE, Examples, Family, Multiplier, Slot, Slots, Statistics
+from pgem.families._family import POSITIVE, Examples, Family, Slot, Slots, Statistics
 from pgem.families._roles import KNOWN, RATE
 
 
@@ -25,10 +25,7 @@ class Pareto(Family):
         scale: threshold n > 0, a value or a covariate; never estimated.
     """
 
-    slots = (
-        Slot("shape", RATE, multiplier=Multiplier(scaled=(1,), power=0)),
-        Slot("scale", KNOWN, positive=True),
-    )
+    slots = (Slot("shape", RATE), Slot("scale", KNOWN, positive=True))
     support = replace(POSITIVE, name="numbers of at least `scale`, which is above zero")
     formula = r"\log r + r \log n - (r + 1) \log x"
     examples: ClassVar[Examples] = {"shape": (7.0, 5.5, 12.0), "scale": (1.0, 2.5, 0.3)}

@@ -15,7 +15,7 @@ nothing is integrated: its log-density is added, and T(u) is certain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ from pgem.families._parts import flat_rows
 from pgem.families._scaled import Scaled
 from pgem.gating import Cells
 from pgem.routines.collect import ScopeData
+from pgem.routines.conjugate_unseen import Posterior, mixed, rows_of_points, unseen_moments
 from pgem.routines.tables import (
     Axis,
     Entry,
@@ -277,21 +278,41 @@ class Block(Joint):
         return Entry(self.family, cells, (total,), self.latent.slots)
 
     def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """Mean [rows, d] and covariance [rows, d, d] of the latent, gates averaged."""
+        """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged."""
         weights = np.broadcast_to(posterior, self.posterior.shape[:-1])
-        weights = weights.reshape(len(weights), -1)
-        mean, cov = self._latent_moments(weights.shape)
-        total = np.einsum("ng,ngd->nd", weights, mean)
-        apart = mean - total[:, None]
-        spread = np.einsum("ng,ngij->nij", weights, cov)
-        cov = spread + np.einsum("ng,ngi,ngj->nij", weights, apart, apart)
-        return {self.latent.node.key: (total, cov)}
+        own = mixed(weights.reshape(len(weights), -1), *self._latent_moments())
+        found = {self.latent.node.key: own}
+        for child, rows in below(self.children, np.arange(len(weights))):
+            family = child.node.family
+            if np.isnan(child.node.points.x).any() and family.domain() is None:
+                found[child.node.key] = self._child_moments(child, rows, weights[rows])
+        return found
 
-    def _latent_moments(self, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+    def _child_moments(
+        self, child: Conditional, rows: Integers, weights: Floats
+    ) -> tuple[Floats, Floats]:
+        """Mean [members, d] and covariance [members, d, d] of a child, in rows with holes."""
+        x = flat_rows(child.node.points.x)
+        mean, cov = np.where(np.isnan(x), 0.0, x), np.zeros((*x.shape, x.shape[1]))
+        shape, own = self.posterior.shape[1:-1], child.shape
+        place = np.broadcast_to(np.arange(int(np.prod(own))).reshape(own), shape).ravel()
+        latents = {k: v.reshape(len(self.given), -1, *v.shape[1:]) for k, v in self._slots().items()}
+        for some, chosen, points in child.groups():
+            gone = np.flatnonzero(np.isnan(flat_rows(points.x)).any(axis=1))
+            here = np.arange(len(x))[some][gone]
+            values = {k: v[chosen][place] for k, v in child.slots.items()}
+            u = {k: v[rows[here]] for k, v in latents.items()}
+            given = self.given[rows[here]], flat_rows(self.latent.node.points.x)[rows[here]]
+            parts = unseen_moments(child.node.family, rows_of_points(points, gone), values,
+                                   Posterior(self.family, u, *given))  # fmt: skip
+            mean[here], cov[here] = mixed(weights[here].reshape(len(here), -1), *parts)
+        return mean, cov
+
+    def _latent_moments(self) -> tuple[Floats, Floats]:
         """Mean [rows, G, d] and covariance [rows, G, d, d] given each configuration."""
         mean, cov = self.family.moments(self._slots())
-        dim = self.posterior.shape[-1] if self.family.event_ndim else 1
-        mean, cov = mean.reshape(*shape, dim), cov.reshape(*shape, dim, dim)
+        mean = mean.reshape(len(self.given), -1, self._dim)
+        cov = cov.reshape(*mean.shape, self._dim)
         given = self.given.reshape(-1, 1, 1)
         x = flat_rows(self.latent.node.points.x)[:, None]
         return np.where(given, x, mean), np.where(given[..., None], 0.0, cov)
@@ -314,6 +335,17 @@ class Block(Joint):
     @property
     def _dim(self) -> int:
         return self.posterior.shape[-1] if self.family.event_ndim else 1
+
+
+def below(
+    children: Sequence[Child], rows: Integers
+) -> Iterator[tuple[Conditional, Integers]]:
+    """Every child with the latent's row of each of its own rows."""
+    for child in children:
+        if isinstance(child, Inside):
+            yield from below(child.children, rows[child.scope.parent])
+        else:
+            yield child, rows
 
 
 def _entries(child: Child, joint: Floats) -> dict[str, Entry]:

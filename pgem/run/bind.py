@@ -161,8 +161,7 @@ class Bound:
 
     def _multiplier(self, part: Part, family: Scaled) -> Floats:
         """What a slot is multiplied by, per row; 1 before the start of a sequence."""
-        names = [name for group in (family.times or UNTOUCHED)[1:] for name in group]
-        values = {name: self._regressor(*name, part) for name in names}
+        values = {name: self._regressor(*name, part) for name in family.regressors()}
         for (_, lag), table in values.items():
             if lag:
                 starts = self.columns.starts[part.scope]
