@@ -294,18 +294,21 @@ class Block(Joint):
         """Mean [members, d] and covariance [members, d, d] of a child, in rows with holes."""
         x = flat_rows(child.node.points.x)
         mean, cov = np.where(np.isnan(x), 0.0, x), np.zeros((*x.shape, x.shape[1]))
-        shape, own = self.posterior.shape[1:-1], child.shape
+        shape = self.posterior.shape[1:-1]
+        own, size = child.shape[: len(shape)], int(np.prod(shape))
         place = np.broadcast_to(np.arange(int(np.prod(own))).reshape(own), shape).ravel()
         latents = {k: v.reshape(len(self.given), -1, *v.shape[1:]) for k, v in self._slots().items()}
         for some, chosen, points in child.groups():
             gone = np.flatnonzero(np.isnan(flat_rows(points.x)).any(axis=1))
             here = np.arange(len(x))[some][gone]
+            if not len(here):
+                continue
             values = {k: v[chosen][place] for k, v in child.slots.items()}
             u = {k: v[rows[here]] for k, v in latents.items()}
             given = self.given[rows[here]], flat_rows(self.latent.node.points.x)[rows[here]]
             parts = unseen_moments(child.node.family, rows_of_points(points, gone), values,
                                    Posterior(self.family, u, *given))  # fmt: skip
-            mean[here], cov[here] = mixed(weights[here].reshape(len(here), -1), *parts)
+            mean[here], cov[here] = mixed(weights[here].reshape(len(here), size), *parts)
         return mean, cov
 
     def _latent_moments(self) -> tuple[Floats, Floats]:
