@@ -86,6 +86,11 @@ class Facts:
         other.size, other.structures = size, dict(structures)
         return other
 
+    @property
+    def title(self) -> str:
+        """The name that the user knows it by."""
+        return type(self).__name__
+
     # --- the facts ----------------------------------------------------------------------------
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:

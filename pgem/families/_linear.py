@@ -115,6 +115,10 @@ class Linear(Family):
         return f"Linear({self.base!r})"
 
     @property
+    def title(self) -> str:
+        return self.base.title
+
+    @property
     def width(self) -> int:
         """Number of columns of φ."""
         return max((term.stop for term in self.terms), default=0)

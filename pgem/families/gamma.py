@@ -105,6 +105,10 @@ class TiedGamma(Gamma):
         tied.__dict__.update(other.__dict__)
         return tied
 
+    @property
+    def title(self) -> str:
+        return Gamma.__name__
+
     def role_of(self, slot: str) -> Role:
         return SHAPEANDRATE
 

@@ -6,12 +6,13 @@ from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
+from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
-from pgem.plan.symbolic import statistics_of
+from pgem.plan.symbolic import features_of
 
 
 def write_statistics(page: Page, notation: Notation) -> None:
@@ -37,6 +38,8 @@ def write_statistics(page: Page, notation: Notation) -> None:
             f"{listed(f'`{key}`' for key in block.components)} has no finite statistic: the "
             "posterior weight of every value in every cell is kept."
         )
+    if sentence := expectation_sentence(notation):
+        page.say(sentence)
     _write_partial(page, notation)
 
 
@@ -78,14 +81,19 @@ def _all_statistics(notation: Notation, key: str) -> str:
     """(1, T(x)) with the node's symbol."""
     settled = notation.analysis.layout.components[key]
     family = settled.family
-    parts = statistics_of(family, slot_letters(family))
-    own = Summed(notation, key).value()
+    summed = Summed(notation, key)
+    features = features_of(family, slot_letters(family), expected=summed.expected)
+    parts = None if features is None else tuple(part.latex for part in features)
+    own = summed.value()
     letters = {"x": own}
     for name in family.known_slots:
         slot = settled.component.leaf.slots[name]
         letters[slot_letters(family)[name]] = slot_reference(notation, settled.component, slot)
-    shown = ("T(x)",) if parts is None else tuple(p for p in parts if p != "1")
-    return "(" + ", ".join(replace_letters(part, letters) for part in ("1", *shown)) + ")"
+    shown = ("1", "T(x)") if parts is None else tuple(dict.fromkeys(["1", *parts]))
+    if parts is not None and "1" not in parts:
+        shown = parts
+    inside = ", ".join(replace_letters(part, letters) for part in shown)
+    return f"({filled(notation, settled.component, inside)})"
 
 
 # --- M-step -------------------------------------------------------------------------------------
@@ -158,7 +166,7 @@ def _tied(params: list[ParamLayout]) -> str:
     """Which conditionals share a parameter."""
     notes = []
     for param in params:
-        keys = [key for key, _ in param.uses]
+        keys = list(dict.fromkeys(key for key, _ in param.uses))
         if len(keys) > 1:
             notes.append(f"`{param.name}` pools {listed(f'`{key}`' for key in keys)}")
     return f" ({'; '.join(notes)})" if notes else ""
@@ -169,7 +177,9 @@ def solution(notation: Notation, param: ParamLayout, block: Block) -> str:
     letters, own = letters_of_parameter(notation, param)
     cancels = param.name in block.cancels
     uses = [
-        Summed(notation, key).parts(slot, letters, own, cancels=cancels) for key, slot in param.uses
+        Summed(notation, key).parts(slot, letters, own, cancels=cancels)
+        for key, slot in param.uses
+        if set(Summed(notation, key).per_value(slot, cancels=cancels) or ()) != {"0"}
     ]
     if any(parts is None for parts in uses) or not param.role.solution:
         return ""
@@ -213,7 +223,8 @@ def _moments(notation: Notation, block: Block) -> str:
     gates = notation.analysis.layout.components[key].cells.gates
     letters = {gate: notation.value(gate) for gate in gates}
     value = summed.value()
-    above, below = summed.term(f"T({value})", letters, None), summed.term("1", letters, None)
+    shown = rf"\mathrm{{E}}[T({value})]" if summed.expected else f"T({value})"
+    above, below = summed.term(shown, letters, None), summed.term("1", letters, None)
     return rf"E[T({value}) \mid \theta] = \frac{{{above}}}{{{below}}}"
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pgem.analyse import Settled
+from pgem.analyse import Settled, is_random
 from pgem.declare import UNIT, Gate, SlotRecord
 from pgem.families import Family
 from pgem.graph import Component
+from pgem.plan.explain_conjugate import multiplied
 from pgem.plan.latex import letters_of, replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
@@ -38,7 +39,8 @@ def write_model(page: Page, notation: Notation) -> None:
 
 
 def _kind(notation: Notation, node: str) -> str:
-    latent = notation.is_latent(Gate("node", node))
+    integrated = is_random(notation.graph, notation.analysis.schema, node)
+    latent = notation.is_latent(Gate("node", node)) or integrated
     return "latent" if latent else "observed"
 
 
@@ -131,7 +133,7 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     given = head[2:-1].partition(r"\mid")[2]
     subject = rf"{own} \mid {given.strip()}" if given else own
     page.item(
-        rf"${subject} \sim \text{{{type(family).__name__}}}({_arguments(notation, settled)})$"
+        rf"${subject} \sim \text{{{family.title}}}({_arguments(notation, settled)})$"
         f"{_when(notation, component)}"
     )
     if not family.formula:
@@ -192,7 +194,11 @@ def structured_reference(notation: Notation, component: Component, slot: SlotRec
 
 
 def slot_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
-    """What stands in a slot, indexed by variables."""
+    """What stands in a slot, indexed by variables, with what multiplies it."""
+    return multiplied(notation, slot.times, _slot_value(notation, component, slot))
+
+
+def _slot_value(notation: Notation, component: Component, slot: SlotRecord) -> str:
     times = times_of(notation, component)
     if slot.kind == "covariate":
         return notation.variable(slot.name)

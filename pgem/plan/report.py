@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pgem.analyse import Analysis, Block, Collect, Eliminate, Scan, is_axis
+from pgem.analyse import Analysis, Block, Collect, Eliminate, Factor, Scan, is_axis
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
 
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
@@ -50,10 +50,21 @@ def _table(rows: tuple[Row, ...]) -> list[str]:
 def make_report(analysis: Analysis) -> Report:
     """The report of an analysis."""
     return Report(
-        tuple(_e_row(analysis, step) for step in analysis.schedule.steps),
+        (
+            *(_conjugate_row(analysis, f) for f in analysis.schedule.factors if f.kind == "conjugate"),
+            *(_e_row(analysis, step) for step in analysis.schedule.steps),
+        ),
         tuple(_m_rows(analysis)),
         tuple(_notes(analysis)),
     )
+
+
+def _conjugate_row(analysis: Analysis, factor: Factor) -> Row:
+    """A latent that is integrated out under conjugate children."""
+    size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
+    below = next(c.children for c in analysis.conjugates if c.name == factor.node)
+    how = f"integrated out in scope {factor.scope}, conjugate to {', '.join(below) or 'nothing'}"
+    return Row(factor.node, how, "exact", f"{size} entries a row")
 
 
 def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
