@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import conjugate_oracle as oracle
@@ -105,8 +105,10 @@ def groups(rng: np.random.Generator) -> Case:
             if not np.isnan(d["x"][n][i]):
                 x = d["x"][n][i]
                 children.append(lambda g, c=c, x=x: oracle.poisson(x, p["r"][c] * g.u))
-            for y in d["y"][n][i]:
-                children.append(lambda g, c=c, y=y: oracle.normal(y, p["m"][c], p["s"][c] / g.u))
+            children += [
+                lambda g, c=c, y=y: oracle.normal(y, p["m"][c], p["s"][c] / g.u)
+                for y in d["y"][n][i]
+            ]
         return Latent(oracle.gamma_grid(p["a"], p["a"]), children)
 
     return Case(model, p, d, [Unit.of([Configuration((), 0.0, (latent(n),))]) for n in range(N)],
@@ -129,9 +131,7 @@ def student(rng: np.random.Generator) -> Case:
     d["x"][0, 1], d["x"][1], d["x"][2, :2], d["y"][3] = np.nan, np.nan, np.nan, np.nan
 
     def latent(n: int, k: int) -> Latent:
-        children: list[Any] = [
-            lambda g: oracle.mv_normal(d["x"][n], p["m"][k], p["v"][k], g.u)
-        ]
+        children: list[Any] = [lambda g: oracle.mv_normal(d["x"][n], p["m"][k], p["v"][k], g.u)]
         if n != 3:
             mean, scale = p["b"] * d["scale"][n], d["scale"][n]
             children.append(lambda g: oracle.normal(d["y"][n], mean, scale / g.u))
@@ -171,8 +171,7 @@ def beta(rng: np.random.Generator) -> Case:
         h = d["h"][n]
         level = gammaln(h + 1.5) - gammaln(1.5) - gammaln(h + 1)
         children.append(lambda g: level + 1.5 * g.log_u + h * g.log_rest)
-        for y in d["y"][n][~np.isnan(d["y"][n])]:
-            children.append(oracle.binomial(y, 1.0))
+        children += [oracle.binomial(y, 1.0) for y in d["y"][n][~np.isnan(d["y"][n])]]
         return Latent(oracle.beta_grid(p["u.a"][k], p["u.b"][k]), children)
 
     units = [
@@ -202,7 +201,7 @@ def chain(rng: np.random.Generator) -> Case:
         found = []
         for path in product(range(2), repeat=len(values)):
             steps = [p["s.first.probs"][path[0]]]
-            steps += [p["s.probs"][a, b] for a, b in zip(path, path[1:], strict=False)]
+            steps += [p["s.probs"][a, b] for a, b in pairwise(path)]
             latents = tuple(latent(x, k) for x, k in zip(values, path, strict=True))
             found.append(Configuration(path, float(np.log(steps).sum()), latents))
         return Unit.of(found)

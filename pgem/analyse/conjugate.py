@@ -79,10 +79,10 @@ def _conjugate(graph: ModelGraph, schema: Schema, name: str) -> Conjugate:
 
 def _check_latent(graph: ModelGraph, name: str, family: Family) -> None:
     node, kind = graph.nodes[name], type(family).__name__
-    if not family.is_conjugate or node.switch is not None:
+    if not family.is_conjugate:
         raise IntractableError(
-            f"latent node '{name}' is {'a switch' if node.switch else kind}: it has infinitely "
-            "many values, is not Gaussian, and no child is known to keep its posterior closed",
+            f"latent node '{name}' is {kind}: it has infinitely many values, is not Gaussian, and "
+            "no child is known to keep its posterior closed",
             where=node.origin,
             expected="a latent with finitely many values, a Gaussian one, or a conjugate one "
             "(Gamma for rates and precisions, Beta and Dirichlet for probabilities)",
@@ -152,9 +152,7 @@ def _check_apart(graph: ModelGraph, found: list[Conjugate]) -> None:
 # --- its children -------------------------------------------------------------------------------
 
 
-def _check_child(
-    graph: ModelGraph, schema: Schema, name: str, latent: Family, child: str
-) -> None:
+def _check_child(graph: ModelGraph, schema: Schema, name: str, latent: Family, child: str) -> None:
     node = graph.nodes[child]
     if node.kind == "latent" or is_axis(graph, schema, child):
         raise _latent_child(graph, name, latent, child)

@@ -131,16 +131,23 @@ def _families(
         return (family.size or 1) if family.event_ndim or family.size is not None else None
 
     products = {key for key, c in graph.components.items() if has_terms(c) or c.node in inside}
-    linear = {key for key in products if found[key].gaussian or graph.components[key].node in inside}
+    linear = {
+        key for key in products if found[key].gaussian or graph.components[key].node in inside
+    }
     linear = _tied(graph, linear, found)
     for key in linear | products:
         component = graph.components[key]
         where = graph.nodes[component.node].origin
-        make = make_linear if key in linear else make_scaled
+        make = make_linear if key in linear or _holds_sum(component) else make_scaled
         family = make(component, found[key], length, lambda n: is_random(graph, schema, n), where)
         family.owner = key
         found[key] = family
     return {key: _with_tied_slots(graph.components[key], family) for key, family in found.items()}
+
+
+def _holds_sum(component: Component) -> bool:
+    """Whether a mean is written as terms."""
+    return any(slot_of(name) != name for name in component.leaf.slots)
 
 
 def _with_tied_slots(component: Component, family: Family) -> Family:

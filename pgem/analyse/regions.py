@@ -48,9 +48,7 @@ def is_random(graph: ModelGraph, schema: Schema, name: str) -> bool:
     return name in schema.open or (graph.nodes[name].kind == "latent" and not graph.is_finite(name))
 
 
-def find_regions(
-    graph: ModelGraph, schema: Schema, apart: Container[str] = ()
-) -> list[Region]:
+def find_regions(graph: ModelGraph, schema: Schema, apart: Container[str] = ()) -> list[Region]:
     """All regions, by their first node.
 
     Args:

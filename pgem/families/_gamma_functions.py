@@ -1,4 +1,4 @@
-"""Gamma functions as posteriors of conjugate latents need them: differences without cancellation."""
+"""Gamma functions as conjugate posteriors need them: differences without cancellation."""
 
 from __future__ import annotations
 

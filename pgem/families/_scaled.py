@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -136,7 +135,7 @@ class Scaled(Family):
         return power
 
     def _width(self, theta: Floats) -> int:
-        return theta.shape[1] // (self.coordinates or 1)
+        return int(theta.shape[1]) // (self.coordinates or 1)
 
     def _whole_message(
         self, data: Observations, slots: Slots, latent: Family
@@ -171,9 +170,13 @@ class Scaled(Family):
         return (total.reshape(len(total), -1),)
 
 
-@cache
+_CLASSES: dict[type[Family], type[Scaled]] = {}
+
+
 def _class_of(kind: type[Family]) -> type[Scaled]:
-    return type(kind.__name__, (Scaled, kind), {"__module__": __name__})
+    if kind not in _CLASSES:
+        _CLASSES[kind] = type(kind.__name__, (Scaled, kind), {"__module__": __name__})
+    return _CLASSES[kind]
 
 
 def scaled(plain: Family, slot: str, times: Product | None, latent: str = "") -> Scaled:

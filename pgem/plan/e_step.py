@@ -129,11 +129,21 @@ class EStepWriter:
     def part(self, routine: str, component: Component) -> str:
         """`prior(u, shape=...)` or `message(x, rate=...)`."""
         slots = [
-            f"{name}={self.slot(component, name, slot)}"
+            f"{name}={self.multiplied(component, name, slot)}"
             for name, slot in component.leaf.slots.items()
             if slot.kind != "covariate"
         ]
         return "\n".join(call(routine, [self.load(component.key), *slots]))
+
+    def multiplied(self, component: Component, name: str, slot: SlotRecord) -> str:
+        """A slot, with the latent that multiplies it, divides it, or is all of it."""
+        latent = slot.times.parent if slot.times else ""
+        if latent not in {c.name for c in self.analysis.conjugates}:
+            return self.slot(component, name, slot)
+        if is_whole(slot):
+            return self.load(latent)
+        routine = "over" if slot.times and slot.times.inverse else "times"
+        return f"{routine}({self.slot(component, name, slot)}, {self.load(latent)})"
 
     def gaussian(self, component: Component) -> list[str]:
         """One conditional of a region."""
@@ -335,6 +345,13 @@ class EStepWriter:
         """Rows and axes (axes of size 1 are left out)."""
         rows = "n" if scope == UNIT else scope
         return "[" + ", ".join([rows, *(str(v) for v in self.ordered(axes))]) + "]"
+
+
+def is_whole(slot: SlotRecord) -> bool:
+    """Whether a node is multiplied into a slot, and no number or parameter with it."""
+    times = slot.times
+    alone = slot.kind == "constant" and not slot.gates and slot.value == 1.0
+    return alone and times is not None and bool(times.parent) and not times.inverse
 
 
 def given_names(node: NodeRecord) -> list[str]:

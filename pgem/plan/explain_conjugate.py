@@ -89,4 +89,6 @@ def expectation_sentence(notation: Notation) -> str:
     if not notation.analysis.conjugates:
         return ""
     names = " and ".join(f"${notation.variable(c.name)}$" for c in notation.analysis.conjugates)
-    return f"Inside a sum, $\\mathrm{{E}}$ is the mean over {names} given the same gates and the data."
+    return (
+        f"Inside a sum, $\\mathrm{{E}}$ is the mean over {names} given the same gates and the data."
+    )

@@ -16,7 +16,8 @@ GREEK = {
 }  # fmt: skip
 SIGNS = GREEK | {
     "sum": "Σ", "prod": "Π", "Gamma": "Γ", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖",
-    "int": "∫ ", "cdot": "·", "le": "≤", "ge": "≥", "sim": "~", "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
+    "le": "≤", "ge": "≥", "sim": "~", "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
+    "int": "∫ ", "cdot": "·",
     ";": " ", ",": " ", "!": "", "Big": "", "big": "", "left": "", "right": "", "textstyle": "",
     "_": "_",
 }  # fmt: skip

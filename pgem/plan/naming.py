@@ -15,8 +15,8 @@ RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p",
 ROUTINES = (
     "Axis", "Learned", "at", "choose", "climb", "collect", "conjugate", "density", "estimate",
     "evidence", "fit_cells", "free", "gaussian", "inside", "integrate", "keep", "maximise",
-    "message", "pick", "prior", "query", "regress", "scan", "spread", "steps", "sweeps", "table",
-    "total",
+    "message", "over", "pick", "prior", "query", "regress", "scan", "spread", "steps", "sweeps",
+    "table", "times", "total",
 )  # fmt: skip
 
 

@@ -51,7 +51,11 @@ def make_report(analysis: Analysis) -> Report:
     """The report of an analysis."""
     return Report(
         (
-            *(_conjugate_row(analysis, f) for f in analysis.schedule.factors if f.kind == "conjugate"),
+            *(
+                _conjugate_row(analysis, f)
+                for f in analysis.schedule.factors
+                if f.kind == "conjugate"
+            ),
             *(_e_row(analysis, step) for step in analysis.schedule.steps),
         ),
         tuple(_m_rows(analysis)),

@@ -120,9 +120,7 @@ def statistics_of(family: Family, letters: dict[str, str]) -> tuple[str, ...] | 
     return tuple(part.latex for part in found)  # type: ignore[attr-defined]
 
 
-def features_of(
-    family: Family, letters: dict[str, str], *, expected: bool
-) -> list[Symbol] | None:
+def features_of(family: Family, letters: dict[str, str], *, expected: bool) -> list[Symbol] | None:
     """(1, T(x)) as they are summed: scaled by a multiplier, expected under the posterior.
 
     Args:

@@ -69,9 +69,7 @@ def hole_moments(
     return mean, np.where(gone, np.maximum(cov, 0.0), 0.0)
 
 
-def shared_tables(
-    bound: Bound, moments: Mapping[str, tuple[Floats, Floats]]
-) -> dict[str, Floats]:
+def shared_tables(bound: Bound, moments: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Floats]:
     """Probabilities [rows, K] of categories that a conjugate latent gives, where cells are missing.
 
     The probability of one category is linear in the latent, so its posterior mean tells it.

@@ -183,7 +183,9 @@ def _continuous(program: Program) -> list[str]:
 def _is_integrated(program: Program, schema: Schema, name: str) -> bool:
     """Whether a node is part of a region for these data."""
     analysis = program.variant(schema).analysis
-    return any(name in block.nodes for block in [*analysis.regions, *analysis.conjugates])
+    inside = {n for region in analysis.regions for n in region.nodes}
+    inside |= {n for block in analysis.conjugates for n in block.nodes}
+    return name in inside
 
 
 def _own_axes(moments: tuple[Floats, Floats], name: str, program: Program) -> tuple[Floats, Floats]:

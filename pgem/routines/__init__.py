@@ -1,7 +1,7 @@
 """The shelf of routines: one kind of instruction a file, forward and reverse."""
 
 from pgem.routines.collect import ScopeData, collect, spread, total
-from pgem.routines.conjugate import conjugate, inside, message, prior
+from pgem.routines.conjugate import conjugate, inside, message, over, prior, times
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
@@ -63,6 +63,7 @@ __all__ = [
     "keep",
     "maximise",
     "message",
+    "over",
     "pick",
     "prior",
     "query",
@@ -72,5 +73,6 @@ __all__ = [
     "steps",
     "sweeps",
     "table",
+    "times",
     "total",
 ]

@@ -26,7 +26,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers, Mask
 from pgem.families._family import Family, Observations, Statistics
 from pgem.families._linear import Linear
-from pgem.families._parts import flat_rows
+from pgem.families._parts import every, flat_rows
 from pgem.families._scaled import Scaled
 from pgem.gating import Cells
 from pgem.routines.collect import ScopeData
@@ -86,14 +86,27 @@ class Inside:
 Child = Conditional | Inside
 
 
+def times(gated: Gated, latent: NodeData) -> Gated:
+    """A slot's coefficient, which the latent multiplies."""
+    del latent  # the family knows how it enters
+    return gated
+
+
+def over(gated: Gated, latent: NodeData) -> Gated:
+    """A slot's coefficient, which the latent divides."""
+    del latent  # the family knows how it enters
+    return gated
+
+
 def prior(node: NodeData, **slots: Gated) -> Conditional:
     """The conditional of the latent itself."""
     return _conditional(node, slots)
 
 
-def message(node: NodeData, **slots: Gated) -> Conditional:
-    """What a child says of the latent."""
-    return _conditional(node, slots)
+def message(node: NodeData, **slots: Gated | NodeData) -> Conditional:
+    """What a child says of the latent, which may be the whole of a slot."""
+    plain = {k: Gated(np.ones(()), ()) if isinstance(v, NodeData) else v for k, v in slots.items()}
+    return _conditional(node, plain)
 
 
 def inside(scope: ScopeData, *children: Child) -> Inside:
@@ -214,7 +227,7 @@ class Block(Joint):
     @cached_property
     def given(self) -> Mask:
         """Rows whose value is in the data."""
-        return ~np.isnan(flat_rows(self.latent.node.points.x)).any(axis=1)
+        return every(~np.isnan(flat_rows(self.latent.node.points.x)), 1)
 
     @cached_property
     def log_p(self) -> Floats:
@@ -297,7 +310,9 @@ class Block(Joint):
         shape = self.posterior.shape[1:-1]
         own, size = child.shape[: len(shape)], int(np.prod(shape))
         place = np.broadcast_to(np.arange(int(np.prod(own))).reshape(own), shape).ravel()
-        latents = {k: v.reshape(len(self.given), -1, *v.shape[1:]) for k, v in self._slots().items()}
+        latents = {
+            k: v.reshape(len(self.given), -1, *v.shape[1:]) for k, v in self._slots().items()
+        }
         for some, chosen, points in child.groups():
             gone = np.flatnonzero(np.isnan(flat_rows(points.x)).any(axis=1))
             here = np.arange(len(x))[some][gone]
@@ -340,9 +355,7 @@ class Block(Joint):
         return self.posterior.shape[-1] if self.family.event_ndim else 1
 
 
-def below(
-    children: Sequence[Child], rows: Integers
-) -> Iterator[tuple[Conditional, Integers]]:
+def below(children: Sequence[Child], rows: Integers) -> Iterator[tuple[Conditional, Integers]]:
     """Every child with the latent's row of each of its own rows."""
     for child in children:
         if isinstance(child, Inside):
@@ -354,12 +367,12 @@ def below(
 def _entries(child: Child, joint: Floats) -> dict[str, Entry]:
     """Statistics of a child from (w, w E[T(u)]) [rows, axes..., 1 + statistics] of the latent."""
     if isinstance(child, Inside):
-        rows = joint[child.scope.parent]
+        inner = joint[child.scope.parent]
         more = (1,) * (child.scope.n_dims - child.scope.parent_dims)
-        rows = rows.reshape(*rows.shape[:-1], *more, rows.shape[-1])
-        found = {}
+        inner = inner.reshape(*inner.shape[:-1], *more, inner.shape[-1])
+        found: dict[str, Entry] = {}
         for part in child.children:
-            found |= _entries(part, rows)
+            found |= _entries(part, inner)
         return found
     family = child.node.family
     assert isinstance(family, Scaled | Linear)
@@ -373,8 +386,8 @@ def _entries(child: Child, joint: Floats) -> dict[str, Entry]:
         parts = family.accumulate_scaled(points, weights, expected, here)
         if not total:
             total = tuple(np.zeros((child.cells.n_cells, *part.shape[1:])) for part in parts)
-        for whole, part in zip(total, parts, strict=True):
-            whole[chosen] += part
+        for whole, own in zip(total, parts, strict=True):
+            whole[chosen] += own
     return {child.node.key: Entry(family, child.cells, total, child.slots)}
 
 
@@ -382,5 +395,5 @@ def _reduced(joint: Floats, part: Conditional) -> Floats:
     """[rows, axes..., S] → [rows, product of a component's own axes, S]."""
     shape = part.shape
     axes = tuple(k for k in range(1, joint.ndim - 1) if shape[k - 1] == 1 < joint.shape[k])
-    table = joint.sum(axis=axes, keepdims=True)
+    table = np.asarray(joint.sum(axis=axes, keepdims=True))
     return table.reshape(len(table), int(np.prod(shape)), table.shape[-1])

@@ -44,7 +44,7 @@ class Posterior:
         """E[u^k] for all `POWERS` of a scalar [rows, G, powers]; infinite where it diverges."""
         parts = tuple(self.slots[name] for name in self.family.estimable)
         eta = self.family.natural_parameters(**dict(zip(self.family.estimable, parts, strict=True)))
-        found = np.stack([self._power(eta, k) for k in POWERS], axis=-1)
+        found = np.stack([self._power(eta, k) for k in POWERS.tolist()], axis=-1)
         certain = self.values[:, :1, None] ** POWERS
         return np.where(self.given[:, None, None], certain, found)
 
@@ -98,7 +98,7 @@ def _linear(
     family: Linear, points: Observations, slots: dict[str, Floats], latent: Posterior
 ) -> tuple[Floats, Floats]:
     """A Gaussian whose covariance is divided by u: E[1 / u] multiplies it."""
-    inverse = latent.powers()[..., list(POWERS).index(-1)]
+    inverse = latent.powers()[:, :, POWERS.tolist().index(-1)]
     parts = [family.unseen(points, slots, g) for g in range(inverse.shape[1])]
     mean, cov = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
     with np.errstate(invalid="ignore"):
@@ -181,5 +181,3 @@ def _at(
     by = points.known.get("multiplier")
     mean, spread = family.moments({**here, **known, "multiplier": u if by is None else by * u})
     return flat_rows(mean), spread if family.event_ndim else flat_rows(spread)
-
-

@@ -12,7 +12,7 @@ from pgem.templates.template import template
 def negative_binomial(size: int = 1, *, exposure: bool = False, prefix: str = "") -> Any:
     """Counts that vary more than a Poisson allows; the size is `rate.shape`.
 
-    With rate b and exposure e, the probability of a success is b / (b + e), the mean is shape e / b.
+    With rate b and exposure e, the probability of a success is b / (b + e).
 
     Args:
         size: number of components of a mixture; 1 for none.
