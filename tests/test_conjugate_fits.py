@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -398,3 +401,114 @@ def test_families_that_can_be_conjugate_say_so() -> None:
     step = (np.array([3.0]), np.array([-2.0]))
     moved = np.log(weight @ np.exp(poisson(3.0, 2.0 * grid.u))) - (3 * np.log(2) - gammaln(4))
     np.testing.assert_allclose(family.partition_rise(eta, step), moved)
+
+
+def test_draws_have_the_posterior_moments() -> None:
+    """Latents, Gaussian children with partly missing rows, counts and categories, drawn jointly."""
+    with pg.Model("m") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        u = pg.latent("u", pg.Gamma(shape=pg.param("a")[z], rate=2.0))
+        w = pg.latent("w", pg.Beta(3.0, 2.0))
+        with pg.plate("i"):
+            pg.observed("x", pg.MvNormal(mean=pg.param("m"), cov=pg.param("v")[z] / u))
+            pg.observed("y", pg.Poisson(rate=u))
+            pg.observed("b", pg.Bernoulli(prob=w))
+    hole = np.nan
+    v = np.array([[[2.0, 0.5], [0.5, 1.0]], [[1.0, -0.3], [-0.3, 1.0]]])
+    start = {"z.probs": [0.4, 0.6], "a": [5.0, 9.0], "m": [1.0, 2.0], "v": v}
+    unit = {"x": [[3.0, hole], [hole, hole], [0.0, 1.0]], "y": [4.0, 1.0, hole],
+            "b": [1.0, hole, 0.0]}  # fmt: skip
+    n = 20_000
+    data = {"x": [np.array(unit["x"])] * n, "y": [np.array(unit["y"])] * n,
+            "b": [np.array(unit["b"])] * n}  # fmt: skip
+    fit = model.fit({k: values[:2] for k, values in data.items()}, start=start, max_iter=0)
+    drawn = fit.draw(data, seed=0)
+    posterior = fit.posterior({k: values[:1] for k, values in data.items()})
+    assert np.mean(drawn["z"]) == pytest.approx(posterior["z"][0, 1], abs=0.02)
+    assert np.mean(drawn["u"]) == pytest.approx(posterior["u"].mean[0], rel=0.01)
+    assert np.var(drawn["u"]) == pytest.approx(posterior["u"].cov[0], rel=0.05)
+    x, y, b = (np.stack(drawn[name]) for name in ("x", "y", "b"))
+    assert (x[:, 0, 0] == 3.0).all()
+    np.testing.assert_allclose(x.mean(axis=0), posterior["x"].mean[0], atol=0.03)
+    for row in range(2):
+        np.testing.assert_allclose(
+            np.cov(x[:, row].T), posterior["x"].cov[0][row], rtol=0.06, atol=0.02
+        )
+    assert np.mean(y[:, 2]) == pytest.approx(posterior["y"].mean[0][2], rel=0.02)
+    assert np.var(y[:, 2]) == pytest.approx(posterior["y"].cov[0][2], rel=0.05)
+    assert np.mean(b[:, 1]) == pytest.approx(posterior["b"][0][1, 1], abs=0.02)
+    assert np.corrcoef(drawn["u"], y[:, 2])[0, 1] > 0.3
+
+
+def test_score_and_standard_errors() -> None:
+    """Fisher's identity, and errors that agree with the Hessian of scipy's log-likelihood."""
+    y = counts(5, 400)
+    fit = gamma_poisson().fit({"y": y}, tol=1e-14, max_iter=20_000)
+
+    def total(shape: float, rate: float) -> float:
+        return float(stats.nbinom.logpmf(y, shape, rate / (1 + rate)).sum())
+
+    point = np.array([fit.params["u.shape"], fit.params["u.rate"]])
+    h = 1e-3 * point
+    hessian = np.empty((2, 2))
+    for i in range(2):
+        for j in range(2):
+            ei, ej = np.eye(2)[i] * h, np.eye(2)[j] * h
+            signs = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+            values = [s * t * total(*(point + s * ei + t * ej)) for s, t in signs]
+            hessian[i, j] = sum(values) / (4 * h[i] * h[j])
+    errors = np.sqrt(np.diag(np.linalg.inv(-hessian)))
+    found = fit.standard_errors()
+    np.testing.assert_allclose([found["u.shape"], found["u.rate"]], errors, rtol=1e-3)
+
+
+def test_a_script_repeats_the_fit(tmp_path: Any) -> None:
+    """A script of a model with a multiplier, a share and a scale runs without pgem."""
+    rng = np.random.default_rng(6)
+    with pg.Model("m") as model:
+        u = pg.latent("u", pg.Gamma())
+        pg.observed("y", pg.Poisson(rate=pg.param("r") * u * pg.covariate("e")))
+        with pg.plate("i"):
+            nu = pg.param("nu")
+            s = pg.latent("s", pg.Gamma(shape=nu, rate=nu))
+            pg.observed("x", pg.Normal(var=pg.param("v") / s))
+    data = {"y": rng.poisson(3, 20), "e": rng.gamma(3, 1, 20),
+            "x": [rng.standard_t(3, rng.integers(1, 4)) for _ in range(20)]}  # fmt: skip
+    path = tmp_path / "script.py"
+    fit = model.fit(data, max_iter=10, tol=0)
+    model.compile(data).to_script(data, max_iter=10, tol=0, path=path)
+    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert f"{fit.log_likelihood:.6f}" in done.stdout
+
+
+def test_saved_fits_come_back(tmp_path: Any) -> None:
+    data = {"y": counts(n=30)}
+    fit = gamma_poisson().fit(data, max_iter=5)
+    fit.save(tmp_path / "fit.pgem")
+    again = pg.load(tmp_path / "fit.pgem")
+    np.testing.assert_allclose(again.posterior(data)["u"].mean, fit.posterior(data)["u"].mean)
+    copy = pickle.loads(pickle.dumps(poisson_with_exposure().compile()))
+    assert copy.source == poisson_with_exposure().compile().source
+
+
+def poisson_with_exposure() -> pg.Model:
+    with pg.Model("m") as model:
+        pg.observed("y", pg.Poisson(rate=pg.param("r") * pg.covariate("e")))
+    return model
+
+
+def test_hard_and_decode_keep_the_latent_integrated() -> None:
+    y = np.concatenate([counts(n=60), 20 + counts(1, 60)])
+    with pg.Model("m") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        u = pg.latent("u", pg.Gamma(), given=z)
+        pg.observed("y", pg.Poisson(rate=u))
+    fit = model.fit({"y": y}, posterior="hard", max_iter=50)
+    codes, p = fit.decode({"y": y})["z"], fit.params
+    size, rate = p["u.shape"], p["u.rate"]
+    table = np.log(p["z.probs"]) + stats.nbinom.logpmf(y[:, None], size, rate / (1 + rate))
+    assert (codes == table.argmax(axis=1)).all()
+    assert fit.trace[-1] == pytest.approx(table.max(axis=1).sum())

@@ -30,7 +30,7 @@ from pgem.families._parts import every, flat_rows
 from pgem.families._scaled import Scaled
 from pgem.gating import Cells
 from pgem.routines.collect import ScopeData
-from pgem.routines.conjugate_unseen import Posterior, mixed, rows_of_points, unseen_moments
+from pgem.routines.conjugate_unseen import Posterior, mixed, root_of, rows_of_points, unseen_moments
 from pgem.routines.tables import (
     Axis,
     Entry,
@@ -307,9 +307,7 @@ class Block(Joint):
         """Mean [members, d] and covariance [members, d, d] of a child, in rows with holes."""
         x = flat_rows(child.node.points.x)
         mean, cov = np.where(np.isnan(x), 0.0, x), np.zeros((*x.shape, x.shape[1]))
-        shape = self.posterior.shape[1:-1]
-        own, size = child.shape[: len(shape)], int(np.prod(shape))
-        place = np.broadcast_to(np.arange(int(np.prod(own))).reshape(own), shape).ravel()
+        place = self._places(child)
         latents = {
             k: v.reshape(len(self.given), -1, *v.shape[1:]) for k, v in self._slots().items()
         }
@@ -323,7 +321,7 @@ class Block(Joint):
             given = self.given[rows[here]], flat_rows(self.latent.node.points.x)[rows[here]]
             parts = unseen_moments(child.node.family, rows_of_points(points, gone), values,
                                    Posterior(self.family, u, *given))  # fmt: skip
-            mean[here], cov[here] = mixed(weights[here].reshape(len(here), size), *parts)
+            mean[here], cov[here] = mixed(weights[here].reshape(len(here), len(place)), *parts)
         return mean, cov
 
     def _latent_moments(self) -> tuple[Floats, Floats]:
@@ -348,7 +346,40 @@ class Block(Joint):
         drawn = self.family.draw(generator, self._slots()).reshape(shape[0], -1, self._dim)
         values = drawn[np.arange(shape[0]), choice]
         x = flat_rows(self.latent.node.points.x)
-        return {self.latent.node.key: np.where(self.given[:, None], x, values)}
+        values = np.where(self.given[:, None], x, values)
+        found = {self.latent.node.key: values}
+        for child, rows in below(self.children, np.arange(shape[0])):
+            if isinstance(child.node.family, Linear) and np.isnan(child.node.points.x).any():
+                here = values[rows][:, 0], choice[rows]
+                found[child.node.key] = self._child_draw(generator, child, *here)
+        return found
+
+    def _child_draw(
+        self, generator: Generator, child: Conditional, u: Floats, choice: Integers
+    ) -> Floats:
+        """Whole values of a Gaussian child [members, d], given u and the gates of each member."""
+        family, x = child.node.family, flat_rows(child.node.points.x).copy()
+        assert isinstance(family, Linear)
+        place = self._places(child)
+        for some, chosen, points in child.groups():
+            gone = np.flatnonzero(np.isnan(flat_rows(points.x)).any(axis=1))
+            here = np.arange(len(x))[some][gone]
+            cells = chosen[place][choice[here]]
+            for cell in np.unique(cells):
+                rows = gone[cells == cell]
+                mean, cov = family.unseen(rows_of_points(points, rows), child.slots, int(cell))
+                noise = generator.standard_normal(mean.shape)
+                to = here[cells == cell]
+                x[to] = (
+                    mean + np.einsum("nij,nj->ni", root_of(cov), noise) / np.sqrt(u[to])[:, None]
+                )
+        return x
+
+    def _places(self, child: Conditional) -> Integers:
+        """For each configuration of the gates, the configuration of a child's own axes."""
+        shape = self.posterior.shape[1:-1]
+        own = child.shape[: len(shape)]
+        return np.broadcast_to(np.arange(int(np.prod(own))).reshape(own), shape).ravel()
 
     @property
     def _dim(self) -> int:

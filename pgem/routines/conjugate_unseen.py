@@ -152,7 +152,7 @@ def _vector(
     centre, spread = centre.reshape(n_rows, n_configs, dim), spread.reshape(n_rows, -1, dim, dim)
     centre = np.where(latent.given[:, None, None], latent.values[:, None], centre)
     spread = np.where(latent.given[:, None, None, None], 0.0, spread)
-    root = _root(spread) * np.sqrt(dim)
+    root = root_of(spread) * np.sqrt(dim)
     means, covs = [], []
     for g in range(n_configs):
         nodes = [centre[:, g] + sign * root[:, g, :, k] for k in range(dim) for sign in (1, -1)]
@@ -164,7 +164,7 @@ def _vector(
     return np.stack(means, axis=1), np.stack(covs, axis=1)
 
 
-def _root(matrices: Floats) -> Floats:
+def root_of(matrices: Floats) -> Floats:
     """Symmetric square roots of covariances, which may be singular."""
     values, vectors = np.linalg.eigh(matrices)
     roots = np.sqrt(np.maximum(values, 0.0))
