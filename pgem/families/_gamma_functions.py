@@ -24,6 +24,8 @@ def log_gamma_rise(start: Floats, step: Floats) -> Floats:
     """
     start, step = np.broadcast_arrays(np.asarray(start, float), np.asarray(step, float))
     large = start > LARGE
+    if not large.any():
+        return np.asarray(log_gamma(start + step) - log_gamma(start))
     safe = np.where(large, start, LARGE)
     end = safe + step
     leading = (end - 0.5) * np.log1p(step / safe) + step * np.log(safe) - step

@@ -426,5 +426,5 @@ def _reduced(joint: Floats, part: Conditional) -> Floats:
     """[rows, axes..., S] → [rows, product of a component's own axes, S]."""
     shape = part.shape
     axes = tuple(k for k in range(1, joint.ndim - 1) if shape[k - 1] == 1 < joint.shape[k])
-    table = np.asarray(joint.sum(axis=axes, keepdims=True))
+    table = np.asarray(joint.sum(axis=axes, keepdims=True)) if axes else joint
     return table.reshape(len(table), int(np.prod(shape)), table.shape[-1])
