@@ -3,7 +3,7 @@
 In a year, 146 children of a school in New South Wales were absent on between 0 and 81 days
 (S. Quine, in Aitkin 1978).  The variance is sixteen times the mean, so one rate for all children
 cannot be: a Poisson has the log-likelihood -1331.  Here every child has a rate of its own, drawn
-from a Gamma, which is integrated out; what is left is a negative binomial of size `rate.shape`, 1.07.
+from a Gamma, which is integrated out: a negative binomial whose size is `rate.shape`, 1.07.
 
 `fit.posterior(data())["rate"]` gives each child's own rate: the days it was absent, pulled towards
 the school's mean.
