@@ -123,10 +123,11 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
             f"discrete latent: {latent} = pg.latent('{latent}', pg.Categorical(size=5))",
         )
     return IntractableError(
-        f"latent node '{name}' is {family}: it has infinitely many values and is not Gaussian",
+        f"node '{name}' is {family} and has holes, and other nodes are multiplied by it: what it "
+        "may be there has infinitely many values and is not Gaussian",
         where=node.origin,
-        expected="a latent with finitely many values, or a Gaussian one",
-        advice=f"pg.latent('{name}', pg.Categorical(size=...)) or pg.latent('{name}', pg.Normal())",
+        expected=f"complete values of '{name}', or a Gaussian node",
+        advice=f"leave the rows without '{name}' out, or declare it as a covariate",
     )
 
 

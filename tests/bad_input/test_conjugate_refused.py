@@ -45,6 +45,7 @@ END = "\nm.compile()"
     ("a negative factor", X + "pg.observed('y', pg.Poisson(rate=-2.0 * x))" + END, BAD, "y.rate", "not positive", "'-2'"),
     ("products in two slots", X + "pg.observed('y', pg.Gamma(shape=pg.param('a') * x, rate=pg.param('b') * x))" + END, BAD, "'y'", "two slots"),
     ("a sum as a rate", X + "pg.observed('y', pg.Poisson(rate=pg.param('a') * x + 1.0))" + END, BAD, "y.rate", "holds a sum"),
+    ("a structure in a product", G + "pg.observed('y', pg.MvNormal(cov=pg.diagonal(pg.param('s')) / u))", BAD, "y.cov", "diagonal", "pg.diagonal(pg.param('psi') / u)"),
     ("a category as a factor", M + "z = pg.latent('z', pg.Categorical(size=2))\n pg.observed('y', pg.Poisson(rate=pg.param('r') * z))" + END, BAD, "'y'", "'z'", "categories"),
 )  # fmt: skip
 def test_is_refused(case: Case) -> None:
@@ -65,7 +66,15 @@ def shares() -> pg.Model:
     return model
 
 
+def products() -> pg.Model:
+    with pg.Model("m") as model:
+        n = pg.observed("n", pg.TruncatedPoisson())
+        pg.observed("y", pg.Poisson(rate=pg.param("r") * n))
+    return model
+
+
 @cases(
+    ("holes in an observed factor", "products().fit({'n': [1, nan], 'y': [1, 2]})", HARD, "'n'", "TruncatedPoisson", "has holes", "complete values"),
     ("an exposure of zero", "poisson().fit({'y': [1, 2], 'x': [1.0, 0.0]})", DATA, "'y'", "'rate'", "not positive", "'0'", "unit '1'"),
     ("a negative exposure", "poisson().log_likelihood({'y': [1], 'x': [-1.0]}, {'u.shape': 1.0, 'u.rate': 1.0})", DATA, "'y'", "positive numbers", "'-1'"),
     ("a negative given latent", "poisson().fit({'y': [1, 2], 'x': [1.0, 1.0], 'u': [-1.0, nan]})", DATA, "'u'", "support"),
@@ -74,7 +83,7 @@ def shares() -> pg.Model:
     ("a negative start", "poisson().fit({'y': [1, 2], 'x': [1.0, 1.0]}, start={'u.shape': -1.0})", FIT, "u.shape", "above zero"),
 )  # fmt: skip
 def test_bad_data_are_refused(case: Case) -> None:
-    check(case, poisson=poisson, shares=shares)
+    check(case, poisson=poisson, shares=shares, products=products)
 
 
 @pytest.mark.parametrize("name", ["BetaBinomial", "DirichletMultinomial", "StudentT", "Cauchy",
