@@ -70,6 +70,8 @@ class Latent:
     def expected(self, function: Callable[[Grid], Floats]) -> float:
         """E[f(u) | children]."""
         table = self.table()
+        if not np.isfinite(table).any():
+            return 0.0  # under a configuration of probability zero
         return float(np.exp(table - logsumexp(table)) @ function(self.prior))
 
 

@@ -67,11 +67,18 @@ def _conjugate(graph: ModelGraph, schema: Schema, name: str) -> Conjugate:
         _check_child(graph, schema, name, family, child)
     gates = []
     for member in (name, *children):
-        for gate in graph.nodes[member].gates():
+        for gate in _gates(graph, member):
             if gate.kind == "node" and is_axis(graph, schema, gate.name):
                 _check_gate(graph, name, member, gate)
                 gates.append((gate.name, gate.lag))
     return Conjugate(name, children, node.scope, tuple(dict.fromkeys(gates)))
+
+
+def _gates(graph: ModelGraph, name: str) -> list[Gate]:
+    """All gates of a node, its first steps' included."""
+    slots = [slot for c in graph.firsts_of(name) for slot in c.leaf.slots.values()]
+    firsts = [base for slot in slots for gate in slot.gates for base in gate.base()]
+    return list(dict.fromkeys([*graph.nodes[name].gates(), *firsts]))
 
 
 # --- the latent ---------------------------------------------------------------------------------
@@ -111,14 +118,6 @@ def _check_latent(graph: ModelGraph, name: str, family: Family) -> None:
 def _check_gate(graph: ModelGraph, name: str, member: str, gate: Gate) -> None:
     node, latent = graph.nodes[member], graph.nodes[name]
     scope = graph.nodes[gate.name].scope
-    if gate.lag:
-        raise IntractableError(
-            f"node '{member}' belongs to the conjugate latent '{name}' and is gated by an earlier "
-            f"'{gate.name}': not available yet",
-            where=node.origin,
-            expected="gates of the same step",
-            advice=f"gate '{member}' by '{gate.name}' of its own step",
-        )
     if scope not in graph.path(latent.scope):
         raise IntractableError(
             f"node '{member}' depends on the continuous latent '{name}' of scope '{latent.scope}' "
@@ -156,23 +155,24 @@ def _check_child(graph: ModelGraph, schema: Schema, name: str, latent: Family, c
     node = graph.nodes[child]
     if node.kind == "latent" or is_axis(graph, schema, child):
         raise _latent_child(graph, name, latent, child)
-    if node.switch is not None or node.lag():
+    if child in schema.open and any(
+        child in {parent for parent, _ in other.parents()} for other in graph.nodes.values()
+    ):
         raise IntractableError(
-            f"node '{child}' "
-            + ("is a switch" if node.switch is not None else "looks back in time")
-            + f" and depends on the conjugate latent '{name}': not available yet",
+            f"node '{child}' has holes, stands in the mean of others, and depends on the conjugate "
+            f"latent '{name}': what it may be there is not Gaussian",
             where=node.origin,
-            expected="one family, and nodes of the same step",
-            advice=f"index the parameters of one family, or leave '{name}' out",
+            expected=f"complete values of '{child}'",
+            advice=f"leave the rows without '{child}' out, or leave '{name}' out",
         )
-    component = graph.leaves_of(child)[0]
-    for slot_name, slot in component.leaf.slots.items():
-        if slot.times is None or not slot.times.parent:
-            continue
-        if slot.times.parent == name:
-            _check_slot(graph, name, latent, component, slot_name, slot)
-        elif graph.nodes[slot.times.parent].kind == "latent":
-            raise _mixed(graph, name, slot.times.parent, child)
+    for component in [*graph.leaves_of(child), *graph.firsts_of(child)]:
+        for slot_name, slot in component.leaf.slots.items():
+            if slot.times is None or not slot.times.parent:
+                continue
+            if slot.times.parent == name:
+                _check_slot(graph, name, latent, component, slot_name, slot)
+            elif graph.nodes[slot.times.parent].kind == "latent":
+                raise _mixed(graph, name, slot.times.parent, child)
 
 
 def _latent_child(graph: ModelGraph, name: str, latent: Family, child: str) -> PgemError:

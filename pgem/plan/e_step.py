@@ -116,15 +116,25 @@ class EStepWriter:
     def messages(self, children: Iterable[str], home: str) -> list[str]:
         """What the children in a scope, and those in the scopes inside, say of a latent."""
         nodes = [self.graph.nodes[name] for name in children]
-        found = [
-            self.part("message", self.graph.leaves_of(n.name)[0]) for n in nodes if n.scope == home
-        ]
+        found = [self.child(node) for node in nodes if node.scope == home]
         for scope in self.graph.children(home):
             below = [n.name for n in nodes if scope in self.graph.path(n.scope)]
             if below:
                 inner = [self.scope(scope), *self.messages(below, scope)]
                 found.append(nested_call("inside", inner))
         return found
+
+    def child(self, node: NodeRecord) -> str:
+        """What one child says of a latent: its component, or what picks it."""
+        leaves = [self.part("message", component) for component in self.graph.leaves_of(node.name)]
+        steady = leaves[0]
+        if node.switch is not None:
+            steady = nested_call("either", [self.gate(node.switch, node.scope), *leaves])
+        if not node.lag():
+            return steady
+        firsts = [self.part("message", component) for component in self.graph.firsts_of(node.name)]
+        numbered = [f"{self.scope(node.scope)}.number", *(firsts or ["None"] * node.lag())]
+        return nested_call("staged", [*numbered, steady])
 
     def part(self, routine: str, component: Component) -> str:
         """`prior(u, shape=...)` or `message(x, rate=...)`."""

@@ -1,7 +1,8 @@
 """The shelf of routines: one kind of instruction a file, forward and reverse."""
 
 from pgem.routines.collect import ScopeData, collect, spread, total
-from pgem.routines.conjugate import conjugate, inside, message, over, prior, times
+from pgem.routines.conjugate import conjugate
+from pgem.routines.conjugate_children import either, inside, message, over, prior, staged, times
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
@@ -52,6 +53,7 @@ __all__ = [
     "collect",
     "conjugate",
     "density",
+    "either",
     "estimate",
     "evidence",
     "expected_log_density",
@@ -70,6 +72,7 @@ __all__ = [
     "regress",
     "scan",
     "spread",
+    "staged",
     "steps",
     "sweeps",
     "table",

@@ -15,8 +15,7 @@ nothing is integrated: its log-density is added, and T(u) is certain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,116 +23,22 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers, Mask
-from pgem.families._family import Family, Observations, Statistics
+from pgem.families._family import Family
 from pgem.families._linear import Linear
 from pgem.families._parts import every, flat_rows
-from pgem.families._scaled import Scaled
-from pgem.gating import Cells
-from pgem.routines.collect import ScopeData
-from pgem.routines.conjugate_unseen import Posterior, mixed, root_of, rows_of_points, unseen_moments
-from pgem.routines.tables import (
-    Axis,
-    Entry,
-    Gated,
-    Joint,
-    LogTable,
-    NodeData,
-    aligned,
-    cells_of,
-    flat_index,
-    group_cells,
-    groups_of,
-    slot_values,
-    split_gates,
+from pgem.routines.conjugate_children import (
+    Child,
+    Conditional,
+    Either,
+    Leaf,
+    below,
+    entries,
+    reduced,
+    sum_tables,
+    tables,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Conditional:
-    """A component with its cells and slot values: one value per row of its scope."""
-
-    node: NodeData
-    cells: Cells
-    slots: dict[str, Floats]
-
-    @property
-    def axes(self) -> list[Axis]:
-        """Its gates that are summed over, by axis number."""
-        return [self.cells.gates[k] for k in split_gates(self.cells)[1]]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of its tables after the rows."""
-        return aligned(self.node.n_dims, self.axes)
-
-    def groups(self) -> list[tuple[Any, Integers, Observations]]:
-        """Rows that read the same cells: rows, cells (axes by position), values."""
-        flat = flat_index(self.cells, self.node.n_rows)
-        if flat is None:
-            return [(slice(None), group_cells(self.cells, 0), self.node.points)]
-        found = groups_of(self.node, flat)
-        return [(rows, group_cells(self.cells, code), points) for code, rows, points in found]
-
-
-@dataclass(frozen=True, eq=False)
-class Inside:
-    """Children in a plate or sequence inside the latent's scope."""
-
-    scope: ScopeData
-    children: tuple[Conditional | Inside, ...]
-
-
-Child = Conditional | Inside
-
-
-def times(gated: Gated, latent: NodeData) -> Gated:
-    """A slot's coefficient, which the latent multiplies."""
-    del latent  # the family knows how it enters
-    return gated
-
-
-def over(gated: Gated, latent: NodeData) -> Gated:
-    """A slot's coefficient, which the latent divides."""
-    del latent  # the family knows how it enters
-    return gated
-
-
-def prior(node: NodeData, **slots: Gated) -> Conditional:
-    """The conditional of the latent itself."""
-    return _conditional(node, slots)
-
-
-def message(node: NodeData, **slots: Gated | NodeData) -> Conditional:
-    """What a child says of the latent, which may be the whole of a slot."""
-    plain = {k: Gated(np.ones(()), ()) if isinstance(v, NodeData) else v for k, v in slots.items()}
-    return _conditional(node, plain)
-
-
-def inside(scope: ScopeData, *children: Child) -> Inside:
-    """The product over the members of a plate, or the steps of a sequence."""
-    return Inside(scope, children)
-
-
-def _conditional(node: NodeData, slots: dict[str, Gated]) -> Conditional:
-    cells = cells_of(node, slots)
-    return Conditional(_by_row(node), cells, slot_values(cells, slots, node.family))
-
-
-def _by_row(node: NodeData) -> NodeData:
-    """A node with one value per row, also where equal values were merged."""
-    if node.index is None:
-        return node
-    if "by_row" not in node.cache:
-        gone, index = node.index < 0, np.maximum(node.index, 0)
-        x = node.points.x[index].astype(float)
-        x[gone] = np.nan
-        known = {name: value[index] for name, value in node.points.known.items()}
-        points = Observations(node.family, x, known)
-        node.cache["by_row"] = replace(node, points=points, index=None, cache={})
-    return node.cache["by_row"]  # type: ignore[no-any-return]
-
-
-# --- forward ------------------------------------------------------------------------------------
+from pgem.routines.conjugate_unseen import Posterior, mixed, root_of, rows_of_points, unseen_moments
+from pgem.routines.tables import Axis, Entry, Joint, LogTable
 
 
 def conjugate(latent: Conditional, *children: Child) -> LogTable:
@@ -141,44 +46,6 @@ def conjugate(latent: Conditional, *children: Child) -> LogTable:
     block = Block(latent, children)
     array = np.zeros_like(block.log_p) if latent.node.flat else block.log_p
     return LogTable(array, latent.node.n_rows, None, block)
-
-
-def _tables(child: Child, latent: Family, n_statistics: int) -> tuple[Floats, Floats]:
-    """Base [rows, axes...] and step [rows, axes..., statistics] of a child."""
-    if isinstance(child, Inside):
-        parts = [_tables(part, latent, n_statistics) for part in child.children]
-        bases, steps = _sum_tables(parts)
-        return _sum_members(child.scope, bases), _sum_members(child.scope, steps)
-    family, n_rows = child.node.family, child.node.n_rows
-    assert isinstance(family, Scaled | Linear)
-    base = np.empty((n_rows, int(np.prod(child.shape))))
-    step = np.empty((*base.shape, n_statistics))
-    for rows, chosen, points in child.groups():
-        here = {name: value[chosen] for name, value in child.slots.items()}
-        base[rows], step[rows] = family.message(points, here, latent)
-    shape = (n_rows, *child.shape)
-    return base.reshape(shape), step.reshape(*shape, n_statistics)
-
-
-def _sum_tables(tables: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    bases, steps = tables[0]
-    for base, step in tables[1:]:
-        bases, steps = bases + base, steps + step
-    return bases, steps
-
-
-def _sum_members(scope: ScopeData, table: Floats) -> Floats:
-    """Add over members: [members, axes..., more] → [parent rows, axes..., more]."""
-    tail = table.shape[scope.n_dims :]
-    table = table.reshape(len(table), *table.shape[1 : scope.parent_dims], *tail)
-    out = np.zeros((len(scope.lengths), *table.shape[1:]))
-    filled = scope.lengths > 0
-    if filled.any():
-        out[filled] = np.add.reduceat(table, scope.starts[:-1][filled], axis=0)
-    return out
-
-
-# --- the block: forward and reverse -------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +84,7 @@ class Block(Joint):
         if not self.children:
             return np.zeros(self.eta.shape[:-1]), np.zeros_like(self.eta)
         count = self.eta.shape[-1]
-        return _sum_tables([_tables(child, self.family, count) for child in self.children])
+        return sum_tables([tables(child, self.family, count) for child in self.children])
 
     @cached_property
     def posterior(self) -> Floats:
@@ -278,13 +145,13 @@ class Block(Joint):
         joint = np.concatenate([weights[..., None], expected], axis=-1)
         found = {self.latent.node.key: self._own_entry(joint)}
         for child in self.children:
-            found |= _entries(child, joint)
+            found |= entries(child, joint)
         return found
 
     def _own_entry(self, joint: Floats) -> Entry:
         """Σ w E[φ(u)] per cell, φ = (1, T)."""
         cells = self.latent.cells
-        table = _reduced(joint, self.latent)
+        table = reduced(joint, self.latent)
         total = np.zeros((cells.n_cells, table.shape[-1]))
         for rows, chosen, _ in self.latent.groups():
             total[chosen] += table[rows].sum(axis=0)
@@ -296,32 +163,64 @@ class Block(Joint):
         own = mixed(weights.reshape(len(weights), -1), *self._latent_moments())
         found = {self.latent.node.key: own}
         for child, rows in below(self.children, np.arange(len(weights))):
-            family = child.node.family
-            if np.isnan(child.node.points.x).any() and family.domain() is None:
-                found[child.node.key] = self._child_moments(child, rows, weights[rows])
+            if np.isnan(child.values).any() and child.node.family.domain() is None:
+                name = child.node.key.partition(".")[0]
+                found[name] = self._child_moments(child, rows, weights[rows])
         return found
 
-    def _child_moments(
-        self, child: Conditional, rows: Integers, weights: Floats
-    ) -> tuple[Floats, Floats]:
+    def _child_moments(self, child: Leaf, rows: Integers, weights: Floats) -> tuple[Floats, Floats]:
         """Mean [members, d] and covariance [members, d, d] of a child, in rows with holes."""
-        x = flat_rows(child.node.points.x)
+        x = child.values
         mean, cov = np.where(np.isnan(x), 0.0, x), np.zeros((*x.shape, x.shape[1]))
+        gone = np.flatnonzero(np.isnan(x).any(axis=1))
+        if isinstance(child, Conditional):
+            parts = self._unseen(child, rows, gone)
+        else:
+            found = [None if p is None else self._unseen(p, rows, gone) for p in child.parts]
+            parts = self._picked(child, found, gone)
+        mean[gone], cov[gone] = mixed(weights[gone].reshape(len(gone), -1), *parts)
+        return mean, cov
+
+    def _unseen(
+        self, child: Conditional, rows: Integers, wanted: Integers
+    ) -> tuple[Floats, Floats]:
+        """Mean [n, G, d] and covariance [n, G, d, d] of some members, given each configuration."""
         place = self._places(child)
-        latents = {
-            k: v.reshape(len(self.given), -1, *v.shape[1:]) for k, v in self._slots().items()
-        }
+        dim, n_rows = child.values.shape[1], len(self.given)
+        latents = {k: v.reshape(n_rows, -1, *v.shape[1:]) for k, v in self._slots().items()}
+        mean = np.empty((len(wanted), len(place), dim))
+        cov = np.empty((*mean.shape, dim))
+        order = np.full(child.node.n_rows, -1)
+        order[wanted] = np.arange(len(wanted))
         for some, chosen, points in child.groups():
-            gone = np.flatnonzero(np.isnan(flat_rows(points.x)).any(axis=1))
-            here = np.arange(len(x))[some][gone]
-            if not len(here):
+            to = order[some]
+            local, to = np.flatnonzero(to >= 0), to[to >= 0]
+            if not len(local):
                 continue
+            home = rows[wanted[to]]
             values = {k: v[chosen][place] for k, v in child.slots.items()}
-            u = {k: v[rows[here]] for k, v in latents.items()}
-            given = self.given[rows[here]], flat_rows(self.latent.node.points.x)[rows[here]]
-            parts = unseen_moments(child.node.family, rows_of_points(points, gone), values,
-                                   Posterior(self.family, u, *given))  # fmt: skip
-            mean[here], cov[here] = mixed(weights[here].reshape(len(here), len(place)), *parts)
+            u = {k: v[home] for k, v in latents.items()}
+            given = self.given[home], flat_rows(self.latent.node.points.x)[home]
+            here = rows_of_points(points, local)
+            latent = Posterior(self.family, u, *given)
+            mean[to], cov[to] = unseen_moments(child.node.family, here, values, latent)
+        return mean, cov
+
+    def _picked(
+        self, child: Either, found: list[tuple[Floats, Floats] | None], wanted: Integers
+    ) -> tuple[Floats, Floats]:
+        """The moments of the component that each configuration, or row, picks."""
+        shape, first = self.posterior.shape[1:-1], next(part for part in found if part is not None)
+        mean, cov = np.zeros_like(first[0]), np.zeros_like(first[1])
+        for k, part in enumerate(found):
+            if part is None:
+                continue
+            if isinstance(child.gate, Axis):
+                here = (np.indices(shape)[child.gate.position - 1].ravel() == k)[None]
+            else:
+                here = (child.gate.codes[wanted] == k)[:, None]
+            mean = np.where(here[..., None], part[0], mean)
+            cov = np.where(here[..., None, None], part[1], cov)
         return mean, cov
 
     def _latent_moments(self) -> tuple[Floats, Floats]:
@@ -349,7 +248,9 @@ class Block(Joint):
         values = np.where(self.given[:, None], x, values)
         found = {self.latent.node.key: values}
         for child, rows in below(self.children, np.arange(shape[0])):
-            if isinstance(child.node.family, Linear) and np.isnan(child.node.points.x).any():
+            if not isinstance(child, Conditional) or not isinstance(child.node.family, Linear):
+                continue
+            if np.isnan(child.values).any():
                 here = values[rows][:, 0], choice[rows]
                 found[child.node.key] = self._child_draw(generator, child, *here)
         return found
@@ -370,61 +271,17 @@ class Block(Joint):
                 mean, cov = family.unseen(rows_of_points(points, rows), child.slots, int(cell))
                 noise = generator.standard_normal(mean.shape)
                 to = here[cells == cell]
-                x[to] = (
-                    mean + np.einsum("nij,nj->ni", root_of(cov), noise) / np.sqrt(u[to])[:, None]
-                )
-        return x
+                deviation = np.einsum("nij,nj->ni", root_of(cov), noise)
+                x[to] = mean + deviation / np.sqrt(u[to])[:, None]
+        return np.asarray(x)
 
     def _places(self, child: Conditional) -> Integers:
         """For each configuration of the gates, the configuration of a child's own axes."""
         shape = self.posterior.shape[1:-1]
         own = child.shape[: len(shape)]
-        return np.broadcast_to(np.arange(int(np.prod(own))).reshape(own), shape).ravel()
+        numbers = np.arange(int(np.prod(own))).reshape(own)
+        return np.broadcast_to(numbers, shape).ravel()
 
     @property
     def _dim(self) -> int:
         return self.posterior.shape[-1] if self.family.event_ndim else 1
-
-
-def below(children: Sequence[Child], rows: Integers) -> Iterator[tuple[Conditional, Integers]]:
-    """Every child with the latent's row of each of its own rows."""
-    for child in children:
-        if isinstance(child, Inside):
-            yield from below(child.children, rows[child.scope.parent])
-        else:
-            yield child, rows
-
-
-def _entries(child: Child, joint: Floats) -> dict[str, Entry]:
-    """Statistics of a child from (w, w E[T(u)]) [rows, axes..., 1 + statistics] of the latent."""
-    if isinstance(child, Inside):
-        inner = joint[child.scope.parent]
-        more = (1,) * (child.scope.n_dims - child.scope.parent_dims)
-        inner = inner.reshape(*inner.shape[:-1], *more, inner.shape[-1])
-        found: dict[str, Entry] = {}
-        for part in child.children:
-            found |= _entries(part, inner)
-        return found
-    family = child.node.family
-    assert isinstance(family, Scaled | Linear)
-    if isinstance(family, Scaled) and family.rule is None:
-        return {}  # the latent is all there is to learn of it
-    table = _reduced(joint, child)
-    total: Statistics = ()
-    for rows, chosen, points in child.groups():
-        here = {name: value[chosen] for name, value in child.slots.items()}
-        weights, expected = table[rows][..., 0], table[rows][..., 1:]
-        parts = family.accumulate_scaled(points, weights, expected, here)
-        if not total:
-            total = tuple(np.zeros((child.cells.n_cells, *part.shape[1:])) for part in parts)
-        for whole, own in zip(total, parts, strict=True):
-            whole[chosen] += own
-    return {child.node.key: Entry(family, child.cells, total, child.slots)}
-
-
-def _reduced(joint: Floats, part: Conditional) -> Floats:
-    """[rows, axes..., S] → [rows, product of a component's own axes, S]."""
-    shape = part.shape
-    axes = tuple(k for k in range(1, joint.ndim - 1) if shape[k - 1] == 1 < joint.shape[k])
-    table = np.asarray(joint.sum(axis=axes, keepdims=True)) if axes else joint
-    return table.reshape(len(table), int(np.prod(shape)), table.shape[-1])

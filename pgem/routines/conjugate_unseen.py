@@ -86,9 +86,10 @@ def unseen_moments(
         slots: its slot values per configuration [G, ...].
         latent: the posterior of the latent in these rows.
     """
-    assert isinstance(family, Scaled | Linear)
     if isinstance(family, Linear):
         return _linear(family, points, slots, latent)
+    if not isinstance(family, Scaled) or not family.latent:
+        return _plain(family, points, slots)
     if latent.family.event_ndim:
         return _vector(family, points, slots, latent)
     return _scalar(family, points, slots, latent)
@@ -97,13 +98,25 @@ def unseen_moments(
 def _linear(
     family: Linear, points: Observations, slots: dict[str, Floats], latent: Posterior
 ) -> tuple[Floats, Floats]:
-    """A Gaussian whose covariance is divided by u: E[1 / u] multiplies it."""
-    inverse = latent.powers()[:, :, POWERS.tolist().index(-1)]
-    parts = [family.unseen(points, slots, g) for g in range(inverse.shape[1])]
+    """A Gaussian; where its covariance is divided by u, E[1 / u] multiplies it."""
+    n_configs = len(next(iter(slots.values())))
+    parts = [family.unseen(points, slots, g) for g in range(n_configs)]
     mean, cov = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
+    if not family.latent:
+        return mean, cov
+    inverse = latent.powers()[:, :, POWERS.tolist().index(-1)]
     with np.errstate(invalid="ignore"):
         scaled = cov * inverse[..., None, None]
     return mean, np.where(cov == 0, 0.0, scaled)
+
+
+def _plain(family: Family, points: Observations, slots: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """A component that the latent does not touch."""
+    parts = [_at(family, points, slots, g) for g in range(len(next(iter(slots.values()))))]
+    mean, cov = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
+    if cov.ndim == mean.ndim:
+        cov = np.where(np.eye(mean.shape[-1], dtype=bool), cov[..., None], 0.0)
+    return mean, cov
 
 
 def _scalar(
@@ -172,12 +185,19 @@ def root_of(matrices: Floats) -> Floats:
 
 
 def _at(
-    family: Scaled, points: Observations, slots: dict[str, Floats], g: int, u: Floats
+    family: Family,
+    points: Observations,
+    slots: dict[str, Floats],
+    g: int,
+    u: Floats | None = None,
 ) -> tuple[Floats, Any]:
     """Mean [n, d] and variance [n, d] (covariance for vectors) given u, in configuration g."""
     n_rows = len(points.x)
     here = {name: np.repeat(value[g : g + 1], n_rows, axis=0) for name, value in slots.items()}
     known = {name: value for name, value in points.known.items() if name != "multiplier"}
     by = points.known.get("multiplier")
-    mean, spread = family.moments({**here, **known, "multiplier": u if by is None else by * u})
+    if u is not None:
+        by = u if by is None else by * u
+    product = {} if by is None else {"multiplier": by}
+    mean, spread = family.moments({**here, **known, **product})
     return flat_rows(mean), spread if family.event_ndim else flat_rows(spread)

@@ -376,7 +376,7 @@ def _rows_of(part: LogTable, n_rows: int) -> Integers:
 
 def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
     """A table whose slice (or rows) k comes from part k: components of different families."""
-    arrays = [_outside(part).full() for part in _separate_atoms(parts)]
+    arrays = [part.full() for part in possible_parts(parts)]
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     arrays = [np.broadcast_to(array, shape) for array in arrays]
     n_rows = parts[0].n_rows
@@ -386,6 +386,11 @@ def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
         joined = np.stack([np.broadcast_to(a, (n_rows, *a.shape[1:])) for a in arrays])
         joined = joined[gate.codes, np.arange(n_rows)]
     return LogTable(joined, n_rows, None, Choice(gate, tuple(parts)))
+
+
+def possible_parts(parts: Sequence[LogTable]) -> list[LogTable]:
+    """The tables of a switch's components, -inf where a component cannot take the value."""
+    return [_outside(part) for part in _separate_atoms(parts)]
 
 
 def _outside(part: LogTable) -> LogTable:
