@@ -327,6 +327,25 @@ def test_moments_below_a_share() -> None:
     np.testing.assert_allclose(found, stats.betabinom.stats(6, 4, 2))
 
 
+def test_moments_below_a_switch() -> None:
+    """A hole whose family is not known either: a mixture of an atom and a count with the latent."""
+    with pg.Model("m") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        u = pg.latent("u", pg.Gamma(3.0, 2.0))
+        with pg.plate("i"):
+            pg.observed("x", pg.switch(z, pg.Dirac(0), pg.Poisson(rate=u)))
+    params = {"z.probs": [0.3, 0.7]}
+    posterior = model.posterior({"x": [[0.0, np.nan], [2.0, np.nan]]}, params)
+    zero = 0.7 * (2 / 3) ** 3
+    share = np.array([zero / (0.3 + zero), 1.0])
+    level, spread = np.array([3.0, 5.0]) / 3, np.array([3.0, 5.0]) / 9
+    mean = share * level
+    second = share * (level + spread + level**2)
+    for row in range(2):
+        assert posterior["x"].mean[row][1] == pytest.approx(mean[row])
+        assert posterior["x"].cov[row][1] == pytest.approx(second[row] - mean[row] ** 2)
+
+
 def test_no_variance_is_infinite() -> None:
     """A waiting time whose rate is Gamma with a small shape has no mean."""
     with pg.Model("m") as model:

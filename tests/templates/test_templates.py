@@ -194,6 +194,30 @@ def test_zero_inflated_finds_the_zeros(generator: Generator) -> None:
     assert fit.params["x.1.rate"] == pytest.approx(3.0, abs=0.15)
 
 
+def test_zero_inflated_negative_binomial(generator: Generator) -> None:
+    """A latent below the switch: the density by hand, and the maximum of an optimiser."""
+    x = np.where(generator.random(600) < 0.25, 0, generator.negative_binomial(3, 0.4, 600))
+    with pg.Model("zinb") as model:
+        rate = pg.latent("rate", pg.Gamma())
+        templates.zero_inflated(pg.Poisson(rate=rate))
+
+    def log_p(share: float, size: float, prob: float) -> Any:
+        counts = (1 - share) * stats.nbinom.pmf(x, size, prob)
+        return np.log(share * (x == 0) + counts)
+
+    def loss(free: Any) -> float:
+        return -float(log_p(1 / (1 + np.exp(-free[0])), np.exp(free[1]),
+                            1 / (1 + np.exp(-free[2]))).sum())  # fmt: skip
+
+    fit = model.fit({"x": x}, tol=1e-12, max_iter=5000)
+    p = fit.params
+    prob = p["rate.rate"] / (1 + p["rate.rate"])
+    found = log_p(p["z.probs"][0], p["rate.shape"], prob)
+    assert np.allclose(model.log_likelihood({"x": x}, p), found, atol=1e-10)
+    best = optimize.minimize(loss, [-1.0, 1.0, 0.0], tol=1e-10)
+    assert fit.log_likelihood == pytest.approx(-best.fun, abs=1e-4)
+
+
 CALLS = {
     "mixture": (pg.Poisson(), 3),
     "kmeans": (3, 2),
