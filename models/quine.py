@@ -27,6 +27,7 @@ options = {"tol": 1e-12, "max_iter": 2000}
 known = {
     "log_likelihood": -559.13348,
     "tolerance": 1e-4,
+    "params": {"rate.shape": 1.06678, "rate.rate": 0.06482},
     "source": "direct maximisation of the negative binomial density (BFGS)",
 }
 
@@ -34,3 +35,8 @@ known = {
 def data(path: Path | str = DEFAULT) -> dict[str, np.ndarray]:
     """The number of days of every child."""
     return {"days": np.loadtxt(path, skiprows=1)}
+
+
+if __name__ == "__main__":
+    fit = model.fit(data(), **options)
+    print(fit.summary())
