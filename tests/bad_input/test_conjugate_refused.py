@@ -81,6 +81,8 @@ def products() -> pg.Model:
     ("a negative given latent", "poisson().fit({'y': [1, 2], 'x': [1.0, 1.0], 'u': [-1.0, nan]})", DATA, "'u'", "support"),
     ("half of a given vector", "shares().fit({'y': [[1, 2, 3]], 'u': [[0.5, nan, nan]]})", DATA, "'u'", "whole vectors"),
     ("labels of a continuous latent", "poisson().fit({'y': [1, 2], 'x': [1.0, 1.0]}, start={'u': [0, 1]})", FIT, "'u'", "not finitely many values"),
+    ("hard decisions without anything discrete", "poisson().fit({'y': [1, 2], 'x': [1.0, 1.0]}, posterior='hard')", FIT, "'hard'", "'u'", "discrete latent"),
+    ("a joint table of a continuous latent", "poisson().posterior({'y': [1], 'x': [1.0]}, {'u.shape': 1.0, 'u.rate': 1.0}, joint=[('u', 'y')])", DATA, "'u'", "not discrete"),
     ("a negative start", "poisson().fit({'y': [1, 2], 'x': [1.0, 1.0]}, start={'u.shape': -1.0})", FIT, "u.shape", "above zero"),
 )  # fmt: skip
 def test_bad_data_are_refused(case: Case) -> None:
