@@ -48,10 +48,10 @@ def gamma_poisson(rng: np.random.Generator) -> Case:
         years = pg.covariate("years")
         pg.observed("x", pg.Poisson(rate=pg.param("r")[w] * u * years))
         pg.observed("y", pg.Exponential(rate=pg.param("s")[z] * u / years))
-        pg.observed("v", pg.Gamma(shape=2.5, rate=u))
+        pg.observed("v", pg.Gamma(shape=pg.param("c"), rate=u))
     p = {
         "z.probs": rng.dirichlet([1, 1]), "u.shape": rng.gamma(2, 1, 2),
-        "u.rate": rng.gamma(2, 1, 2), "r": rng.gamma(2, 1, 3), "s": rng.gamma(2, 1, 2),
+        "u.rate": rng.gamma(2, 1, 2), "c": 2.5, "r": rng.gamma(2, 1, 3), "s": rng.gamma(2, 1, 2),
     }  # fmt: skip
     d = {
         "w": rng.integers(0, 3, N), "years": rng.gamma(3, 1, N),
@@ -300,9 +300,34 @@ def looking_back(rng: np.random.Generator) -> Case:
     return Case(model, p, d, [unit(n) for n in range(3)], "u")
 
 
+def vectors(rng: np.random.Generator) -> Case:
+    """Independent coordinates under one latent, some of them missing; two kinds of vectors."""
+    with pg.Model("m") as model:
+        u = pg.latent("u", pg.Gamma())
+        pg.observed("x", pg.Poisson(rate=pg.param("r") * u, size=3))
+        diagonal = pg.diagonal(pg.param("v") / u)
+        pg.observed("y", pg.MvNormal(mean=pg.param("m"), cov=diagonal))
+    p = {"u.shape": 1.4, "u.rate": 0.8, "r": rng.gamma(2, 1, 3), "v": rng.gamma(2, 1, 2),
+         "m": rng.normal(size=2)}  # fmt: skip
+    d = {"x": rng.poisson(2, (N, 3)).astype(float), "y": rng.normal(size=(N, 2))}
+    d["x"][0, 1], d["x"][1], d["y"][2, 0] = np.nan, np.nan, np.nan
+
+    def latent(n: int) -> Latent:
+        children: list[Any] = [
+            lambda g, k=k: oracle.poisson(d["x"][n, k], p["r"][k] * g.u)
+            for k in range(3)
+            if not np.isnan(d["x"][n, k])
+        ]
+        children.append(lambda g: oracle.mv_normal(d["y"][n], p["m"], np.diag(p["v"]), g.u))
+        return Latent(oracle.gamma_grid(1.4, 0.8), children)
+
+    units = [Unit.of([Configuration((), 0.0, (latent(n),))]) for n in range(N)]
+    return Case(model, p, d, units, "u")
+
+
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     made.__name__: made
-    for made in (gamma_poisson, groups, student, beta, chain, inflated, looking_back)
+    for made in (gamma_poisson, groups, student, beta, chain, inflated, looking_back, vectors)
 }
 
 
