@@ -8,6 +8,7 @@ from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
+from pgem.plan.explain_regions import regression_solution, regression_statistic
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, escape
 from pgem.plan.page import Page
@@ -46,7 +47,14 @@ def write_statistics(page: Page, notation: Notation) -> None:
 def _write_partial(page: Page, notation: Notation) -> None:
     """What enters the statistics of vectors whose coordinates may be missing one by one."""
     components = notation.analysis.layout.components.items()
-    partial = [k for k, s in components if s.family.takes_partial and not s.family.factorises]
+    nodes = notation.graph.nodes
+    partial = [
+        key
+        for key, s in components
+        if s.family.takes_partial
+        and not s.family.factorises
+        and nodes[s.component.node].kind == "observed"
+    ]
     if partial:
         page.say(
             f"Where single coordinates of {listed(f'`{key}`' for key in partial)} are missing, "
@@ -62,6 +70,8 @@ def _statistic_line(notation: Notation, key: str) -> str:
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
     if not params or settled.family.own_fit:
         return ""
+    if settled.family.regresses:
+        return regression_statistic(notation, key)
     summed = Summed(notation, key)
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
     axes = [letters[gate] for gate in settled.cells.gates]
@@ -131,6 +141,11 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
     if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
+    if block.regression or any(
+        notation.analysis.layout.components[key].family.regresses for key in block.components
+    ):
+        page.formula(*regression_solution(notation, block))
+        return
     lines = [solution(notation, p, block) for p in params]
     if any(not line for line in lines):
         page.formula(_moments(notation, block))
@@ -150,6 +165,8 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
             "what the family's own fit returns for the values of each cell and their posterior "
             "weights."
         )
+    if block.regression and block.rung != ECM:
+        return "weighted least squares for the coefficients, then the covariances (closed form):"
     if block.joint is not None and len(block.params) > 1:
         how = "one-dimensional Newton" if block.rung != CLOSED else "closed form"
         return f"solved together ({how}):"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.analyse import Settled, is_random
-from pgem.declare import UNIT, Gate, SlotRecord
+from pgem.declare import UNIT, Gate, SlotRecord, slot_of
 from pgem.families import Family
 from pgem.graph import Component
 from pgem.plan.explain_conjugate import multiplied
@@ -180,11 +180,23 @@ def most_lag(component: Component) -> int:
 
 
 def _arguments(notation: Notation, settled: Settled) -> str:
-    shown = []
+    values = slot_values(notation, settled)
+    return r",\; ".join(rf"\text{{{escape(name)}}} = {value}" for name, value in values.items())
+
+
+def slot_values(notation: Notation, settled: Settled) -> dict[str, str]:
+    """What stands in every slot of the family as declared; the terms of a sum are added up."""
+    values: dict[str, str] = {}
     for name, slot in settled.component.leaf.slots.items():
         value = structured_reference(notation, settled.component, slot)
-        shown.append(rf"\text{{{escape(name)}}} = {value}")
-    return r",\; ".join(shown)
+        whole = slot_of(name) if slot.times is not None else name
+        if whole not in values:
+            values[whole] = value
+        elif value.startswith("-1 "):
+            values[whole] += " - " + value.removeprefix(r"-1 \, ")
+        else:
+            values[whole] += f" + {value}"
+    return values
 
 
 def structured_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
@@ -246,10 +258,11 @@ def _where(
 ) -> str:
     """`m = x.mean[z_n]` and so on."""
     shown = [f"${own} = {variable}$"] if own != variable else []
-    for name, slot in settled.component.leaf.slots.items():
-        if letters[name] != name:
-            value = structured_reference(notation, settled.component, slot)
-            shown.append(f"${letters[name]} = {value}$")
+    named = {**{slot_of(n): letter for n, letter in reversed(letters.items())}, **letters}
+    for name, value in slot_values(notation, settled).items():
+        letter = named.get(name, name)
+        if letter != name:
+            shown.append(f"${letter} = {value}$")
     return ", ".join(shown)
 
 

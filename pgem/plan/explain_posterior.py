@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pgem.analyse import Collect, Eliminate, Factor, Scan, Var
 from pgem.declare import UNIT
 from pgem.plan.explain_conjugate import write_conjugate
+from pgem.plan.explain_regions import write_region
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
 
@@ -17,7 +18,8 @@ def write_posterior(page: Page, notation: Notation) -> None:
     """Section 3: messages in order of elimination, then posteriors in reverse."""
     schedule = notation.analysis.schedule
     page.heading("3. The posterior (E-step)")
-    if not schedule.steps and not notation.analysis.conjugates:
+    integrated = [f for f in schedule.factors if f.kind in ("region", "conjugate")]
+    if not schedule.steps and not integrated:
         page.say("Nothing is latent: the log-likelihood is the sum of the log-conditionals.")
         return
     page.say(
@@ -97,6 +99,9 @@ class _Posterior:
         if factor.kind == "conjugate":
             self.names[factor] = self.notation.names[factor.node]
             write_conjugate(self.page, self.notation, factor, self.term(factor))
+        elif factor.kind == "region":
+            self.names[factor] = self.notation.names[factor.node]
+            write_region(self.page, self.notation, factor, self.term(factor))
 
     def evidence(self, step: Eliminate | Collect | Scan) -> None:
         """Say what `e` is where it is met."""
