@@ -51,7 +51,8 @@ def make_linear(
     terms = [maker.term(name, slot) for name, slot in written.items() if slot_of(name) == mean.name
              or name == mean.name]  # fmt: skip
     over = written[spread.name].times
-    latent = over.parent if over is not None and random(over.parent) else ""
+    parent = over.parent if over is not None else ""
+    latent = parent if parent and random(parent) else ""
     return Linear(base, terms, spread, maker.spread(written[spread.name]), latent)
 
 
