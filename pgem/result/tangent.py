@@ -24,6 +24,8 @@ from pgem.routines.tables import Entry
 
 BOUNDARY = 1e-8
 """A probability (or an expected count behind a rate) this small sits on the boundary."""
+FAINT, SHRINKING = 1e-3, 1e-3
+"""A probability with so few expected cases that EM still lowers by this share is going to 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +139,28 @@ def _block_diagonal(blocks: list[Floats]) -> Floats:
 def on_boundary(layout: ParamLayout, value: Floats, stats: Stats) -> Mask:
     """Which entries sit on the boundary of their constraint."""
     if isinstance(layout.role, Probs | Prob):
-        return (value <= BOUNDARY) | (value >= 1 - BOUNDARY)
+        low = (value <= BOUNDARY) | _vanishing(layout, value, stats)
+        if isinstance(layout.role, Probs):
+            low |= (~low).sum(axis=-1, keepdims=True) == 1  # the only one left, at 1
+        return low | (value >= 1 - BOUNDARY)
     if isinstance(layout.role, Rate):
         events = _summed(layout, stats, 0, value.shape)
         exposed = _summed(layout, stats, 1, value.shape) > 0
         return (value <= 0) | (exposed & (events <= BOUNDARY))
     return np.zeros(value.shape, dtype=bool)
+
+
+def _vanishing(layout: ParamLayout, value: Floats, stats: Stats) -> Mask:
+    """Which probabilities EM has not yet brought to 0 or 1, but is bringing there."""
+    if layout.prior is not None:
+        return np.zeros(value.shape, dtype=bool)
+    n_arrays = 2 if isinstance(layout.role, Prob) else 1
+    statistic = tuple(_summed(layout, stats, k, value.shape) for k in range(n_arrays))
+    new = layout.role.maximise(statistic, value, layout.fixed)
+    found = (statistic[0] < FAINT) & (new < (1 - SHRINKING) * value)
+    if n_arrays == 2:
+        found |= (statistic[1] < FAINT) & (1 - new < (1 - SHRINKING) * (1 - value))
+    return found
 
 
 def entry_scale(layout: ParamLayout, value: Floats, stats: Stats) -> Floats:

@@ -170,6 +170,27 @@ def test_partly_fixed_parameter() -> None:
     np.testing.assert_allclose(errors, [0, *[np.sqrt(0.5**2 * 0.8 * 0.2 / 10)] * 2], rtol=1e-7)
 
 
+def test_probabilities_on_their_way_to_zero_are_on_the_boundary() -> None:
+    """The first state of a single sequence is certain in the end; EM takes its time."""
+    path = np.repeat([0, 1, 0, 1, 0, 1], [9, 12, 7, 15, 20, 9])
+    y = np.random.default_rng(0).normal(size=72) + 2.0 * path
+    y[:4] = 1.0
+    with pg.Model("free") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        pg.observed("y", pg.Normal(var=1.0), given=s)
+    with pg.Model("settled") as settled, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s", first=pg.Categorical([1.0, 0.0]))
+        pg.observed("y", pg.Normal(var=1.0), given=s)
+    start = {"y.mean": [0.0, 2.0]}
+    fit = model.fit({"y": y}, start=start, tol=1e-5)
+    assert 1e-8 < fit.params["s.first.probs"][1] < 1e-3
+    errors = fit.standard_errors()
+    assert np.isnan(errors.pop("s.first.probs")).all()
+    expected = settled.fit({"y": y}, start=start, tol=1e-13).standard_errors()
+    for name, found in errors.items():
+        np.testing.assert_allclose(found, expected[name], rtol=0.02, err_msg=name)
+
+
 def test_zero_rates_are_on_the_boundary() -> None:
     with pg.Model("rates") as model:
         g = pg.covariate("g", size=2)
