@@ -8,7 +8,11 @@ from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
-from pgem.plan.explain_regions import regression_solution, regression_statistic
+from pgem.plan.explain_regions import (
+    is_regression,
+    regression_solution,
+    regression_statistic,
+)
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, escape
 from pgem.plan.page import Page
@@ -70,7 +74,7 @@ def _statistic_line(notation: Notation, key: str) -> str:
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
     if not params or settled.family.own_fit:
         return ""
-    if settled.family.regresses:
+    if is_regression(notation, key):
         return regression_statistic(notation, key)
     summed = Summed(notation, key)
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
@@ -141,9 +145,7 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
     if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
-    if block.regression or any(
-        notation.analysis.layout.components[key].family.regresses for key in block.components
-    ):
+    if any(is_regression(notation, key) for key in block.components):
         page.formula(*regression_solution(notation, block))
         return
     lines = [solution(notation, p, block) for p in params]
@@ -165,7 +167,7 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
             "what the family's own fit returns for the values of each cell and their posterior "
             "weights."
         )
-    if block.regression and block.rung != ECM:
+    if block.regression and block.rung != ECM and len(block.params) > 1:
         return "weighted least squares for the coefficients, then the covariances (closed form):"
     if block.joint is not None and len(block.params) > 1:
         how = "one-dimensional Newton" if block.rung != CLOSED else "closed form"
