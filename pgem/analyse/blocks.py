@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +47,10 @@ def make_blocks(layout: Layout) -> list[Block]:
     """Blocks of the free parameters, in order of declaration."""
     free = {name: p for name, p in layout.params.items() if p.is_free}
     groups: list[set[str]] = []
-    for settled in layout.components.values():
-        names = {s.name for s in _param_slots(settled) if s.name in free}
+    together = [{s.name for s in _param_slots(settled)} for settled in layout.components.values()]
+    together += [{name, *_linked(p)} for name, p in free.items()]
+    for names in together:
+        names = names & free.keys()
         touching = [group for group in groups if group & names]
         merged = names.union(*touching)
         groups = [group for group in groups if group not in touching]
@@ -60,6 +63,11 @@ def make_blocks(layout: Layout) -> list[Block]:
 
 def _param_slots(settled: Settled) -> list[SlotRecord]:
     return [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
+
+
+def _linked(param: ParamLayout) -> set[str]:
+    """Parameters in the slots of its prior."""
+    return set() if param.prior is None else {link.name for link in param.prior.links.values()}
 
 
 def _block(params: list[ParamLayout], layout: Layout) -> Block:
@@ -90,7 +98,8 @@ def _has_roles(family: Family) -> bool:
 
 def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Key | None:
     """The one component whose cells map one to one to rows of all its wholly free parameters."""
-    if len(keys) != 1 or any(p.fixed.any() or p.prior or len(p.uses) != 1 for p in params):
+    plain = all(p.prior is None and p.lower is None and len(p.uses) == 1 for p in params)
+    if len(keys) != 1 or not plain or any(p.fixed.any() for p in params):
         return None
     settled = layout.components[keys[0]]
     if not settled.family.has_mean_map:
@@ -110,9 +119,11 @@ def _cancels(param: ParamLayout, layout: Layout) -> bool:
     """Whether the slots that this one is free of are constant within each of its rows."""
     held = param.fixed.reshape(*param.shape[: param.n_gates], -1)
     partly = bool((held.any(axis=-1) & ~held.all(axis=-1)).any())
-    if param.prior is not None or partly:
+    if partly:
         return False  # what is held pulls on the rest through the other slots
     seen: dict[int, set[Any]] = {}
+    for row, identity in _prior_identities(param, layout):
+        seen.setdefault(row, set()).add(identity)
     for key, slot_name in param.uses:
         settled = layout.components[key]
         slot = _slot(settled.family, slot_name)
@@ -132,6 +143,29 @@ def _identities(
             owner = record.name or f"{settled.component.key}.{other}"
             identity += ((owner, int(settled.cells.rows[other][cell])),)
         yield row, identity
+
+
+def _prior_identities(
+    param: ParamLayout, layout: Layout
+) -> Iterable[tuple[int, tuple[Any, ...]]]:
+    """As if the prior were a component: rows of the parameter, and what its slots hold there."""
+    prior = param.prior
+    if prior is None:
+        return
+    n_rows = math.prod(param.shape[: param.n_gates])
+    n_values = math.prod(param.shape[: len(param.shape) - prior.family.event_ndim])
+    for k in range(n_values):
+        identity: tuple[Any, ...] = ()
+        for slot in prior.free_of:
+            link = prior.links.get(slot)
+            if link is None:
+                identity += ((f"the prior of {param.name}", k),)
+            else:
+                other = layout.params[link.name]
+                entry = k if link.rows is None else int(link.rows[k])
+                own = other.shape[other.n_gates : len(other.shape) - prior.slot_ndim(slot)]
+                identity += ((other.name, entry // math.prod(own)),)
+        yield k * n_rows // n_values, identity
 
 
 def _sequence(
@@ -158,6 +192,14 @@ def _needs(param: ParamLayout, cancels: frozenset[str], layout: Layout) -> set[s
         for other, record in settled.component.leaf.slots.items():
             if other != slot_name and other not in free_of and record.kind == "param":
                 needed.add(record.name)
+    for reader in (p for p in layout.params.values() if p.prior is not None):
+        assert reader.prior is not None
+        links = {slot: link.name for slot, link in reader.prior.links.items()}
+        if reader is param:  # the prior of the parameter itself
+            free_of = reader.prior.free_of if param.name in cancels else ()
+            needed |= {name for slot, name in links.items() if slot not in free_of}
+        elif param.name in links.values():  # as a pseudo-value in whose prior it stands
+            needed |= {reader.name, *links.values()}
     return needed - {param.name}
 
 

@@ -123,6 +123,45 @@ def fixed_and_value(record: Any, shape: tuple[int, ...], role: Role) -> tuple[Ma
     return fixed, value
 
 
+def lower_bound(
+    record: Any, shape: tuple[int, ...], role: Role, fixed: Mask, value: Floats | None
+) -> Floats | None:
+    """Lower bounds of a parameter's entries, checked; None without any.
+
+    Raises:
+        DeclarationError: bounds that are not positive, of a parameter that cannot be bounded, or
+            above a given value.
+    """
+    if record.lower is None:
+        return None
+    what = f"parameter '{record.name}'"
+    lower = _broadcast(record.lower, shape, float, f"lower= of {what}", record.origin)
+    if not role.may_be_bounded:
+        raise DeclarationError(
+            f"{what} is a {role.name} and takes no lower=",
+            where=record.origin,
+            expected="a variance, a rate, a scale, a level or a shape",
+        )
+    if not (np.isfinite(lower) & (lower > 0)).all():
+        raise DeclarationError(
+            f"lower= of {what} is not positive", where=record.origin, received=f"'{record.lower}'"
+        )
+    if fixed.all():
+        raise DeclarationError(
+            f"{what} is wholly fixed and has lower=",
+            where=record.origin,
+            advice="leave lower= or fixed= out",
+        )
+    if value is not None and (value < lower).any():
+        raise DeclarationError(
+            f"{what} has a value below its lower bound",
+            where=record.origin,
+            expected=f"at least '{record.lower}'",
+            received=f"'{record.value}'",
+        )
+    return np.asarray(lower, dtype=float)
+
+
 def _with_zeros(what: str, zeros: Mask, value: Floats | None, role: Role, where: str) -> Floats:
     if role is not PROBS:
         raise DeclarationError(

@@ -21,6 +21,8 @@ class Facts:
 
     conjugate_to: ClassVar[Role | None] = None
     """The role that this family is a conjugate prior of."""
+    pseudo_formula: ClassVar[tuple[str, ...]] = ()
+    """`pseudo_statistics` in LaTeX, for the derivation, where the code cannot be run on symbols."""
     slots: ClassVar[tuple[Slot, ...]]
     support: ClassVar[Support]
     options: ClassVar[tuple[str, ...]] = ("size",)
@@ -117,6 +119,10 @@ class Facts:
     def pseudo_statistics(self, **slots: Floats) -> Statistics:
         """What this family, as a prior, adds to the statistic of the role it is conjugate to."""
         raise NotImplementedError(type(self).__name__)
+
+    def unsound(self, **slots: Floats) -> str:
+        """What slot values together fail to be, beyond each slot's own range; empty if nothing."""
+        return ""
 
     def domain(self) -> Floats | None:
         """All possible values, if they are finitely many."""

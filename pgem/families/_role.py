@@ -26,6 +26,8 @@ class Role(ABC):
         expected: the constraint in words.
         formula: the conditional maximiser in words, for the derivation.
         has_spread: whether it is a variance, which may collapse.
+        may_be_bounded: whether Q has a single peak in every entry, the other entries held, so that
+            a lower bound is met by raising what lies below it.
         symbols: letters that stand for such a slot in the families' formulas, in order.
         solution: the maximiser in LaTeX: `@=` the parameter, `@0`, `@1` the parts of the summed
             statistic, `@+` their sum.
@@ -36,6 +38,7 @@ class Role(ABC):
     expected: str
     formula: str
     has_spread: ClassVar[bool] = False
+    may_be_bounded: ClassVar[bool] = False
     symbols: tuple[str, ...] = ()
     solution: str = ""
     per_value: tuple[str, ...] = ()
@@ -73,6 +76,13 @@ class Role(ABC):
     def is_bounded(self, statistic: Statistic) -> bool:
         """Whether a prior with this statistic has a maximum inside the range."""
         return True
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic | None:
+        """The statistic of a parameter from that of a slot which holds `factor` times it.
+
+        None where the conditional Q of the parameter would not have this role's form.
+        """
+        return None
 
     def interior(self, value: Floats) -> Floats:
         """The value, moved off the edge of its range by no more than rounding."""

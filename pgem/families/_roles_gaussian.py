@@ -36,6 +36,10 @@ class Mean(Role):
                 new[row, free] = np.linalg.solve(precision[row][np.ix_(free, free)], right[free])
         return new
 
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        precision, linear = statistic
+        return precision * _wide(factor, precision) ** 2, linear * _wide(factor, linear)
+
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(centre, shape).copy()
 
@@ -56,6 +60,7 @@ class Variance(PositiveRole):
     """A variance; statistic: (count, expected sum of squared deviations)."""
 
     has_spread = True
+    may_be_bounded = True
     name = "variance"
     formula = "expected squared deviation / expected count"
     symbols = ("v", "V")
@@ -65,6 +70,10 @@ class Variance(PositiveRole):
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, squares = statistic
         return with_fixed(safe_divide(squares, count, previous), previous, fixed)
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        count, squares = statistic
+        return count, squares / _wide(factor, squares)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(variances(scale, shape), shape).copy()
@@ -98,6 +107,10 @@ class Covariance(Role):
         count, outer = statistic
         new = safe_divide(outer, count[:, None, None], previous)
         return with_fixed((new + np.swapaxes(new, -1, -2)) / 2, previous, fixed)
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        count, outer = statistic
+        return count, outer / _wide(factor, outer)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(_matrix(scale, shape[-1]), shape).copy()
@@ -136,6 +149,11 @@ def variances(scale: Floats, shape: tuple[int, ...]) -> Floats:
     if diagonal.ndim == 1 and (not shape or shape[-1] != len(diagonal)):
         return np.asarray(diagonal.mean())
     return diagonal
+
+
+def _wide(factor: Floats, table: Floats) -> Floats:
+    """One factor per row, with as many axes as the table."""
+    return factor.reshape(factor.shape + (1,) * (table.ndim - factor.ndim))
 
 
 def _matrix(scale: Floats, size: int) -> Floats:

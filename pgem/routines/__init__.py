@@ -12,6 +12,7 @@ from pgem.routines.maximise import (
     sweeps,
 )
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.priors import Prior, Times
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
     Axis,
@@ -37,9 +38,11 @@ __all__ = [
     "Learned",
     "LogTable",
     "NodeData",
+    "Prior",
     "ScopeData",
     "Semiring",
     "Stats",
+    "Times",
     "at",
     "choose",
     "climb",
