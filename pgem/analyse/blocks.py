@@ -119,7 +119,7 @@ def _cancels(param: ParamLayout, layout: Layout) -> bool:
     """Whether the slots that this one is free of are constant within each of its rows."""
     held = param.fixed.reshape(*param.shape[: param.n_gates], -1)
     partly = bool((held.any(axis=-1) & ~held.all(axis=-1)).any())
-    if partly:
+    if partly or _pulled(param, layout):
         return False  # what is held pulls on the rest through the other slots
     seen: dict[int, set[Any]] = {}
     for row, identity in _prior_identities(param, layout):
@@ -143,6 +143,17 @@ def _identities(
             owner = record.name or f"{settled.component.key}.{other}"
             identity += ((owner, int(settled.cells.rows[other][cell])),)
         yield row, identity
+
+
+def _pulled(param: ParamLayout, layout: Layout) -> bool:
+    """Whether it is a mean in the prior of another parameter, which has a spread of its own."""
+    for other in layout.params.values():
+        links = {} if other.prior is None else other.prior.links
+        for slot, link in links.items():
+            assert other.prior is not None
+            if link.name == param.name and _slot(other.prior.family, slot).free_of:
+                return True
+    return False
 
 
 def _prior_identities(

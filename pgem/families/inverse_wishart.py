@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
 from pgem.families._family import Family, Observations, Slot, Slots, Statistics, Support
@@ -20,13 +19,13 @@ def _sound(x: Floats) -> Mask:
 class InverseWishart(Family):
     r"""A covariance matrix; a prior only, for a node cannot hold a matrix.
 
-    $$p(X) \propto |S|^{\nu / 2} |X|^{-(\nu + d + 1) / 2} e^{-\mathrm{tr}(S X^{-1}) / 2}$$
+    $$p(X) \propto |V|^{\nu / 2} |X|^{-(\nu + d + 1) / 2} e^{-\mathrm{tr}(V X^{-1}) / 2}$$
 
-    Over $2^{\nu d / 2} \Gamma_d(\nu / 2)$.  The mode is $S / (\nu + d + 1)$ and the mean
-    $S / (\nu - d - 1)$.
+    Over $2^{\nu d / 2} \Gamma_d(\nu / 2)$.  The mode is $V / (\nu + d + 1)$ and the mean
+    $V / (\nu - d - 1)$.
 
     Args:
-        scale: scale matrix S [D, D]; one number stands for that multiple of the identity.
+        scale: scale matrix V [D, D]; one number stands for that multiple of the identity.
         df: degrees of freedom, above D - 1.
     """
 
@@ -35,12 +34,12 @@ class InverseWishart(Family):
     options = ()
     event_ndim = 2
     formula = (
-        r"\tfrac{\nu}{2} \log |S| - \tfrac{\nu + d + 1}{2} \log |x| - \tfrac12 \mathrm{tr}(S x^{-1})"
+        r"\tfrac{\nu}{2} \log |V| - \tfrac{\nu + d + 1}{2} \log |x| - \tfrac12 \mathrm{tr}(V x^{-1})"
         r" - \tfrac{\nu d}{2} \log 2 - \log \Gamma_d(\tfrac{\nu}{2})"
     )
     rung = "none: a prior only"
     conjugate_to = COVARIANCE
-    pseudo_formula = (r"\nu + d + 1", "S")
+    pseudo_formula = (r"\nu + d + 1", "V")
 
     def pseudo_statistics(self, **slots: Floats) -> Statistics:
         return slots["df"] + slots["scale"].shape[-1] + 1, slots["scale"]
@@ -58,12 +57,6 @@ class InverseWishart(Family):
         traces = np.einsum("cij,nji->nc", scale, np.linalg.inv(data.x))
         powers = (df + size + 1) * log_determinant(data.x)[:, None]
         return np.asarray(constant - 0.5 * (powers + traces))
-
-    def moments(self, slots: Slots) -> tuple[Floats, Floats]:
-        raise NotImplementedError("moments of a matrix")
-
-    def draw(self, generator: Generator, slots: Slots) -> Floats:
-        raise NotImplementedError("a node cannot hold a matrix")
 
     def scipy_twin(self, stats: Any, **slots: Any) -> Any:
         return stats.invwishart(slots["df"], slots["scale"])

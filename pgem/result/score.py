@@ -59,9 +59,25 @@ def prior_gradients(program: Program, params: Mapping[str, Floats]) -> dict[str,
     found = {name: np.zeros_like(params[name], dtype=float) for name in program.params}
     for name, statistic in prior_statistics(program, params):
         layout = program.params[name]
-        value = rows_of(params[name], layout.n_gates)
-        added = np.asarray(GRADIENTS[type(layout.role)](statistic, value))
-        found[name] = found[name] + added.reshape(found[name].shape)
+        rule = GRADIENTS.get(type(layout.role))
+        if rule is not None:
+            added = np.asarray(rule(statistic, rows_of(params[name], layout.n_gates)))
+            found[name] = found[name] + added.reshape(found[name].shape)
+        else:  # a role of the user's own
+            found[name] = found[name] + _quotients(program, params, name)
+    return found
+
+
+def _quotients(program: Program, params: Mapping[str, Floats], name: str) -> Floats:
+    """Derivative of the log-prior of one parameter, by central differences."""
+    value = np.array(params[name], dtype=float)
+    found = np.zeros_like(value)
+    for place in np.ndindex(value.shape):
+        step = 1e-5 * max(abs(value[place]), 1e-5)
+        unit = np.zeros_like(value)
+        unit[place] = step
+        up, down = (program.log_prior({**params, name: value + s}, [name]) for s in (unit, -unit))
+        found[place] = (up - down) / (2 * step)
     return found
 
 

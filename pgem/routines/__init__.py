@@ -4,6 +4,7 @@ from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.maximise import (
     Learned,
+    at_least,
     climb,
     estimate,
     expected_log_density,
@@ -44,6 +45,7 @@ __all__ = [
     "Stats",
     "Times",
     "at",
+    "at_least",
     "choose",
     "climb",
     "collect",
