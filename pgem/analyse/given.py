@@ -120,6 +120,13 @@ def fixed_and_value(record: Any, shape: tuple[int, ...], role: Role) -> tuple[Ma
         if role is PROBS and fixed.any():
             value = _share_rest(what, value, fixed, record.origin)
         check_inside(what, value, role, record.origin)
+        if problem := role.refusal(value, fixed) if fixed.any() else "":
+            raise DeclarationError(
+                f"{what} is partly fixed, and {problem}",
+                where=record.origin,
+                received=f"'{fixed.astype(int).tolist()}'",
+                advice="fix whole matrices or other blocks, or use pg.diagonal(...)",
+            )
     return fixed, value
 
 

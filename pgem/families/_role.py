@@ -73,6 +73,10 @@ class Role(ABC):
         """A start value whose free entries leave room for the fixed ones."""
         return value
 
+    def refusal(self, value: Floats, fixed: Mask) -> str:
+        """Why a parameter with these fixed entries cannot be solved; empty where it can."""
+        return ""
+
     def is_bounded(self, statistic: Statistic) -> bool:
         """Whether a prior with this statistic has a maximum inside the range."""
         return True
