@@ -445,8 +445,10 @@ class Builder:
             return None
         gates = [index for index in usable if self.chance(0.7)]
         if self.constrained and self.chance(0.7):
-            settings = self.constraint(role, own, gates)
-            return self.gated(f'pg.param("{self.name("q")}", {settings})', gates)
+            text = self.name("q")
+            self.say(f'{text} = pg.param("{text}", {self.constraint(role, own, gates)})')
+            self.ties.append(Tie(text, role, own, tuple(index.size for index in gates)))
+            return self.gated(text, gates)
         kind = self.pick(["param", "shared", "shared", "masked", "constant", "own"])
         if kind == "constant":
             return self.constant(role, own, gates)
@@ -711,6 +713,8 @@ class Builder:
             self.switch(latents)
             return
         family = self.pick([f for f in SLOTS if f != "Dirac"])
+        if self.constrained and self.chance(0.5):
+            family = self.pick(["MvNormal", "Normal", "Gamma"])
         if self.families and self.chance(0.25):
             family = self.families[-1]
         self.families.append(family)

@@ -156,9 +156,7 @@ def _pulled(param: ParamLayout, layout: Layout) -> bool:
     return False
 
 
-def _prior_identities(
-    param: ParamLayout, layout: Layout
-) -> Iterable[tuple[int, tuple[Any, ...]]]:
+def _prior_identities(param: ParamLayout, layout: Layout) -> Iterable[tuple[int, tuple[Any, ...]]]:
     """As if the prior were a component: rows of the parameter, and what its slots hold there."""
     prior = param.prior
     if prior is None:

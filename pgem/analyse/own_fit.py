@@ -12,7 +12,7 @@ def check_own_fit(params: Sequence[ParamLayout], keys: Sequence[str], layout: La
     """Every cell's slots are free, and cells share all of their slots or none.
 
     Raises:
-        DeclarationError: a slot is fixed, has a prior or a bound, is tied otherwise, or is gated otherwise.
+        DeclarationError: a slot is fixed, bounded or has a prior, or is tied or gated otherwise.
     """
     for param in params:
         if param.prior is not None:

@@ -166,7 +166,7 @@ def _rows_of_link(
     gates, rest = other.shape[: other.n_gates], other.shape[other.n_gates : n_own]
     alike = bool(place.gates[param.name] & place.gates[other.name])
     inner = grid[param.n_gates :]
-    if other.n_gates and not alike or rest not in ((), inner) or other.shape[n_own:] != own:
+    if (other.n_gates and not alike) or rest not in ((), inner) or other.shape[n_own:] != own:
         raise place.refuse(
             f"slot '{slot.name}' of {place.title} holds parameter '{other.name}', whose gates or "
             "axes are others",

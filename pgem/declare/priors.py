@@ -55,7 +55,9 @@ def _structure(written: ex.Structured, slot: Slot, title: str, origin: str) -> s
 
 
 def _values(written: Any, title: str, origin: str) -> Any:
-    if written is None or isinstance(written, ex.Operand) and not isinstance(written, ex.Constant):
+    if written is None or (
+        isinstance(written, ex.Operand) and not isinstance(written, ex.Constant)
+    ):
         raise DeclarationError(
             f"{title} needs a value",
             where=origin,

@@ -112,7 +112,7 @@ class Covariance(Role):
         count, outer = statistic
         new = safe_divide(outer, count[:, None, None], previous)
         new = (new + np.swapaxes(new, -1, -2)) / 2
-        for row in np.flatnonzero(fixed.any(axis=(1, 2))):
+        for row in np.flatnonzero(fixed.reshape(len(fixed), -1).any(axis=1)):
             if count[row] > 0:
                 new[row] = partly_fixed(new[row], previous[row], fixed[row])
         return with_fixed(new, previous, fixed)
@@ -131,7 +131,8 @@ class Covariance(Role):
         return ""
 
     def complete(self, value: Floats, fixed: Mask) -> Floats:
-        partly = fixed.any(axis=(-1, -2)) & ~fixed.all(axis=(-1, -2))
+        flat = fixed.reshape(*fixed.shape[:-2], -1)
+        partly = np.asarray(flat.any(axis=-1) & ~flat.all(axis=-1))
         free = ~fixed & ~np.eye(value.shape[-1], dtype=bool) & partly[..., None, None]
         return np.where(free, 0.0, value)
 

@@ -34,7 +34,8 @@ class InverseWishart(Family):
     options = ()
     event_ndim = 2
     formula = (
-        r"\tfrac{\nu}{2} \log |V| - \tfrac{\nu + d + 1}{2} \log |x| - \tfrac12 \mathrm{tr}(V x^{-1})"
+        r"\tfrac{\nu}{2} \log |V| - \tfrac{\nu + d + 1}{2} \log |x|"
+        r" - \tfrac12 \mathrm{tr}(V x^{-1})"
         r" - \tfrac{\nu d}{2} \log 2 - \log \Gamma_d(\tfrac{\nu}{2})"
     )
     rung = "none: a prior only"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
 from pgem.arrays import Floats
-from pgem.errors import PgemError
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
 from pgem.plan.e_step import n_dims
@@ -99,9 +98,7 @@ class Program:
         assert Program.binder is not None
         return Program.binder(self, data)
 
-    def log_prior(
-        self, params: Mapping[str, Floats], names: Iterable[str] | None = None
-    ) -> float:
+    def log_prior(self, params: Mapping[str, Floats], names: Iterable[str] | None = None) -> float:
         """Log-density of all priors at these parameters; tied ones count once.
 
         Args:
@@ -171,6 +168,8 @@ class Program:
     ) -> str:
         """One Python file that runs this fit with NumPy and SciPy, and without pgem.
 
+        With priors it finds the posterior mode.
+
         Args:
             data: data in any accepted form; up to 20,000 numbers are written into the script,
                 more into an .npz beside `path`, which the script takes as `--data`.
@@ -186,13 +185,8 @@ class Program:
 
         Raises:
             DataError: the data do not fit. FitError: the start does not.
-            PgemError: a family's source cannot be copied, or a parameter has a prior.
+            PgemError: a family's source cannot be copied.
         """
-        if self.has_priors:
-            raise PgemError(
-                f"model '{self.name}' has priors, and scripts find the maximum likelihood only",
-                advice="leave prior= out of the model that is exported",
-            )
         from pgem.plan.script import Contents, write_script
 
         program, contents = self, Contents()
@@ -205,6 +199,7 @@ class Program:
             {key: (part.family, part.scope) for key, part in program.parts.items()},
             {s: (n, scopes[s].parent, scopes[s].size) for s, n in program.scope_dims.items()},
             contents,
+            priors=prior_families(program.analysis),
             max_iter=max_iter,
             tol=tol,
             path=path,

@@ -73,7 +73,7 @@ def _quotients(program: Program, params: Mapping[str, Floats], name: str) -> Flo
     value = np.array(params[name], dtype=float)
     found = np.zeros_like(value)
     for place in np.ndindex(value.shape):
-        step = 1e-5 * max(abs(value[place]), 1e-5)
+        step = 1e-5 * max(abs(float(value[place])), 1e-5)
         unit = np.zeros_like(value)
         unit[place] = step
         up, down = (program.log_prior({**params, name: value + s}, [name]) for s in (unit, -unit))

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgem.arrays import Floats, Integers, Mask, group_sum
-from pgem.families import Family, Observations
+from pgem.families import Family
 from pgem.families._roles import Role, Statistic
 
+T = TypeVar("T", bound=np.generic)
 Params = Mapping[str, Floats]
 AT_ONCE = 256
 """Pseudo-values whose statistics are taken at a time."""
@@ -102,9 +105,7 @@ class Prior:
         for start in range(0, len(free), AT_ONCE):
             chosen = free[start : start + AT_ONCE]
             here = {name: table[chosen] for name, table in slots.items()}
-            seen = self.family.accumulate(
-                self.family.observe(x[chosen]), np.eye(len(chosen)), here
-            )
+            seen = self.family.accumulate(self.family.observe(x[chosen]), np.eye(len(chosen)), here)
             found = self.family.role_statistics(slot, seen, here, here, cancel=False)
             assert found is not None
             part = self.family.role_of(slot).scaled(found, factor[chosen])
@@ -121,7 +122,7 @@ class Prior:
         """
         return next((s.free_of for s in self.family.slots if s.role is self.role), ())
 
-    def _rows(self, table: Floats) -> Floats:
+    def _rows(self, table: NDArray[T]) -> NDArray[T]:
         return table.reshape(-1, *table.shape[table.ndim - self.family.event_ndim :])
 
     def slot_ndim(self, slot: str) -> int:

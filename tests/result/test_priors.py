@@ -149,11 +149,6 @@ def test_standard_errors_see_the_prior() -> None:
     assert fit.standard_errors()["rate"] == pytest.approx(information**-0.5, rel=1e-6)
 
 
-def test_a_script_refuses_priors() -> None:
-    with pytest.raises(pg.PgemError, match="has priors"):
-        mixture(**PRIORS).compile().to_script()
-
-
 def test_derivation_and_report_tell_of_priors() -> None:
     program = mixture(**PRIORS).compile()
     assert "Priors: 'weights' a Dirichlet" in program.explain()
