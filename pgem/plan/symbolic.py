@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pgem.families import Family
+from pgem.families._roles import Role
 
 SUM, PRODUCT, ATOM = 1, 2, 3
 
@@ -135,6 +136,15 @@ def role_statistic_of(family: Family, slot: str, letters: dict[str, str]) -> tup
         return tuple(_symbol(part.ravel()[0]).latex for part in found)
     except Exception:
         return None
+
+
+def scaled_symbols(role: Role, parts: tuple[str, ...], factor: str) -> list[str]:
+    """A statistic as formulas, for a slot that holds a factor times the parameter."""
+    table = tuple(np.array([_compound(part)], dtype=object) for part in parts)
+    if factor == "1":
+        return list(parts)
+    found: Any = role.scaled(table, np.array([Symbol(factor)], dtype=object))  # type: ignore[arg-type]
+    return [_symbol(part.ravel()[0]).latex for part in found]
 
 
 def _compound(latex: str) -> Symbol:
