@@ -108,8 +108,8 @@ def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> 
     for name in estimable:
         slot = settled.component.leaf.slots[name]
         rows = settled.cells.rows[name]
-        if slot.kind != "param" or slot.structure != "full":
-            return None
+        if slot.name not in {p.name for p in params} or slot.structure != "full":
+            return None  # a value, or a parameter that is wholly fixed
         if len(np.unique(rows)) != len(rows) or len(rows) != settled.cells.n_rows[name]:
             return None
     return keys[0]
