@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,10 @@ import numpy as np
 
 from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
+from pgem.analyse.pooling import is_pulled, noise_cancels, of_prior
 from pgem.declare import SlotRecord
 from pgem.families import Family, Slot
+from pgem.families._roles import MEAN
 from pgem.graph import Key
 
 CLOSED, NEWTON, ECM, NUMERIC, OWN_FIT = (
@@ -34,6 +35,7 @@ class Block:
         rung: how it is solved.
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
+        regression: coefficients that are solved together, before the others.
     """
 
     params: tuple[str, ...]
@@ -41,6 +43,7 @@ class Block:
     rung: str
     joint: Key | None
     cancels: frozenset[str]
+    regression: tuple[str, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -76,6 +79,8 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
     if any(layout.components[key].family.own_fit for key in keys):
         check_own_fit(params, keys, layout)
         return Block(tuple(p.name for p in params), keys, OWN_FIT, None, frozenset())
+    if any(layout.components[key].family.regresses for key in keys):
+        return regression_block(params, keys, layout)
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):
@@ -90,6 +95,22 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
         return Block(tuple(p.name for p in params), keys, family.rung, joint, cancels)
     assert names
     return Block(tuple(p.name for p in params), keys, ECM, None, cancels)
+
+
+def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
+    """Coefficients of linear means together, then the covariances, in turn if these matter.
+
+    A linked prior may bring parameters of other components in, which are then solved in turn.
+    """
+    linear = tuple(key for key in keys if layout.components[key].family.regresses)
+    coefs = [p for p in params if p.role is MEAN and {key for key, _ in p.uses} <= set(linear)]
+    others = [p for p in params if p not in coefs]
+    alone = linear == keys and all(p.role is not MEAN for p in others)
+    cancels = alone and noise_cancels(coefs, keys, layout)
+    rung = CLOSED if alone and (cancels or not coefs or not others) else ECM
+    ready = frozenset(p.name for p in (params if cancels else others if alone else ()))
+    names = tuple(p.name for p in [*coefs, *others])
+    return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
 
 
 def _has_roles(family: Family) -> bool:
@@ -119,10 +140,10 @@ def _cancels(param: ParamLayout, layout: Layout) -> bool:
     """Whether the slots that this one is free of are constant within each of its rows."""
     held = param.fixed.reshape(*param.shape[: param.n_gates], -1)
     partly = bool((held.any(axis=-1) & ~held.all(axis=-1)).any())
-    if partly or _pulled(param, layout):
+    if partly or is_pulled(param, layout):
         return False  # what is held pulls on the rest through the other slots
     seen: dict[int, set[Any]] = {}
-    for row, identity in _prior_identities(param, layout):
+    for row, identity in of_prior(param, layout):
         seen.setdefault(row, set()).add(identity)
     for key, slot_name in param.uses:
         settled = layout.components[key]
@@ -143,38 +164,6 @@ def _identities(
             owner = record.name or f"{settled.component.key}.{other}"
             identity += ((owner, int(settled.cells.rows[other][cell])),)
         yield row, identity
-
-
-def _pulled(param: ParamLayout, layout: Layout) -> bool:
-    """Whether it is a mean in the prior of another parameter, which has a spread of its own."""
-    for other in layout.params.values():
-        links = {} if other.prior is None else other.prior.links
-        for slot, link in links.items():
-            assert other.prior is not None
-            if link.name == param.name and _slot(other.prior.family, slot).free_of:
-                return True
-    return False
-
-
-def _prior_identities(param: ParamLayout, layout: Layout) -> Iterable[tuple[int, tuple[Any, ...]]]:
-    """As if the prior were a component: rows of the parameter, and what its slots hold there."""
-    prior = param.prior
-    if prior is None:
-        return
-    n_rows = math.prod(param.shape[: param.n_gates])
-    n_values = math.prod(param.shape[: len(param.shape) - prior.family.event_ndim])
-    for k in range(n_values):
-        identity: tuple[Any, ...] = ()
-        for slot in prior.free_of:
-            link = prior.links.get(slot)
-            if link is None:
-                identity += ((f"the prior of {param.name}", k),)
-            else:
-                other = layout.params[link.name]
-                entry = k if link.rows is None else int(link.rows[k])
-                own = other.shape[other.n_gates : len(other.shape) - prior.slot_ndim(slot)]
-                identity += ((other.name, entry // math.prod(own)),)
-        yield k * n_rows // n_values, identity
 
 
 def _sequence(

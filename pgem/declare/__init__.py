@@ -28,6 +28,8 @@ from pgem.declare.records import (
     PriorRecord,
     ScopeRecord,
     SlotRecord,
+    TimesRecord,
+    slot_of,
 )
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "PriorRecord",
     "ScopeRecord",
     "SlotRecord",
+    "TimesRecord",
     "constant",
     "covariate",
     "diagonal",
@@ -54,6 +57,7 @@ __all__ = [
     "plate",
     "prev",
     "sequence",
+    "slot_of",
     "spherical",
     "switch",
     "tree",

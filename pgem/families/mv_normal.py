@@ -34,6 +34,7 @@ class MvNormal(Family):
     formula = r"-\tfrac12 \log |2\pi V| - \tfrac12 (x - m)^T V^{-1} (x - m)"
 
     conjugate_to = MEAN
+    gaussian = True
 
     pseudo_formula = ("V^{-1}", "V^{-1} m")
 

@@ -1,4 +1,4 @@
-r"""What priors add to the M-step formulas: numbers where they are the same for all rows, else letters.
+r"""What priors add to the M-step formulas: numbers where all rows have the same, else letters.
 
 `rate = (2 + Σ_n x_n) / (1 + Σ_n 1)` under `Gamma(3, 1)`.  Slots that differ by row are written as
 the letter of the family's formula with a subscript, `a_0[k]`; their values stand in the listing.

@@ -15,8 +15,8 @@ WIDTH = 96
 RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
 ROUTINES = (
     "Axis", "Learned", "at", "choose", "climb", "collect", "density", "estimate", "evidence",
-    "fit_cells", "free", "keep", "maximise", "pick", "Prior", "query", "scan", "spread", "steps",
-    "sweeps", "table", "Times", "total",
+    "fit_cells", "free", "gaussian", "integrate", "keep", "maximise", "pick", "Prior", "query",
+    "regress", "scan", "spread", "steps", "sweeps", "table", "Times", "total",
 )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def scaled_symbols(role: Role, parts: tuple[str, ...], factor: str) -> list[str]
     table = tuple(np.array([_compound(part)], dtype=object) for part in parts)
     if factor == "1":
         return list(parts)
-    found: Any = role.scaled(table, np.array([Symbol(factor)], dtype=object))  # type: ignore[arg-type]
+    found: Any = role.scaled(table, np.array([Symbol(factor)], dtype=object))
     return [_symbol(part.ravel()[0]).latex for part in found]
 
 

@@ -61,7 +61,7 @@ def prior_gradients(program: Program, params: Mapping[str, Floats]) -> dict[str,
         layout = program.params[name]
         rule = GRADIENTS.get(type(layout.role))
         if rule is not None:
-            added = np.asarray(rule(statistic, rows_of(params[name], layout.n_gates)))
+            added = np.asarray(rule(statistic, params[name].reshape(statistic[-1].shape)))
             found[name] = found[name] + added.reshape(found[name].shape)
         else:  # a role of the user's own
             found[name] = found[name] + _quotients(program, params, name)
