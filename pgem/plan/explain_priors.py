@@ -87,9 +87,10 @@ def _own_parts(
     depends = any(slot not in free_of for slot in prior.links)
     inside = [*letters, *([own] if own else [])]
     formulas = _formulas(notation, prior, inside, len(letters), free_of)
+    unit = " I" if prior.family.event_ndim > 1 else ""
     return [
-        formula if depends or number is None else number
-        for number, formula in zip(numbers, formulas, strict=True)
+        formula if depends or number is None else number + unit * (k > 0)
+        for k, (number, formula) in enumerate(zip(numbers, formulas, strict=True))
     ]
 
 
@@ -152,6 +153,9 @@ def _linked_parts(
         else:
             inside[names[name]] = _number(held) or _letter(names[name], held, gates, len(gates))
     per_value = role_statistic_of(prior.family, slot, names) or param.role.per_value
+    zeros = [letter for letter, text in inside.items() if text == "0"]
+    for letter in zeros:  # deviations from zero
+        per_value = tuple(part.replace(f" - {letter}", "") for part in per_value)
     parts = scaled_symbols(param.role, per_value, _factor(link))
     found = [replace_letters(part, inside) for part in parts]
     if param.n_gates or not gates:

@@ -9,7 +9,16 @@ from pgem.analyse.blocks import ECM, NUMERIC, OWN_FIT
 from pgem.arrays import Floats
 from pgem.families import Family
 from pgem.plan.e_step import EStepWriter
-from pgem.plan.naming import ROUTINES, array, call, family_code, import_line, mapping, on_shelf
+from pgem.plan.naming import (
+    ROUTINES,
+    WIDTH,
+    array,
+    call,
+    family_code,
+    import_line,
+    mapping,
+    on_shelf,
+)
 from pgem.routines import Prior, Times
 
 
@@ -124,7 +133,10 @@ def _priors(analysis: Analysis, families: dict[type[Family], str]) -> list[str]:
 def _prior(param: ParamLayout, prior: Prior, families: dict[type[Family], str]) -> list[str]:
     family = prior.family
     made = family_code(families[type(family)], family)
-    slots = ", ".join(f'"{slot}": {_held(held)}' for slot, held in prior.slots.items())
+    held = [f'"{slot}": {_held(held)}' for slot, held in prior.slots.items()]
+    slots = ", ".join(held)
+    if len(slots) > WIDTH - 20:
+        slots = "".join(f"\n            {line}," for line in held) + "\n        "
     arguments = [
         f'"{param.name}"', type(param.role).__name__.upper(), made, f"fixed={_mask(param)}",
         f"slots={{{slots}}}",

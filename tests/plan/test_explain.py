@@ -197,3 +197,7 @@ def test_matrix_priors_stand_in_the_formulas() -> None:
     assert "mean = (10⁻¹ m_0 + Σ_n x_n) / (0.1 + Σ_n 1)" in text
     assert "cov = (V_0 + (mean - m_0) (mean - m_0)ᵀ / 10 + Σ_n" in text
     assert "/ (8 + 1 + Σ_n 1)" in text
+    with pg.Model("plain") as model:
+        cov = pg.param("cov", prior=pg.InverseWishart(2.0, 5.0))
+        pg.observed("x", pg.MvNormal(pg.param("m", prior=pg.MvNormal(0.0, 3 * cov)), cov, size=2))
+    assert "cov = (2 I + (m) (m)ᵀ / 3 + Σ_n" in m_step(explained(model))
