@@ -202,12 +202,19 @@ def _share_rest(what: str, value: Floats, fixed: Mask, where: str) -> Floats:
             where=where,
             received=f"'{held.max():g}'",
         )
+    partly = fixed.any(axis=-1, keepdims=True) & ~fixed.all(axis=-1, keepdims=True)
+    if (partly & (held > 1 - 1e-12)).any():
+        raise DeclarationError(
+            f"{what} has fixed entries that sum to one and leave nothing for the free ones",
+            where=where,
+            received=f"'{value.tolist()}'",
+            advice="fix the others at zero too: zeros=",
+        )
     free = np.where(fixed, 0.0, value)
     empty = free.sum(axis=-1, keepdims=True) == 0
     free = np.where(empty & ~fixed, 1.0, free)
     total = free.sum(axis=-1, keepdims=True)
     shared = free * (1 - held) / np.where(total > 0, total, 1.0)
-    partly = fixed.any(axis=-1, keepdims=True) & ~fixed.all(axis=-1, keepdims=True)
     return np.where(partly & ~fixed, shared, value)
 
 

@@ -158,7 +158,11 @@ class Prior:
 
 def _alike(slots: Mapping[str, Floats], free: Mask) -> Iterator[Integers]:
     """Rows with the same values in their slots and the same free entries."""
-    flat = [table.reshape(len(table), -1) for table in slots.values()]
+    differ = [table for table in slots.values() if table.strides[0]]
+    if not differ and free.all():
+        yield np.arange(len(free))
+        return
+    flat = [table.reshape(len(table), -1) for table in differ]
     _, owner = np.unique(np.concatenate([*flat, free], axis=1), axis=0, return_inverse=True)
     owner = owner.reshape(-1)
     order = np.argsort(owner, kind="stable")

@@ -57,6 +57,7 @@ WISHART = "pg.InverseWishart(np.eye(2), 5.0)"
     ("a matrix prior of a partly fixed matrix", M + "pg.observed('x', pg.MvNormal(cov=pg.param('c', prior=pg.InverseWishart(1.0, 5.0), fixed=~np.eye(2, dtype=bool), value=np.eye(2))))" + END, ERROR, "'c'", "partly fixed", "InverseWishart"),
     ("a linked prior of a partly fixed vector", M + "c = pg.param('c'); pg.observed('x', pg.MvNormal(pg.param('a', prior=pg.MvNormal(0.0, c), fixed=[True, False], value=[0.0, 0.0]), c))" + END, ERROR, "'a'", "partly fixed", "linked MvNormal"),
     ("a value at a structural zero", M + "pg.observed('x', pg.Categorical(pg.param('a', zeros=[True, False, False], value=[0.2, 0.4, 0.4])))" + END, ERROR, "'a'", "structural zero"),
+    ("fixed entries that leave nothing", M + "pg.observed('x', pg.Categorical(pg.param('a', fixed=[True, True, False], value=[0.5, 0.5, 0.0])))" + END, ERROR, "'a'", "leave nothing", "zeros="),
     ("a fixed row that does not sum to one", M + "pg.observed('x', pg.Categorical(pg.param('a', fixed=True, value=[0.2, 0.4])))" + END, ERROR, "'a'", "sum to one"),
     ("a mask that is not symmetric", M + "pg.observed('x', pg.MvNormal(cov=pg.param('c', fixed=[[False, True], [False, False]], value=np.eye(2))))" + END, ERROR, "'c'", "not symmetric"),
     ("a fixed diagonal", M + "pg.observed('x', pg.MvNormal(cov=pg.param('c', fixed=np.eye(2, dtype=bool), value=np.eye(2))))" + END, ERROR, "'c'", "partly fixed", "no closed form", "pg.diagonal"),

@@ -403,3 +403,4 @@ def test_linked_priors_survive_json_and_saving(tmp_path: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert pg.load(tmp_path / "fit.json").objective == fit.objective
+
