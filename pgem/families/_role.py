@@ -6,7 +6,7 @@ Every statistic is a tuple of arrays with one leading axis, the rows of the para
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Role(ABC):
         per_value: what one value x adds to the statistic, where a family's code does not tell.
     """
 
+    _only: ClassVar[Role]
     name: str
     expected: str
     formula: str
@@ -42,6 +43,14 @@ class Role(ABC):
     symbols: tuple[str, ...] = ()
     solution: str = ""
     per_value: tuple[str, ...] = ()
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """A role without arguments is one object, also after it was pickled: compare by `is`."""
+        if arguments or named:
+            return super().__new__(cls)
+        if "_only" not in vars(cls):
+            cls._only = super().__new__(cls)
+        return cls._only  # type: ignore[return-value]
 
     @abstractmethod
     def accepts(self, value: Floats) -> Mask:

@@ -36,6 +36,7 @@ def write_source(analysis: Analysis) -> str:
     ]
     used = {name for name in ROUTINES if any(f"{name}(" in line for line in [*body, *fixed])}
     shelf = sorted(name for kind, name in families.items() if on_shelf(kind))
+    own = {kind: name for kind, name in families.items() if not on_shelf(kind)}
     roles = sorted({type(p.role).__name__.upper() for p in free_params(analysis)})
     head = [
         f'"""EM for the model \'{analysis.graph.name}\', derived by pgem.',
@@ -43,6 +44,7 @@ def write_source(analysis: Analysis) -> str:
         *(f"    {writer.conditional_name(node)}" for node in analysis.graph.nodes),
         '"""',
         "",
+        *(f"# {name} is {kind.__module__}.{kind.__qualname__}" for kind, name in own.items()),
         *(["import numpy as np", ""] if any("np." in line for line in fixed) else []),
         *(import_line("pgem.families", shelf) if shelf else []),
         *(import_line("pgem.families._roles", roles) if roles else []),

@@ -120,8 +120,7 @@ class Prior:
 
         The value stands in the density like the slot of its own role (x and m in (x - m)² / v).
         """
-        role = type(self.role)
-        return next((s.free_of for s in self.family.slots if type(s.role) is role), ())
+        return next((s.free_of for s in self.family.slots if s.role is self.role), ())
 
     def _rows(self, table: NDArray[T]) -> NDArray[T]:
         return table.reshape(-1, *table.shape[table.ndim - self.family.event_ndim :])

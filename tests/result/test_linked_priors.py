@@ -6,6 +6,7 @@ and its second derivatives.
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -404,3 +405,61 @@ def test_linked_priors_survive_json_and_saving(tmp_path: Any) -> None:
         warnings.simplefilter("error")
         assert pg.load(tmp_path / "fit.json").objective == fit.objective
 
+
+class Erlang(pg.Gamma):
+    """A gamma prior under a name of one's own."""
+
+
+def test_a_prior_family_of_ones_own() -> None:
+    def declare(kind: type[pg.Gamma]) -> Callable[[], Any]:
+        return lambda: pg.observed("x", pg.Poisson(pg.param("rate", prior=kind(3.0, 2.0))))
+
+    mine = model_of(declare(Erlang))
+    fit, twin = fitted(mine, {"x": COUNTS}), fitted(model_of(declare(pg.Gamma)), {"x": COUNTS})
+    assert fit.objective == twin.objective
+    assert f"# Erlang is {Erlang.__module__}.Erlang" in mine.compile().source
+    again = pg.Model.from_json(mine.to_json(), families=[Erlang])
+    assert fitted(again, {"x": COUNTS}).objective == fit.objective
+    with pytest.raises(pg.DeclarationError, match="not known here"):
+        pg.Model.from_json(mine.to_json())
+
+
+def test_pickled_programs_keep_what_cancels() -> None:
+    def declare() -> None:
+        var = pg.param("var", prior=pg.InverseGamma(1.5, 2.0))
+        mean = pg.param("mean", prior=pg.Normal(mean=21.0, var=var / 0.01))
+        pg.observed("x", pg.Normal(mean, var))
+
+    program = model_of(declare).compile()
+    again = pickle.loads(pickle.dumps(program))
+    assert again.source == program.source
+    assert again.explain() == program.explain()
+    fit = fitted(model_of(declare), {"x": VALUES})
+    copy = pickle.loads(pickle.dumps(fit))
+    np.testing.assert_allclose(copy.standard_errors()["mean"], fit.standard_errors()["mean"])
+
+
+@pytest.mark.parametrize("options", [{"posterior": "hard"}, {"m_step": "once"}, {"restarts": 2}])
+def test_the_log_posterior_never_falls(options: dict[str, Any]) -> None:
+    def declare() -> None:
+        z = pg.latent("z", pg.Categorical(pg.param("w", prior=pg.Dirichlet(2.0)), size=2))
+        var = pg.param("var", prior=pg.InverseGamma(2.0, 1.0))
+        mean = pg.param("mean", prior=pg.Normal(0.0, var / 0.1))
+        pg.observed("x", pg.Normal(mean[z], var[z]))
+
+    fit = fitted(model_of(declare), {"x": GROUPED}, max_iter=50, tol=0, **options)
+    assert (np.diff(fit.trace) >= -1e-9).all()
+    assert fit.objective != fit.log_likelihood
+
+
+def test_rows_without_data_take_the_mode_of_their_prior() -> None:
+    def declare() -> None:
+        u = pg.covariate("u", size=3)
+        cov = pg.param("cov", prior=pg.InverseWishart(1.0, 4.0))
+        mean = pg.param("mean", prior=pg.MvNormal([1.0, 2.0], cov / 2))
+        pg.observed("x", pg.MvNormal(mean[u], cov[u]))
+
+    codes = np.arange(30) % 2
+    fit = fitted(model_of(declare), {"u": codes, "x": VECTORS})
+    np.testing.assert_allclose(fit.params["mean"][2], [1.0, 2.0])
+    np.testing.assert_allclose(fit.params["cov"][2], np.eye(2) / (4 + 3 + 1))
