@@ -13,7 +13,7 @@ from pgem.arrays import Floats
 from pgem.declare import LinkRecord, ParamRecord, PriorRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
-from pgem.families._roles import MEAN
+from pgem.families._roles import COVARIANCE, MEAN, Role
 from pgem.routines import Prior, Times
 
 if TYPE_CHECKING:
@@ -141,9 +141,8 @@ def _check_link(
             f"{where} holds parameter '{other.name}', which is a {other.role.name}",
             expected=f"a {role.name}",
         )
-    probe = (np.ones((1, 1)), np.ones((1, 1)))
     known = type(family).role_statistics is not Family.role_statistics
-    if not known or role.scaled(probe, np.ones(1)) is None:
+    if not known or type(role).scaled is Role.scaled:
         raise place.refuse(
             f"{where} holds parameter '{other.name}', but a {type(family).__name__} is not "
             f"conjugate in its {slot.name}",
@@ -196,10 +195,7 @@ def _check_range(place: _Place, prior: Prior) -> None:
                 expected=slot.role.expected,
                 received=f"'{told[slot.name]}'",
             )
-    ones = {other.name: np.ones(other.shape) for other in place.params.values()}
-    for link in prior.links.values():
-        if place.params[link.name].role.name == "covariance matrix":
-            ones[link.name] = ones[link.name] * np.eye(ones[link.name].shape[-1])
+    ones = at_one(place.params)
     at = prior.slot_values(ones)
     received = ", ".join(f"{name}='{value}'" for name, value in told.items())
     if expected := family.unsound(**at):
@@ -211,6 +207,16 @@ def _check_range(place: _Place, prior: Prior) -> None:
             expected="concentrations, Beta parameters and Gamma shapes of at least 1",
             received=received,
         )
+
+
+def at_one(params: Mapping[str, ParamLayout]) -> dict[str, Floats]:
+    """Every parameter at one, matrices at the identity."""
+    found = {}
+    for name, param in params.items():
+        own = param.shape[param.n_gates :]
+        square = param.role is COVARIANCE
+        found[name] = np.ones(param.shape) * (np.eye(own[0]) if square else 1.0)
+    return found
 
 
 def _check_partly_fixed(place: _Place, prior: Prior) -> None:

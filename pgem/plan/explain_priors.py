@@ -7,17 +7,18 @@ the letter of the family's formula with a subscript, `a_0[k]`; their values stan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pgem.analyse import ParamLayout
+from pgem.analyse.priors import at_one
 from pgem.arrays import Floats
+from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
 from pgem.plan.explain_model import listed, slot_letters
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import Notation
 from pgem.plan.page import Page
-from pgem.plan.symbolic import Symbol, role_statistic_of, scaled_symbols
+from pgem.plan.symbolic import pseudo_statistics_of, role_statistic_of, scaled_symbols
 from pgem.routines import Prior, Times
 
 
@@ -81,12 +82,14 @@ def _own_parts(
     notation: Notation, prior: Prior, letters: Sequence[str], own: str, *, cancels: bool
 ) -> list[str]:
     """The pseudo-statistics of a prior."""
-    ones = _ones(notation)
+    ones = at_one(notation.analysis.layout.params)
     numbers = [_number(part) for part in prior.on_value(ones, cancel=cancels)]
     free_of = prior.free_of if cancels else ()
     depends = any(slot not in free_of for slot in prior.links)
     inside = [*letters, *([own] if own else [])]
-    formulas = _formulas(notation, prior, inside, len(letters), free_of)
+    formulas = _formulas(notation, prior, inside, len(letters), free_of) or [
+        rf"\text{{prior}}_{k}" for k in range(len(numbers))
+    ]
     unit = " I" if prior.family.event_ndim > 1 else ""
     return [
         formula if depends or number is None else number + unit * (k > 0)
@@ -101,7 +104,7 @@ def _formulas(
     n_gates: int,
     free_of: tuple[str, ...],
 ) -> list[str]:
-    """The family's `pseudo_statistics`, run on symbols, or as it writes them."""
+    """The family's `pseudo_statistics`, run on symbols, or as it writes them; else nothing."""
     names, values = slot_letters(prior.family), {}
     for slot, held in prior.slots.items():
         if isinstance(held, Times):
@@ -109,10 +112,8 @@ def _formulas(
             values[slot] = _factor(held) if one else _times(notation, held, letters)
         else:
             values[slot] = _number(held) or _letter(names[slot], held, letters, n_gates)
-    kind: Any = prior.family
     if not prior.family.pseudo_formula:
-        found = kind.pseudo_statistics(**{slot: Symbol(text) for slot, text in values.items()})
-        return [part.latex for part in found]
+        return pseudo_statistics_of(prior.family, values)
     inside = {names[slot]: text for slot, text in values.items()}
     return [replace_letters(part, inside) for part in prior.family.pseudo_formula]
 
@@ -153,10 +154,15 @@ def _linked_parts(
         else:
             inside[names[name]] = _number(held) or _letter(names[name], held, gates, len(gates))
     per_value = role_statistic_of(prior.family, slot, names) or param.role.per_value
+    if param.role is MEAN:
+        spread = next(names[s.name] for s in prior.family.slots if s.role in (COVARIANCE, VARIANCE))
+        per_value = (f"{spread}^{{-1}}", f"{spread}^{{-1}} x")
     zeros = [letter for letter, text in inside.items() if text == "0"]
     for letter in zeros:  # deviations from zero
         per_value = tuple(part.replace(f" - {letter}", "") for part in per_value)
-    parts = scaled_symbols(param.role, per_value, _factor(link))
+    factor = _factor(link)
+    factor = f"({factor})" if factor.startswith("-") else factor
+    parts = scaled_symbols(param.role, per_value, factor)
     found = [replace_letters(part, inside) for part in parts]
     if param.n_gates or not gates:
         return found
@@ -170,15 +176,6 @@ def _spare(notation: Notation, param: ParamLayout) -> list[str]:
 
 
 # --- numbers ------------------------------------------------------------------------------------
-
-
-def _ones(notation: Notation) -> dict[str, Floats]:
-    """Every parameter at one (matrices at the identity)."""
-    found = {}
-    for name, param in notation.analysis.layout.params.items():
-        own = param.shape[param.n_gates :]
-        found[name] = np.ones(param.shape) * (np.eye(own[0]) if len(own) == 2 else 1.0)
-    return found
 
 
 def _number(table: Floats) -> str | None:

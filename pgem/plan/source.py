@@ -230,8 +230,10 @@ def _regression(block: Block, keys: str, analysis: Analysis) -> list[str]:
     least = "[" + ", ".join(f'"{key}"' for key in block.components if key in reads) + "]"
     arguments = ["stats", least, f"[{learned}]", "new", "READS", "empty"]
     others = [name for name in block.params if name not in block.regression]
+    coefs = [analysis.layout.params[name] for name in block.regression]
+    priors = ", with their priors" if any(p.prior is not None for p in coefs) else ""
     lines = [
-        f"# {', '.join(block.regression)} by weighted least squares",
+        f"# {', '.join(block.regression)} by weighted least squares{priors}",
         *call("new |= regress", arguments),
         *_solves(others, analysis),
     ]

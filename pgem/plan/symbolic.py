@@ -138,6 +138,20 @@ def role_statistic_of(family: Family, slot: str, letters: dict[str, str]) -> tup
         return None
 
 
+def pseudo_statistics_of(family: Family, slots: dict[str, str]) -> list[str]:
+    """What a prior adds to the statistic of its parameter, or nothing where its code does not tell.
+
+    Args:
+        family: of the prior.
+        slots: what stands in its slots, as formulas.
+    """
+    symbols: Any = {slot: _compound(text) for slot, text in slots.items()}
+    try:
+        return [_symbol(part).latex for part in family.pseudo_statistics(**symbols)]
+    except Exception:
+        return []
+
+
 def scaled_symbols(role: Role, parts: tuple[str, ...], factor: str) -> list[str]:
     """A statistic as formulas, for a slot that holds a factor times the parameter."""
     table = tuple(np.array([_compound(part)], dtype=object) for part in parts)

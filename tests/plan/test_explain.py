@@ -201,3 +201,27 @@ def test_matrix_priors_stand_in_the_formulas() -> None:
         cov = pg.param("cov", prior=pg.InverseWishart(2.0, 5.0))
         pg.observed("x", pg.MvNormal(pg.param("m", prior=pg.MvNormal(0.0, 3 * cov)), cov, size=2))
     assert "cov = (2 I + (m) (m)ᵀ / 3 + Σ_n" in m_step(explained(model))
+
+
+def test_means_in_the_priors_of_means_stand_in_the_formulas() -> None:
+    with pg.Model("pulled") as model:
+        a = pg.param("a")
+        pg.observed("u", pg.Normal(a, 1.0))
+        pg.observed("w", pg.Normal(pg.param("b", prior=pg.Normal(-0.5 * a, 0.3)), 2.0))
+    text = m_step(explained(model))
+    assert "a = (0.3⁻¹ b (-0.5) + Σ_n" in text
+    assert "b = (-0.5 a / 0.3 + Σ_n" in text
+
+
+class Odd(pg.Gamma):
+    """A prior whose code does not run on symbols."""
+
+    def pseudo_statistics(self, **slots):
+        return np.maximum(slots["shape"] - 1, 0), slots["rate"]
+
+
+def test_priors_that_do_not_run_on_symbols_are_named() -> None:
+    with pg.Model("odd") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.Poisson(pg.param("r", prior=Odd([3.0, 2.0], 1.0))[z]))
+    assert "r[k] = (prior_0 + Σ_n" in m_step(explained(model))
