@@ -9,6 +9,7 @@ from typing import Any
 from pgem.declare import expressions as ex
 from pgem.declare.checks import check_model_name
 from pgem.declare.origin import caller
+from pgem.declare.priors import prior_record
 from pgem.declare.records import (
     UNIT,
     CovariateRecord,
@@ -26,6 +27,7 @@ from pgem.declare.slots import fill_slots
 from pgem.declare.written import (
     check_distinct,
     check_family,
+    check_holds,
     check_levels,
     check_size,
     discrete_size,
@@ -185,6 +187,7 @@ class Declaration:
         where = f"node '{name}'"
         for part in families:
             check_family(part, where, origin)
+            check_holds(part, where, origin)
         prefixes = [name] if switch is None else [f"{name}.{k}" for k in range(len(families))]
         leaves = tuple(
             self._leaf(part, prefix, tuple(gates), origin)
@@ -294,8 +297,20 @@ class Declaration:
         self._param_objects[id(param)] = (param, name)
         self._params[name] = param_record(param, name)
         if param.prior is not None:
+            prior = prior_record(param.prior, name, param.origin, self._linked)
+            self._params[name] = replace(self._params[name], prior=prior)
             self.families[qualified(type(param.prior))] = type(param.prior)
         return name
+
+    def _linked(self, param: ex.Param) -> str:
+        """The public name of a parameter that stands in a prior."""
+        if param.name is None and id(param) not in self._param_objects:
+            raise DeclarationError(
+                "a parameter without a name stands in the prior of another",
+                where=param.origin,
+                advice='name it: pg.param("var", ...)',
+            )
+        return self._register(param, param.name or "")
 
 
 def _looks_back(slot: SlotRecord) -> bool:
