@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pgem.analyse.blocks import Block, make_blocks
 from pgem.analyse.elimination import (
+    Climb,
     Collect,
     Eliminate,
     Factor,
@@ -54,6 +55,7 @@ def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
 __all__ = [
     "Analysis",
     "Block",
+    "Climb",
     "Collect",
     "Eliminate",
     "Factor",

@@ -1,4 +1,4 @@
-"""References between nodes: gates live in enclosing scopes, looking back stays in a sequence."""
+"""References between nodes: gates live in enclosing scopes, looking back stays in one scope."""
 
 from __future__ import annotations
 
@@ -58,25 +58,34 @@ def _home(gate: Gate, node: NodeRecord, nodes: Nodes, covariates: Covariates) ->
 
 
 def _check_lag(node: NodeRecord, gate: Gate, scopes: Scopes) -> None:
-    kind = scopes[node.scope].kind
-    if kind == "sequence":
+    scope = scopes[node.scope]
+    if scope.kind == "tree" and gate.lag > 1:
+        raise DeclarationError(
+            f"node '{node.name}' looks back further than to the parent in tree '{scope.name}'",
+            where=node.origin,
+            expected=f"pg.prev('{gate.name}'), the value at the parent",
+            received=f"lag '{gate.lag}'",
+        )
+    if scope.looks_back:
         return
-    outer = [scopes[name].kind for name in scope_path(scopes, node.scope)[1:]]
+    around = [scopes[name] for name in scope_path(scopes, node.scope)[1:]]
+    kind = next((outer.kind for outer in around if outer.looks_back), "")
     problem = (
-        f"node '{node.name}' looks back inside a plate inside a sequence"
-        if "sequence" in outer
+        f"node '{node.name}' looks back inside a plate inside a {kind}"
+        if kind
         else f"node '{node.name}' looks back to '{gate.name}' outside a sequence"
     )
+    kind = kind or "sequence"
     raise DeclarationError(
         problem,
         where=node.origin,
-        expected="pg.prev(...) and after= directly inside pg.sequence(...)",
-        advice="put the plate outside: with pg.plate(...): with pg.sequence(...): ...",
+        expected=f"pg.prev(...) and after= directly inside pg.{kind}(...)",
+        advice=f"put the plate outside: with pg.plate(...): with pg.{kind}(...): ...",
     )
 
 
-def check_lags(nodes: Nodes, finite: Container[str]) -> None:
-    """Nodes that are looked back at exist, in the same sequence, and are discrete.
+def check_lags(nodes: Nodes, scopes: Scopes, finite: Container[str]) -> None:
+    """Nodes that are looked back at exist, in the same sequence or tree, and are discrete.
 
     Raises:
         DeclarationError: one does not, or is not.
@@ -89,7 +98,7 @@ def check_lags(nodes: Nodes, finite: Container[str]) -> None:
             if target is None or target.scope != node.scope:
                 raise DeclarationError(
                     f"node '{node.name}' looks back to '{gate.name}', which is no node of "
-                    f"sequence '{node.scope}'",
+                    f"{scopes[node.scope].kind} '{node.scope}'",
                     where=node.origin,
                     received="a name that is not declared"
                     if target is None

@@ -52,12 +52,14 @@ class NodeOutline:
 
 @dataclass(frozen=True)
 class ScopeOutline:
-    """A plate or sequence: its place and size."""
+    """A plate, sequence or tree: its place and size, and whether nodes inside may look back."""
 
     name: str
     kind: str
     parent: str
     size: int | None
+    looks_back: bool
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Outline:
     scopes: dict[str, ScopeOutline]
     covariates: dict[str, CovariateOutline]
 
+    @property
+    def parent_keys(self) -> dict[str, str]:
+        """Key of the data that holds the members' parents → the tree."""
+        return {f"{name}.parent": name for name, s in self.scopes.items() if s.kind == "tree"}
+
     def path(self, scope: str) -> list[str]:
         """Scopes from the unit inwards, the unit left out."""
         path: list[str] = []
@@ -98,7 +105,7 @@ def make_outline(graph: ModelGraph) -> Outline:
     gating = {gate.name for node in graph.nodes.values() for gate in node.gates()}
     nodes = {name: _node(graph, name, name in gating) for name in graph.nodes}
     scopes = {
-        s.name: ScopeOutline(s.name, s.kind, s.parent, s.size)
+        s.name: ScopeOutline(s.name, s.kind, s.parent, s.size, s.looks_back, s.origin)
         for s in graph.scopes.values()
         if s.name != UNIT
     }

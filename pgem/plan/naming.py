@@ -15,7 +15,7 @@ RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p",
 ROUTINES = (
     "Axis", "Learned", "at", "choose", "climb", "collect", "density", "estimate", "evidence",
     "fit_cells", "free", "keep", "maximise", "pick", "query", "scan", "spread", "steps", "sweeps",
-    "table", "total",
+    "table", "total", "tree",
 )  # fmt: skip
 
 

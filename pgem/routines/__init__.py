@@ -29,6 +29,7 @@ from pgem.routines.tables import (
     steps,
     table,
 )
+from pgem.routines.tree import tree
 
 __all__ = [
     "Axis",
@@ -60,4 +61,5 @@ __all__ = [
     "sweeps",
     "table",
     "total",
+    "tree",
 ]

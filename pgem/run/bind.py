@@ -266,7 +266,7 @@ class Shard:
             self.ranges[name] = (int(starts[0]), int(starts[-1]))
             self.scopes[name] = ScopeData(
                 name, starts - starts[0], program.scope_dims[name],
-                program.scope_dims[scope.parent], scope.size,
+                program.scope_dims[scope.parent], scope.size, self._parents(name),
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
         self._indices: dict[tuple[str, str, int], Index] = {}
@@ -283,7 +283,7 @@ class Shard:
         return self._nodes[key]
 
     def scope(self, name: str) -> ScopeData:
-        """Rows of a plate or sequence."""
+        """Rows of a plate, sequence or tree."""
         return self.scopes[name]
 
     def index(self, name: str, scope: str, lag: int) -> Index:
@@ -292,6 +292,14 @@ class Shard:
         if key not in self._indices:
             self._indices[key] = self._index(name, scope, lag)
         return self._indices[key]
+
+    def _parents(self, scope: str) -> Integers | None:
+        """Parents of a tree's members as rows of the shard."""
+        whole = self.bound.columns.parents.get(scope)
+        if whole is None:
+            return None
+        rows = whole[self._slice(scope)]
+        return np.where(rows >= 0, rows - self.ranges[scope][0], -1)
 
     def _slice(self, scope: str) -> slice:
         return slice(*self.ranges[scope])
@@ -334,7 +342,8 @@ class Shard:
             home, size = place.scope, self._size(name)
             codes = columns.codes[name][self._slice(home)]
         if lag:
-            codes = _lagged(codes, self.scopes[home], lag)
+            rows = self.scopes[home].earlier(lag)
+            codes = np.where(rows >= 0, codes[rows], -1)
         while scope != home:
             parent = self.scopes[scope].parent
             return Index(
@@ -344,14 +353,6 @@ class Shard:
 
     def _size(self, name: str) -> int:
         return self.bound.program.analysis.layout.sizes[name]
-
-
-def _lagged(codes: Integers, scope: ScopeData, lag: int) -> Integers:
-    """Codes some steps earlier, -1 before the sequence starts."""
-    earlier = np.full(len(codes), -1)
-    rows = np.flatnonzero(scope.number >= lag)
-    earlier[rows] = codes[rows - lag]
-    return earlier
 
 
 __all__ = ["Bound", "Shard"]
