@@ -239,9 +239,9 @@ class _Worker:
     def collect(self, scope: str, factors: list[Factor]) -> list[Factor]:
         if not factors:
             return []
-        if self.graph.scopes[scope].looks_back and factors[0].kind == "scan":
-            return factors
         parent = self.graph.scopes[scope].parent
+        if all(factor.scope == parent for factor in factors):
+            return factors  # scanned, so that its rows are those of the scope around it
         axes = frozenset().union(*(f.axes for f in factors))
         message = Factor(f"in_{scope}", "message", parent, axes)
         self.check_size(axes, self.weight(axes), scope)

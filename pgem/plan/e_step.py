@@ -163,7 +163,7 @@ class EStepWriter:
             arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
         names = ", then ".join(map(str, step.sum_out))
         if climbs:
-            self.say(f"up {step.scope}, from the leaves to the roots: sum out {names};")
+            self.say(f"up {step.scope}, the children's messages times the tables: sum out {names};")
             self.say(f"at the parent {renamed}")
         else:
             self.say(f"along {step.scope}: sum out {names};")

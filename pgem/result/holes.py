@@ -122,13 +122,13 @@ def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tupl
 
 
 def _rows_of_step(shard: Shard, key: str) -> Integers:
-    """Rows that this component describes: all, or those of its step of a sequence."""
+    """Rows that this component describes: all, or those of its step (in a tree, the roots)."""
     program = shard.bound.program
     part, component = program.parts[key], program.analysis.layout.components[key].component
     lag = program.outline.nodes[part.node].lag
     if not lag:
         return np.arange(shard.bound.columns.n_rows(part.scope))
-    number = shard.scope(part.scope).number
+    number = shard.bound.columns.number(part.scope)
     step = component.step
     return np.flatnonzero(number == step - 1 if step else number >= lag)
 
