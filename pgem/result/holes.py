@@ -72,6 +72,8 @@ def _component_moments(
     bound: Bound, key: str, params: dict[str, Floats], rows: Integers, x: Floats
 ) -> Iterator[tuple[Integers, Floats, Floats]]:
     """Rows with holes that share pattern and known slots: mean [n, C, ...], covariance [C, ...]."""
+    if not len(rows):
+        return  # such as all sequences of one step
     program, part = bound.program, bound.program.parts[key]
     slots = cell_slots(program, key, params)
     known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}

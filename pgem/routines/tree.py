@@ -13,7 +13,7 @@ sampling share one text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from pgem.arrays import Floats
 from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
 from pgem.routines.levels import Level
-from pgem.routines.scan import Chain, RowsPass, make_chain
+from pgem.routines.scan import CALL, COMPILED_FROM, Chain, RowsPass, make_chain
 from pgem.routines.scan_plan import Pass, Rows, ScanPlan
 from pgem.routines.tables import Axis, LogTable
 
@@ -45,10 +45,23 @@ def tree(
         outer: variables of enclosing scopes.
     """
 
+
     def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
-        return TreePass(plan, factors, scope, semiring)
+        return _choose_pass(plan, scope)(plan, factors, scope, semiring)
 
     return make_chain(scope, tables, sum_out, shift, outer, make_pass)
+
+
+def _choose_pass(plan: ScanPlan, scope: ScopeData) -> Callable[..., Pass]:
+    """Compiled loops where there is enough to do, or many levels."""
+    entries = scope.n_rows * sum(len(move.source) for move in plan.moves)
+    if entries + CALL * len(scope.levels) * len(plan.moves) >= COMPILED_FROM:
+        from pgem.routines.tree_kernels import CompiledTree
+
+        kind: Callable[..., Pass] = CompiledTree
+    else:
+        kind = TreePass
+    return kind
 
 
 class TreePass(RowsPass):
