@@ -14,10 +14,10 @@ from pgem.analyse.elimination import (
     Schedule,
     Step,
     Var,
-    is_axis,
     make_schedule,
 )
 from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout, vector_sizes
+from pgem.analyse.regions import Region, find_regions, is_axis
 from pgem.graph import ModelGraph, Schema
 
 
@@ -31,6 +31,7 @@ class Analysis:
         layout: sizes.
         schedule: how the latents are eliminated.
         blocks: how the parameters are solved.
+        regions: Gaussian nodes that are integrated out together.
     """
 
     graph: ModelGraph
@@ -38,6 +39,7 @@ class Analysis:
     layout: Layout
     schedule: Schedule
     blocks: list[Block]
+    regions: list[Region]
 
 
 def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
@@ -47,9 +49,10 @@ def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
         DeclarationError: sizes do not fit.
         IntractableError: no exact E-step within the limits.
     """
-    layout = make_layout(graph, schema)
-    schedule = make_schedule(graph, schema, layout.sizes)
-    return Analysis(graph, schema, layout, schedule, make_blocks(layout))
+    regions = find_regions(graph, schema)
+    layout = make_layout(graph, schema, regions)
+    schedule = make_schedule(graph, schema, layout.sizes, regions)
+    return Analysis(graph, schema, layout, schedule, make_blocks(layout), regions)
 
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "Factor",
     "Layout",
     "ParamLayout",
+    "Region",
     "Scan",
     "Schedule",
     "Settled",

@@ -12,6 +12,7 @@ from pgem.routines.maximise import (
     sweeps,
 )
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.regress import regress
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
     Axis,
@@ -55,6 +56,7 @@ __all__ = [
     "maximise",
     "pick",
     "query",
+    "regress",
     "scan",
     "spread",
     "steps",

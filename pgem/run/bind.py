@@ -11,6 +11,7 @@ from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families import Observations
+from pgem.families._linear import Linear
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, ScopeData
 from pgem.run.data import Columns
@@ -122,6 +123,8 @@ class Bound:
             return _Column(None, {}, points, codes)
         x = self._numbers(part)
         known = self.known_values(part)
+        if isinstance(part.family, Linear):
+            known = self.design(part, part.family)
         self._check(part, x, known)
         barred = self._barred(part, x, known)
         if barred is not None:
@@ -152,6 +155,63 @@ class Bound:
             home = self.program.outline.covariates[name].scope
             known[slot] = values[self.rows_of(part.scope, home)]
         return known
+
+    def design(self, part: Part, family: Linear) -> dict[str, Floats]:
+        """What the terms of a linear mean are multiplied by, per row of the component's scope.
+
+        Returns:
+            `design` [rows, columns], `spread` [rows] if the covariance has a multiplier, and
+            `scale_k` for each term k whose random parent is multiplied by something.
+        """
+        n_rows = self.columns.n_rows(part.scope)
+        names = [name for term in family.terms for name in (*term.factors, *term.over)]
+        if family.spread_by is not None:
+            names += [*family.spread_by[1], *family.spread_by[2]]
+        values = {name: self._regressor(*name, part) for name in names}
+        known = {"design": family.design(values, n_rows)}
+        spread = family.multiplier(values, n_rows)
+        if spread is not None:
+            known["spread"] = spread
+        for k, term in enumerate(family.terms):
+            if term.parent is not None and (term.factors or term.over or term.scale != 1):
+                scale = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
+                if term.contracts and term.vector is not None:
+                    scale = scale[:, None] * values[term.vector]
+                known[f"scale_{k}"] = scale
+        self._check_design(part, known)
+        return known
+
+    def _regressor(self, name: str, lag: int, part: Part) -> Floats:
+        """A covariate or observed node, for each row of a component's scope; 0 before the start."""
+        outline = self.program.outline
+        place = outline.nodes.get(name) or outline.covariates[name]
+        values = self.columns.numbers.get(name)
+        if values is None:
+            values = self.columns.codes[name].astype(float)
+        if lag:
+            rows = self.columns.earlier(place.scope, lag)
+            values = values[rows]
+            values[rows < 0] = 0.0
+        return values[self.rows_of(part.scope, place.scope)]
+
+    def _check_design(self, part: Part, known: dict[str, Floats]) -> None:
+        """Multipliers are finite, and those of a covariance positive."""
+        node = self.program.outline.nodes[part.node]
+        for name, table in known.items():
+            fits = np.isfinite(table) & ((name != "spread") | (table > 0))
+            good = np.asarray(fits.reshape(len(table), -1).all(axis=1))
+            if not good.all():
+                row = int(np.argmin(good))
+                raise DataError(
+                    f"node '{node.name}' has a variance that is multiplied by a number that is not "
+                    "positive"
+                    if name == "spread"
+                    else f"node '{node.name}' has a regressor that is not finite",
+                    where=node.origin,
+                    expected="positive numbers" if name == "spread" else "finite numbers",
+                    received=f"'{table[row]}' in {self.columns.place(part.scope, row)}",
+                    advice="correct the covariates, or leave these units out",
+                )
 
     def rows_of(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
