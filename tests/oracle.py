@@ -302,7 +302,7 @@ class Scopes:
 
     def first_step(self, node: NodeRecord, unit: int, path: Path) -> int:
         """Which first step (from 1) a replica of a node is; 0 where it looks back at another."""
-        lags = [k for k in range(1, longest_lag(node) + 1)]
+        lags = range(1, longest_lag(node) + 1)
         return next((k for k in lags if not self.earlier(node.scope, unit, path, k)), 0)
 
     def length(self, scope: str, unit: int, outer: Path) -> int:

@@ -366,7 +366,7 @@ class Builder:
 
     @contextmanager
     def inside(self, kind: str, size: int | None, low: int, high: int) -> Iterator[ScopeInfo]:
-        """Open a plate, sequence or tree, with lengths between `low` and `high` unless it has a size."""
+        """Open a plate, sequence or tree of `low` to `high` members unless it has a size."""
         name = self.name({"sequence": "t", "tree": "g"}.get(kind, "p"))
         lengths, paths = {}, []
         same = self.chance(0.5) and size is None

@@ -110,4 +110,3 @@ class TreeText:
     def joined(self, factors: Sequence[Factor], text: str) -> str:
         """A product of factors and what follows."""
         return rf"{self.terms.product(factors)} \, {text}" if factors else text
-

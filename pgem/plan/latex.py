@@ -16,7 +16,8 @@ GREEK = {
 }  # fmt: skip
 SIGNS = GREEK | {
     "sum": "Σ", "prod": "Π", "Gamma": "Γ", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖",
-    "le": "≤", "ge": "≥", "in": "∈", "notin": "∉", "sim": "~", "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
+    "le": "≤", "ge": "≥", "in": "∈", "notin": "∉", "sim": "~",
+    "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
     ";": " ", ",": " ", "!": "", "Big": "", "big": "", "left": "", "right": "", "textstyle": "",
     "_": "_",
 }  # fmt: skip

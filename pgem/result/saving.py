@@ -26,6 +26,7 @@ from pgem.learn import Verdict, check_value
 from pgem.learn.verdict import STATUSES
 from pgem.plan import Program
 from pgem.result.facts import DataFacts
+from pgem.run import to_parents
 
 if TYPE_CHECKING:
     from pgem.result.fit import Fit

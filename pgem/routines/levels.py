@@ -16,7 +16,7 @@ def depths(parents: Integers) -> Integers:
         parents: row of each member's parent, -1 for roots.
     """
     distance, above = (parents >= 0).astype(np.int64), parents.copy()
-    for _ in range(int(len(parents)).bit_length()):  # every round doubles how far `above` is
+    for _ in range(len(parents).bit_length()):  # every round doubles how far `above` is
         rows = np.flatnonzero(above >= 0)
         if not len(rows):
             break

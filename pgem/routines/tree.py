@@ -45,7 +45,6 @@ def tree(
         outer: variables of enclosing scopes.
     """
 
-
     def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
         return _choose_pass(plan, scope)(plan, factors, scope, semiring)
 

@@ -57,14 +57,12 @@ def down_log(  # type: ignore[no-untyped-def]
         _find_rows(r, index, offsets, widths, rows)
         for j in range(width):
             tables[0, j] = before[r, j]
-            if above >= 0:
-                weights[top + ONE, j] = passed[above, j]
-            else:
-                weights[top + ONE, j] = posterior[owner[r], j // n_state] if j % n_state == 0 else 0.0
+            weights[top + ONE, j] = 0.0 if above < 0 else passed[above, j]
+        if above < 0:
+            for u in range(posterior.shape[1]):
+                weights[top + ONE, u * n_state] = posterior[owner[r], u]
         for m in range(top):
             _move_log(mode, m, tables, joint, flat, rows, moves, source, place)
-        _undo_log(
-            mode, r, tables, weights, joint, flat, rows, moves, source, place, uniform, found
-        )
+        _undo_log(mode, r, tables, weights, joint, flat, rows, moves, source, place, uniform, found)
         for j in range(width):
             passed[r, j] = weights[0, j]

@@ -131,11 +131,10 @@ def read_data(
         read_weights(weights, rows.n_units),
     )  # fmt: skip
     for name, flat in flats.items():
-        if name in outline.parent_keys:
-            scope = outline.scopes[outline.parent_keys[name]]
-            columns.parents[scope.name] = to_parents(
-                flat.rows, scope, starts[scope.name], partial(columns.place, scope.name)
-            )
+        tree = outline.parent_keys.get(name)
+        if tree is not None:
+            place = partial(columns.place, tree)
+            columns.parents[tree] = to_parents(flat.rows, outline.scopes[tree], starts[tree], place)
         else:
             _convert(columns, name, flat.rows)
     _check_holes(columns, fitting)

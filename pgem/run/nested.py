@@ -21,7 +21,8 @@ class Flat:
     Attributes:
         counts: members per parent row, one array per scope from the unit inwards.
         rows: the values, one row per member of the innermost scope.
-        style: how they came: `array`, `list` or `single` (one sequence or tree without a units axis).
+        style: how they came: `array`, `list` or `single` (one sequence or tree without a units
+            axis).
     """
 
     counts: list[Integers]
