@@ -1,8 +1,8 @@
 """The plate diagram of a model, as SVG or PNG.
 
 Circles are latent nodes, shaded circles observed ones, diamonds covariates; a small square is a
-parameter that several nodes share.  Rectangles are plates, tinted ones sequences and trees, in which
-dashed arrows come from earlier steps or from the parent.
+parameter that several nodes share.  Rectangles are plates, tinted ones sequences and trees, in
+which dashed arrows come from earlier steps or from the parent.
 """
 
 from __future__ import annotations
