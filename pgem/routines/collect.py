@@ -66,6 +66,11 @@ class ScopeData:
         return depths(self.parents)
 
     @cached_property
+    def order(self) -> Integers:
+        """The members of a tree, parents before children."""
+        return np.argsort(self.depth, kind="stable")
+
+    @cached_property
     def levels(self) -> list[Level]:
         """The members of a tree by depth, the roots first."""
         assert self.parents is not None

@@ -46,18 +46,19 @@ def tree(
     """
 
     def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
-        return _choose_pass(plan, scope)(plan, factors, scope, semiring)
+        return _choose_pass(plan, scope, semiring)(plan, factors, scope, semiring)
 
     return make_chain(scope, tables, sum_out, shift, outer, make_pass)
 
 
-def _choose_pass(plan: ScanPlan, scope: ScopeData) -> Callable[..., Pass]:
+def _choose_pass(plan: ScanPlan, scope: ScopeData, semiring: Semiring) -> Callable[..., Pass]:
     """Compiled loops where there is enough to do, or many levels."""
     entries = scope.n_rows * sum(len(move.source) for move in plan.moves)
-    if entries + CALL * len(scope.levels) * len(plan.moves) >= COMPILED_FROM:
-        from pgem.routines.tree_kernels import CompiledTree
+    calls = (int(scope.depth.max(initial=0)) + 1) * len(plan.moves)
+    if entries + CALL * calls >= COMPILED_FROM:
+        from pgem.routines.tree_kernels import CompiledTree, LogTree
 
-        kind: Callable[..., Pass] = CompiledTree
+        kind: Callable[..., Pass] = CompiledTree if semiring.name == "sum" else LogTree
     else:
         kind = TreePass
     return kind

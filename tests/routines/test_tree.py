@@ -16,7 +16,7 @@ from pgem.routines.scan import NumpyPass
 from pgem.routines.scan_plan import Pass, Rows, ScanPlan, make_plan
 from pgem.routines.tables import Axis, LogTable
 from pgem.routines.tree import TreePass
-from pgem.routines.tree_kernels import CompiledTree
+from pgem.routines.tree_kernels import CompiledTree, LogTree
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -48,6 +48,8 @@ STRUCTURES = {
     "inner": Structure({"P": 2, "S": 2, "W": 3}, "SW", {"P": "S"}, ("PS", "PW", "SW")),
     "parent's value only": Structure({"P": 2, "S": 2}, "S", {"P": "S"}, ("PS", "P")),
 }
+Kind = type[TreePass] | type[CompiledTree] | type[LogTree]
+every_pass = pytest.mark.parametrize("kind", [TreePass, CompiledTree, LogTree])
 every_structure = pytest.mark.parametrize("name", STRUCTURES)
 
 
@@ -103,7 +105,7 @@ def plan_of(structure: Structure) -> ScanPlan:
 
 
 def run(
-    kind: type[TreePass] | type[CompiledTree],
+    kind: Kind,
     structure: Structure,
     scope: ScopeData,
     tables: list[LogTable],
@@ -143,8 +145,8 @@ def brute(structure: Structure, scope: ScopeData, tables: list[LogTable]) -> tup
 
 
 @every_structure
-@pytest.mark.parametrize("kind", [TreePass, CompiledTree])
-def test_sums_and_maxima_over_all_states(name: str, kind: type[TreePass]) -> None:
+@every_pass
+def test_sums_and_maxima_over_all_states(name: str, kind: Kind) -> None:
     structure, rng = STRUCTURES[name], np.random.default_rng(7)
     for size in (1, 3):
         scope = forest(rng, [size], roots=0.3)
@@ -152,19 +154,23 @@ def test_sums_and_maxima_over_all_states(name: str, kind: type[TreePass]) -> Non
         total, best = brute(structure, scope, tables)
         found = run(kind, structure, scope, tables).forward()
         np.testing.assert_allclose(found, total[None], rtol=1e-12)
-        found = run(kind, structure, scope, tables, "max").forward()
-        np.testing.assert_allclose(found, best[None], rtol=1e-12)
+        if kind is not CompiledTree:
+            found = run(kind, structure, scope, tables, "max").forward()
+            np.testing.assert_allclose(found, best[None], rtol=1e-12)
 
 
 @every_structure
+@pytest.mark.parametrize("kind", [CompiledTree, LogTree])
 @pytest.mark.parametrize("semiring", ["sum", "max"])
-@pytest.mark.parametrize("seed", range(4))
-def test_compiled_loops_agree(name: str, semiring: str, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_compiled_loops_agree(name: str, kind: Kind, semiring: str, seed: int) -> None:
+    if semiring == "max" and kind is CompiledTree:
+        kind = LogTree
     structure, rng = STRUCTURES[name], np.random.default_rng(seed)
     scope = forest(rng, [6, 1, 25, 2])
     tables = draw_tables(structure, scope, seed)
     one = run(TreePass, structure, scope, tables, semiring)
-    other = run(CompiledTree, structure, scope, tables, semiring)
+    other = run(kind, structure, scope, tables, semiring)
     log_p = one.forward()
     np.testing.assert_allclose(other.forward(), log_p, rtol=1e-12)
     posterior = np.where(np.isfinite(log_p), rng.random(log_p.shape), 0.0)
@@ -172,8 +178,8 @@ def test_compiled_loops_agree(name: str, semiring: str, seed: int) -> None:
         np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [TreePass, CompiledTree])
-def test_posteriors_are_slopes(kind: type[TreePass]) -> None:
+@every_pass
+def test_posteriors_are_slopes(kind: Kind) -> None:
     structure = STRUCTURES["coupled"]
     scope = forest(np.random.default_rng(1), [7])
     tables = draw_tables(structure, scope, 4)
@@ -194,8 +200,8 @@ def test_posteriors_are_slopes(kind: type[TreePass]) -> None:
             assert found[k].reshape(-1)[place] == pytest.approx(slope, abs=1e-8)
 
 
-@pytest.mark.parametrize("kind", [TreePass, CompiledTree])
-def test_a_path_is_a_sequence(kind: type[TreePass]) -> None:
+@every_pass
+def test_a_path_is_a_sequence(kind: Kind) -> None:
     structure = STRUCTURES["factorial"]
     lengths = [5, 1, 8]
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -219,8 +225,8 @@ def test_a_path_is_a_sequence(kind: type[TreePass]) -> None:
         np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [TreePass, CompiledTree])
-def test_draws_follow_the_posterior_and_fit_together(kind: type[TreePass]) -> None:
+@pytest.mark.parametrize("kind", [TreePass, LogTree])
+def test_draws_follow_the_posterior_and_fit_together(kind: Kind) -> None:
     """Many copies of one tree: mean draws are posteriors; a child sees what its parent drew."""
     structure, n = STRUCTURES["one state variable"], 4000
     one = forest(np.random.default_rng(5), [6], roots=0.2)
@@ -260,13 +266,40 @@ def test_a_star_and_a_long_path_do_not_underflow() -> None:
     for parents in (star, path):
         scope = ScopeData("cell", np.array([0, 3000]), 5, 1, None, parents)
         tables = draw_tables(structure, scope, 0, spread=20.0)
-        one, other = (run(kind, structure, scope, tables) for kind in (TreePass, CompiledTree))
-        total = one.forward()
+        one, ones = run(TreePass, structure, scope, tables), np.ones((1, 1))
+        total, posterior = one.forward(), one.backward(ones)
         assert np.isfinite(total).all()
-        np.testing.assert_allclose(other.forward(), total, rtol=1e-12)
-        ones = np.ones((1, 1))
-        for a, b in zip(one.backward(ones), other.backward(ones), strict=True):
-            np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9)
+        for kind in (CompiledTree, LogTree):
+            other = run(kind, structure, scope, tables)
+            np.testing.assert_allclose(other.forward(), total, rtol=1e-12)
+            for a, b in zip(posterior, other.backward(ones), strict=True):
+                np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9)
+
+
+def contrast(structure: Structure, scope: ScopeData, gap: float, *, late: bool) -> list[LogTable]:
+    """Two states that hardly switch; leaves speak for the state that the others speak against."""
+    stay = np.log(np.array([[1.0, 0.0], [0.0, 1.0]]) + 1e-30)
+    rows = np.zeros((scope.n_rows, 1, 2))
+    leaf = ~np.isin(np.arange(scope.n_rows), scope.parents)
+    rows[:, 0, 1] = np.where(leaf, gap if late else -gap, -gap)
+    first = np.zeros((1, 2, 2))
+    both = LogTable(np.stack([first[0], stay]), scope.n_rows, (scope.depth > 0).astype(np.int64))
+    assert structure.axes == {"P": 2, "S": 2}
+    return [both, LogTable(rows, scope.n_rows)]
+
+
+@pytest.mark.parametrize("gap", [5.0, 60.0, 200.0, 800.0])
+@pytest.mark.parametrize("late", [True, False])
+def test_faint_messages_are_not_lost(gap: float, late: bool) -> None:
+    """Mass that underflow drops is harmless, or the logarithms take over."""
+    structure = Structure({"P": 2, "S": 2}, "S", {"P": "S"}, ("PS", "S"))
+    scope = forest(np.random.default_rng(2), [60, 40])
+    tables = contrast(structure, scope, gap, late=late)
+    one, other = (run(kind, structure, scope, tables) for kind in (TreePass, CompiledTree))
+    np.testing.assert_allclose(other.forward(), one.forward(), rtol=1e-11)
+    weight = np.array([[1.0], [0.5]])
+    for a, b in zip(one.backward(weight), other.backward(weight), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-11)
 
 
 def test_large_shards_use_compiled_loops() -> None:
