@@ -175,22 +175,34 @@ class Linear(Family):
             return value
         return np.broadcast_to(flat_rows(value), (len(value), self.dim))
 
+    def regressors(self, *, parents: bool = False) -> list[Regressor]:
+        """Everything that terms and the covariance are multiplied by, random parents on demand."""
+        found = [name for term in self.terms for name in (*term.factors, *term.over)]
+        if self.spread_by is not None:
+            found += [*self.spread_by[1], *self.spread_by[2]]
+        if parents:
+            found += [term.parent for term in self.terms if term.parent is not None]
+        return list(dict.fromkeys(found))
+
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
-        """The known part of φ [N, columns]; 0 where a random parent stands.
+        """φ [N, columns]; 0 where a random parent stands whose values are not given.
 
         Args:
-            values: covariates and observed parents per row.
+            values: covariates and parents per row.
             n_rows: N.
         """
         out = np.zeros((n_rows, self.width))
         for term in self.terms:
-            if term.parent is not None:
+            if term.parent is not None and term.parent not in values:
                 continue
             product = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
-            if term.vector is not None:
-                out[:, term.start : term.stop] = product[:, None] * values[term.vector]
-            else:
-                out[:, term.start] = product
+            vectors = [] if term.vector is None else [values[term.vector]]
+            if term.parent is not None:
+                vectors.append(values[term.parent].reshape(n_rows, -1))
+            if term.contracts:
+                vectors = [(vectors[0] * vectors[1]).sum(axis=1, keepdims=True)]
+            whole = product[:, None] if not vectors else product[:, None] * vectors[0]
+            out[:, term.start : term.stop] = whole
         return out
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:

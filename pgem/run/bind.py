@@ -13,7 +13,7 @@ from pgem.errors import DataError
 from pgem.families import Observations
 from pgem.families._linear import Linear
 from pgem.plan import Part, Program
-from pgem.routines import Index, NodeData, ScopeData
+from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
 
 SHARD_ENTRIES = 3 << 17
@@ -164,10 +164,7 @@ class Bound:
             `scale_k` for each term k whose random parent is multiplied by something.
         """
         n_rows = self.columns.n_rows(part.scope)
-        names = [name for term in family.terms for name in (*term.factors, *term.over)]
-        if family.spread_by is not None:
-            names += [*family.spread_by[1], *family.spread_by[2]]
-        values = {name: self._regressor(*name, part) for name in names}
+        values = {name: self._regressor(*name, part) for name in family.regressors()}
         known = {"design": family.design(values, n_rows)}
         spread = family.multiplier(values, n_rows)
         if spread is not None:
@@ -329,6 +326,7 @@ class Shard:
                 program.scope_dims[scope.parent], scope.size, self._parents(name),
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
+        self._regions: dict[str, RegionData] = {}
         self._indices: dict[tuple[str, str, int], Index] = {}
 
     @property
@@ -345,6 +343,12 @@ class Shard:
     def scope(self, name: str) -> ScopeData:
         """Rows of a plate, sequence or tree."""
         return self.scopes[name]
+
+    def region(self, name: str) -> RegionData:
+        """Rows of the Gaussian nodes that are integrated out together."""
+        if name not in self._regions:
+            self._regions[name] = self._region(name)
+        return self._regions[name]
 
     def index(self, name: str, scope: str, lag: int) -> Index:
         """Codes of a seen node, covariate or plate, for each row of `scope`."""
@@ -391,6 +395,36 @@ class Shard:
         if soft is not None:
             node.cache["responsibilities"] = soft[rows]
         return node
+
+    def _region(self, name: str) -> RegionData:
+        program = self.bound.program
+        region = next(r for r in program.analysis.regions if r.name == name)
+        outline, members = program.outline, {}
+        inside: dict[str, ScopeData] = {}
+        for node in region.nodes:
+            scope = outline.nodes[node].scope
+            members[node] = (scope, self._rows_of_components(node))
+            while scope != region.home:
+                inside[scope] = self.scopes[scope]
+                scope = outline.scopes[scope].parent
+        low, high = self.ranges[region.home]
+        return RegionData(
+            region.home, high - low, program.scope_dims[region.home], region.chain or None,
+            inside, {name: outline.scopes[name].parent for name in inside}, members,
+        )  # fmt: skip
+
+    def _rows_of_components(self, node: str) -> dict[str, Integers | None]:
+        """The rows that each component of a node describes; None for all."""
+        components = self.bound.program.analysis.layout.components
+        found = {key: s.component.step for key, s in components.items() if s.component.node == node}
+        lag = self.bound.program.outline.nodes[node].lag
+        if not lag:
+            return dict.fromkeys(found)
+        number = self.scopes[self.bound.program.outline.nodes[node].scope].number
+        return {
+            key: np.flatnonzero(number == step - 1 if step else number >= lag)
+            for key, step in found.items()
+        }
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
         outline, columns = self.bound.program.outline, self.bound.columns
