@@ -99,6 +99,79 @@ def test_a_path_is_a_sequence() -> None:
     assert fits[1].bic == pytest.approx(fits[0].bic)
 
 
+BODIES = {
+    "second state": """
+        a = pg.latent("a", pg.Categorical(size=2), given=pg.prev("b"), after="a")
+        b = pg.latent("b", pg.Categorical(size=3), given=a, after="b")
+        pg.observed("y", pg.Normal(), given=[a, b])""",
+    "looking back at holes": """
+        a = pg.latent("a", pg.Categorical(size=2), after="a")
+        pg.observed("w", pg.Categorical(size=2), given=a, after="w", first=pg.Categorical(size=2))
+        pg.observed("y", pg.Poisson(), given=[a, pg.prev("w")], first=pg.Poisson())""",
+    "a switch that looks back": """
+        a = pg.latent("a", pg.Categorical(size=2), after="a")
+        pg.observed("y", pg.switch(pg.prev("a"), pg.Poisson(), pg.Geometric()))""",
+    "regression on the step before": """
+        a = pg.latent("a", pg.Categorical(size=2), after="a")
+        pg.observed("y", pg.Normal(mean=pg.param("slope")[a] * pg.prev("y") + pg.param("level"),
+                                   var=pg.param("var")), first=pg.Normal())""",
+    "a Gaussian factor": """
+        a = pg.latent("a", pg.Categorical(size=2), after="a")
+        f = pg.latent("f", pg.Normal(mean=0.0, var=1.0))
+        pg.observed("y", pg.Normal(mean=pg.param("load")[a, pg.prev("a")] * f,
+                                   var=pg.param("var")), first=pg.Normal())""",
+    "chains that nothing couples": """
+        a = pg.latent("a", pg.Categorical(size=2), after="a")
+        pg.observed("y", pg.Poisson(), given=a)
+        b = pg.latent("b", pg.Categorical(size=2), after="b")
+        pg.observed("w", pg.Categorical(size=2), given=b)""",
+}
+
+
+def declared(body: str, scope: str) -> pg.Model:
+    """A declaration inside a sequence or tree, under a class of the unit."""
+    space: dict[str, Any] = {"pg": pg}
+    exec(f"with pg.Model('m') as m:\n    with pg.{scope}('t'):{body}", space)
+    model: pg.Model = space["m"]
+    return model
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_whatever_stands_inside(name: str) -> None:
+    """Path-shaped trees and sequences have the same fits and posteriors, holes included."""
+    rng = np.random.default_rng(8)
+    body, lengths = BODIES[name], LENGTHS * 8
+    orders = [rng.permutation(n) for n in lengths]
+    steps: dict[str, Any] = {}
+    for node in ("y", "w"):
+        if f'"{node}", pg' in body:
+            values = [rng.integers(0, 2 if node == "w" else 6, n).astype(float) for n in lengths]
+            if "Normal" in body:
+                values = [v + rng.normal(size=len(v)) for v in values]
+            if node == "w":
+                values[2][[3, 5]] = values[0][1] = np.nan
+            steps[node] = values
+    members = {
+        node: [v[np.argsort(order)] for v, order in zip(values, orders, strict=True)]
+        for node, values in steps.items()
+    }
+    hmm, hmt = declared(body, "sequence"), declared(body, "tree")
+    data = {**members, "t.parent": parents_of_paths(orders)}
+    options: dict[str, Any] = {"max_iter": 4, "tol": 0}
+    start = hmm.fit(steps, max_iter=2, tol=0).params
+    one, other = hmm.fit(steps, start=start, **options), hmt.fit(data, start=start, **options)
+    np.testing.assert_allclose(other.trace, one.trace, rtol=1e-9)
+    for key, value in one.params.items():
+        np.testing.assert_allclose(other.params[key], value, rtol=1e-6, atol=1e-9, err_msg=key)
+    expected, found = one.posterior(steps), other.posterior(data)
+    for node, tables in expected.items():
+        whole = (
+            (tables.mean, found[node].mean) if hasattr(tables, "mean") else (tables, found[node])
+        )
+        for a, b, order in zip(*whole, orders, strict=True):
+            np.testing.assert_allclose(np.asarray(b)[order], a, rtol=1e-6, atol=1e-7, err_msg=node)
+
+
 def test_a_forest_is_its_trees() -> None:
     """Several roots in a unit: their likelihoods multiply."""
     rng = np.random.default_rng(1)

@@ -49,10 +49,13 @@ class TreeText:
             unused = [f for f in unused if f not in chosen]
             text = rf"\sum_{{{self.notation.var(var)}}} {self.joined(chosen, text)}"
         self.page.formula(f"{self.message(step)} = {self.joined(unused, text)}")
+        nodes = self.notation.graph.nodes
+        held = [f"`{f.node}`" for f in step.inputs if f.node and nodes[f.node].conditioned]
+        left = f" ({', '.join(held)} left out)" if held else ""
         self.page.note(
             f"A leaf has no children, and the product over them is 1. At the roots the same "
-            f"without ${above}$, with the roots' own distributions; what they send is the message "
-            "of the whole tree:"
+            f"without ${above}$, with the roots' own distributions{left}; what they send is the "
+            "message of the whole tree:"
         )
         outer = self.notation.variables(step.outer)
         root = rf"\beta_{{{letter}}}" + (f"({outer})" if outer else "")

@@ -61,9 +61,8 @@ class ScopeData:
 
     @cached_property
     def depth(self) -> Integers:
-        """Number of ancestors of each member of a tree."""
-        assert self.parents is not None
-        return depths(self.parents)
+        """Number of ancestors of each member of a tree; elsewhere the position."""
+        return self.number if self.parents is None else depths(self.parents)
 
     @cached_property
     def order(self) -> Integers:

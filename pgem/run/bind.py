@@ -420,7 +420,7 @@ class Shard:
         lag = self.bound.program.outline.nodes[node].lag
         if not lag:
             return dict.fromkeys(found)
-        number = self.scopes[self.bound.program.outline.nodes[node].scope].number
+        number = self.scopes[self.bound.program.outline.nodes[node].scope].depth
         return {
             key: np.flatnonzero(number == step - 1 if step else number >= lag)
             for key, step in found.items()
