@@ -223,6 +223,20 @@ def test_latents_given_in_some_members() -> None:
     assert float(joint[0]) == pytest.approx(best, rel=1e-12)
 
 
+def test_draws_are_joint() -> None:
+    """Draws given the data: states of parent and child come together as often as they should."""
+    model = chain("tree")
+    data = {"y": [0.1, -0.4, 0.9, np.nan], "t.parent": [-1, 0, 0, 1]}
+    fit = model.fit(data, start=PARAMS, max_iter=0)
+    drawn = np.stack([fit.draw(data, seed=k)["s"] for k in range(1500)])
+    pair = fit.posterior(data, joint=[("s", pg.prev("s"))])["s", pg.prev("s")]
+    for child, above in ((1, 0), (2, 0), (3, 1)):
+        for own in (0, 1):
+            for earlier in (0, 1):
+                share = ((drawn[:, child] == own) & (drawn[:, above] == earlier)).mean()
+                assert share == pytest.approx(pair[child][own, earlier], abs=0.05)
+
+
 def test_parameters_are_recovered() -> None:
     """Simulated trees, fitted from another start: every parameter within four standard errors."""
     rng = np.random.default_rng(3)
