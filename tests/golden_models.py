@@ -96,6 +96,17 @@ def linked_priors() -> pg.Model:
     return model
 
 
+def tree() -> pg.Model:
+    """Mixture of hidden Markov trees; a child also looks at its parent's mark."""
+    with pg.Model("tree") as model:
+        c = pg.latent("c", pg.Categorical(size=2))
+        with pg.tree("cell"):
+            s = pg.latent("s", pg.Categorical(size=3), given=c, after="s")
+            pg.observed("y", pg.Normal(), given=s)
+            pg.observed("mark", pg.Bernoulli(), given=s, after="mark")
+    return model
+
+
 MODELS = {
     make.__name__: make
     for make in (
@@ -107,5 +118,6 @@ MODELS = {
         zero_inflated,
         random_effects,
         linked_priors,
+        tree,
     )
 }

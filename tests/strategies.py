@@ -281,7 +281,7 @@ class Tie:
 
 @dataclass
 class ScopeInfo:
-    """A scope: its name, kind, size and, per unit, the paths of its members."""
+    """A scope: its name, kind, size and, per unit, the paths (and parents) of its members."""
 
     name: str
     kind: str
@@ -289,12 +289,19 @@ class ScopeInfo:
     parent: ScopeInfo | None
     paths: list[list[Path]]
     lengths: dict[tuple[int, Path], int] = field(default_factory=dict)
+    parents: dict[tuple[int, Path], int] = field(default_factory=dict)
     indexes: list[Index] = field(default_factory=list)
 
     @property
     def around(self) -> list[ScopeInfo]:
         """This scope and those around it, outermost first."""
         return [*(self.parent.around if self.parent else []), self]
+
+    def precedes(self, unit: int, path: Path) -> int:
+        """How many steps precede a step; in a tree 0 for a root, else 1."""
+        if self.kind == "tree":
+            return int(self.parents[unit, path] >= 0)
+        return path[-1]
 
     @property
     def largest(self) -> int:
@@ -375,8 +382,8 @@ class Builder:
 
     @contextmanager
     def inside(self, kind: str, size: int | None, low: int, high: int) -> Iterator[ScopeInfo]:
-        """Open a plate or sequence, with lengths between `low` and `high` unless it has a size."""
-        name = self.name("t" if kind == "sequence" else "p")
+        """Open a plate, sequence or tree of `low` to `high` members unless it has a size."""
+        name = self.name({"sequence": "t", "tree": "g"}.get(kind, "p"))
         lengths, paths = {}, []
         same = self.chance(0.5) and size is None
         common = int(self.rng.integers(max(low, 1), high + 1))
@@ -397,8 +404,28 @@ class Builder:
             self.sizes[name] = size
             info.indexes.append(Index(name, size))
         outer_scope, self.scope, self.depth = self.scope, info, self.depth + 1
+        if kind == "tree":
+            self.plant(info)
         yield info
         self.scope, self.depth = outer_scope, self.depth - 1
+
+    def plant(self, info: ScopeInfo) -> None:
+        """Parents of a tree's members: random forests, members in random order."""
+        shape, chain = self.rng, self.chance(0.3)
+        for (unit, outer), n in info.lengths.items():
+            order = shape.permutation(n)
+            for k, member in enumerate(order):
+                root = k == 0 or (not chain and shape.random() < 0.2)
+                above = k - 1 if chain else int(shape.integers(0, max(k, 1)))
+                info.parents[unit, (*outer, int(member))] = -1 if root else int(order[above])
+        self.columns.append(
+            Column(
+                f"{info.name}.parent",
+                info,
+                lambda rng, unit, path: info.parents[unit, path],
+                kind="covariate",
+            )
+        )
 
     def indexes(self) -> list[Index]:
         """Everything that may index here."""
@@ -693,8 +720,8 @@ class Builder:
         self.finite(name, size, latent=False)
 
     def itself(self, name: str, size: int) -> list[Index]:
-        """The step before of an observed node, sometimes, inside a sequence."""
-        if self.scope.kind != "sequence" or not self.chance(0.3):
+        """The step before of an observed node, sometimes, inside a sequence or tree."""
+        if self.scope.kind not in ("sequence", "tree") or not self.chance(0.3):
             return []
         return [Index(f'pg.prev("{name}")', size, False, name, 1)]
 
@@ -910,7 +937,8 @@ class Filler:
 
     def punch(self, column: Column, unit: int, path: Path, value: Floats, rate: float) -> Floats:
         """A value, or a hole where one is allowed and affordable."""
-        conditioned = bool(path) and path[-1] < self.lags.get(column.name, 0)
+        lag = self.lags.get(column.name, 0)
+        conditioned = lag > 0 and column.scope.precedes(unit, path) < lag
         if conditioned or self.rng.random() >= rate:
             return value
         if column.kind == "observed" and column.size is not None:
@@ -993,9 +1021,9 @@ def _plate(b: Builder) -> None:
 
 
 def _steps(b: Builder, chains: int) -> None:
-    """What stands inside a sequence."""
+    """What stands inside a sequence or tree."""
     own = [(b.name("s"), b.pick([2, 2, 3])) for _ in range(chains)]
-    deep = b.chance(0.25)
+    deep = b.chance(0.25) and b.scope.kind == "sequence"
     spent = 0.0
     declared = []
     for name, size in own:
@@ -1060,11 +1088,40 @@ def _nested(b: Builder) -> None:
             _steps(b, 1)
 
 
+def _tree(b: Builder) -> None:
+    if b.chance(0.4):
+        b.latent()
+    kind = b.pick(
+        ["tree", "tree", "tree", "in plate", "around plate", "in sequence", "around sequence"]
+    )
+    if kind == "tree":
+        with b.inside("tree", None, 1, 5):
+            _steps(b, b.pick([1, 2]))
+        if b.chance(0.15):
+            b.leaf()
+    elif kind.startswith("in "):
+        outer = kind.removeprefix("in ")
+        with b.inside(outer, b.pick([None, 2]) if outer == "plate" else None, 1, 2):
+            if b.chance(0.4):
+                b.latent()
+            with b.inside("tree", None, 1, 3):
+                _steps(b, 1)
+    else:
+        with b.inside("tree", None, 1, 3):
+            _steps(b, 1)
+            inner = kind.removeprefix("around ")
+            with b.inside(inner, b.pick([None, 2]) if inner == "plate" else None, 1, 2):
+                if b.chance(0.5):
+                    b.latent()
+                b.leaf(must=True)
+
+
 KINDS: dict[str, Callable[[Builder], None]] = {
     "dag": _dag,
     "plate": _plate,
     "sequence": _sequence,
     "nested": _nested,
+    "tree": _tree,
 }
 
 
@@ -1075,7 +1132,7 @@ def cases(kind: str, **options: bool) -> SearchStrategy[Case]:
     and 100 examples are 100 graphs.
 
     Args:
-        kind: `dag`, `plate`, `sequence` or `nested`.
+        kind: `dag`, `plate`, `sequence`, `nested` or `tree`.
         options: as in `build_case`.
     """
     tapes = st.binary(min_size=TAPE, max_size=TAPE)
@@ -1095,7 +1152,7 @@ def build_case(
 
     Args:
         tape: bytes.
-        kind: `dag`, `plate`, `sequence` or `nested`.
+        kind: `dag`, `plate`, `sequence`, `nested` or `tree`.
         fitted: leave out variances that a single value would make zero.
         weighted: draw weights, some of them zero.
         absent: leave some observed nodes out of the data.

@@ -157,7 +157,7 @@ class Switch:
 
 @dataclass(eq=False)
 class Scope:
-    """A plate or sequence; opened by `with`, and a gate if it has a size."""
+    """A plate, sequence or tree; opened by `with`, and a gate if it has a size."""
 
     name: str
     kind: str

@@ -93,7 +93,7 @@ class Declaration:
     def __exit__(self, kind: object, *problem: object) -> None:
         _OPEN.remove(self)
         if kind is None:
-            check_lags(self._nodes, self._discrete)
+            check_lags(self._nodes, self._scopes, self._discrete)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('{self.name}', nodes={list(self._nodes)})"
@@ -129,7 +129,7 @@ class Declaration:
         self._names[name] = origin
 
     def add_scope(self, name: str, kind: Any, size: int | None) -> ex.Scope:
-        """A plate or sequence inside the scope that is open now."""
+        """A plate, sequence or tree inside the scope that is open now."""
         origin = caller()
         self.claim(name, kind, origin)
         check_size(size, f"{kind} '{name}'", origin)
@@ -138,7 +138,7 @@ class Declaration:
         return ex.Scope(name, kind, size, self, origin)
 
     def open_scope(self, scope: ex.Scope) -> None:
-        """Enter a plate or sequence."""
+        """Enter a plate, sequence or tree."""
         if scope.name not in self._scopes or self._scopes[scope.name].parent != self._path[-1]:
             raise DeclarationError(
                 f"{scope.kind} '{scope.name}' is opened outside the scope that it was declared in",
@@ -149,7 +149,7 @@ class Declaration:
         self._path.append(scope.name)
 
     def close_scope(self, scope: ex.Scope) -> None:
-        """Leave a plate or sequence."""
+        """Leave a plate, sequence or tree."""
         self._path.pop()
 
     # --- nodes --------------------------------------------------------------------------------

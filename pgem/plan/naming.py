@@ -18,6 +18,7 @@ ROUTINES = (
     "density", "either", "estimate", "evidence", "fit_cells", "free", "gaussian", "inside",
     "integrate", "keep", "maximise", "message", "over", "pick", "prior", "query", "regress",
     "scan", "spread", "staged", "steps", "sweeps", "table", "times", "total",
+    "tree",
 )  # fmt: skip
 
 

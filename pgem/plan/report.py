@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pgem.analyse import (
     Analysis,
     Block,
+    Climb,
     Collect,
     Eliminate,
     Factor,
@@ -107,8 +108,11 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
         return Row(step.scope, "product over the members", "exact", f"{size} entries a member")
     widest = max((math.prod(sizes[v.node] for v in c) for c in step.cliques), default=1)
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
-    how = f"scanned forward and backward, summing out {names} in this order"
-    cost = f"{step.cost} entries summed a step, the widest table {widest}"
+    climbs = isinstance(step, Climb)
+    way = "climbed up and down" if climbs else "scanned forward and backward"
+    how = f"{way}, summing out {names} in this order"
+    cost = f"{step.cost} entries summed a {'member' if climbs else 'step'}, "
+    cost += f"the widest table {widest}"
     return Row(step.label, how, "exact", cost)
 
 

@@ -31,7 +31,7 @@ class Bound:
         components: component → (family, scope); its values are `x`, the value of each row
             `x rows`, known slots `x known trials`, where it is given `x fact given`.
         scopes: scope → (dimensions of its tables, enclosing scope, fixed size); its first rows
-            are `t starts`.
+            are `t starts`, the parents of a tree's members `cell parents`.
         indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
     """
 
@@ -59,11 +59,13 @@ class Bound:
         return found
 
     def scope(self, name: str) -> ScopeData:
-        """Rows of a plate or sequence."""
+        """Rows of a plate, sequence or tree."""
         if name not in self.kept:
             n_dims, parent, size = self.scopes[name]
             starts: Integers = np.asarray(self.arrays[f"{name} starts"])
-            self.kept[name] = ScopeData(name, starts, n_dims, self.scopes[parent][0], size)
+            rows: Integers | None = self.arrays.get(f"{name} parents")
+            parents = None if rows is None else np.asarray(rows)
+            self.kept[name] = ScopeData(name, starts, n_dims, self.scopes[parent][0], size, parents)
         found: ScopeData = self.kept[name]
         return found
 

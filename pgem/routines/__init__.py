@@ -36,6 +36,7 @@ from pgem.routines.tables import (
     steps,
     table,
 )
+from pgem.routines.tree import tree
 
 __all__ = [
     "Axis",
@@ -83,4 +84,5 @@ __all__ = [
     "table",
     "times",
     "total",
+    "tree",
 ]
