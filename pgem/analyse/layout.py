@@ -15,7 +15,7 @@ from pgem.analyse.given import (
     fixed_and_value,
     lower_bound,
 )
-from pgem.analyse.linear import has_terms, make_linear
+from pgem.analyse.linear import has_terms, make_linear, own_axes
 from pgem.analyse.multiplied import make_scaled
 from pgem.analyse.priors import with_priors
 from pgem.analyse.regions import Region, is_random
@@ -407,9 +407,10 @@ def _param(
         )
     gates, own, role, structure = next(iter(shapes))
     shape = gates + own
-    slot = components[uses[0][0]].component.leaf.slots[uses[0][1]]
-    axes = tuple(str(gate) for gate in slot.gates) + tuple(
-        components[uses[0][0]].component.node for _ in own
+    key, used = uses[0]
+    slot = components[key].component.leaf.slots[used]
+    axes = tuple(str(gate) for gate in slot.gates) + own_axes(
+        components[key].family, used, components[key].component.node, len(own)
     )
     fixed, value = fixed_and_value(record, shape, role)
     return ParamLayout(

@@ -23,6 +23,16 @@ def has_terms(component: Component) -> bool:
     return any(slot.times is not None for slot in component.leaf.slots.values())
 
 
+def own_axes(family: Family, slot: str, node: str, n_own: int) -> tuple[str, ...]:
+    """What the own axes of a slot run over: the node's coordinates, and what is contracted."""
+    terms = family.terms if isinstance(family, Linear) else ()
+    for term in terms:
+        wide = term.vector or term.parent
+        if term.slot == slot and wide and n_own > family.event_ndim:
+            return (*[node] * (n_own - 1), wide[0])
+    return (node,) * n_own
+
+
 def make_linear(
     component: Component, base: Family, length: Length, random: Callable[[str], bool], where: str
 ) -> Linear:

@@ -54,3 +54,16 @@ def test_table_is_in_the_order_of_the_covariance() -> None:
     assert fit.covariance().shape == (6, 6)
     errors = np.sqrt(np.diag(fit.covariance()))
     np.testing.assert_allclose(errors[:2], fit.standard_errors()["x.mean"])
+
+
+def test_axes_of_coefficients_are_named_by_what_they_meet() -> None:
+    rng = np.random.default_rng(0)
+    with pg.Model("axes") as model:
+        w = pg.covariate("w")
+        f = pg.latent("f", pg.MvNormal(mean=0.0, cov=pg.identity(2)))
+        pg.observed("x", pg.MvNormal(mean=pg.param("loadings") @ f + pg.param("mean")))
+        pg.observed("y", pg.Normal(mean=pg.param("slopes") @ w))
+    data = {"w": rng.normal(size=(20, 3)), "x": rng.normal(size=(20, 3)), "y": rng.normal(size=20)}
+    fit = model.fit(data, max_iter=1)
+    for line in ("loadings [x, f]", "mean [x]", "slopes [w]", "x.cov [x, x]", "y.var ="):
+        assert line in fit.summary()
