@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.analyse import Settled, is_random
-from pgem.declare import UNIT, Gate, SlotRecord
+from pgem.declare import UNIT, Gate, SlotRecord, slot_of
 from pgem.families import Family
 from pgem.graph import Component
 from pgem.plan.explain_conjugate import multiplied
@@ -53,8 +53,12 @@ def _setting(notation: Notation) -> str:
             continue
         whole = "unit" if scope.parent == UNIT else f"member of `{scope.parent}`"
         end = str(scope.size) if scope.size else f"{letter.upper()}_{{{_outer(notation, name)}}}"
-        what = "a sequence of steps" if scope.kind == "sequence" else "members"
-        sentences.append(f"Each {whole} has {what} `{name}`, ${letter} = 1, \\ldots, {end}$.")
+        what = {"sequence": "a sequence of steps", "tree": "a tree of members"}.get(scope.kind)
+        parent = f" ${notation.place(name, 1)}$ is the parent of ${letter}$."
+        sentences.append(
+            f"Each {whole} has {what or 'members'} `{name}`, ${letter} = 1, \\ldots, {end}$."
+            + (parent if scope.kind == "tree" else "")
+        )
     return " ".join(sentences)
 
 
@@ -93,6 +97,11 @@ def _first_steps(notation: Notation, name: str) -> str:
     """What happens before a node has steps to look back at."""
     node = notation.graph.nodes[name]
     letter, lag = notation.indices[node.scope], node.lag()
+    if notation.graph.scopes[node.scope].kind == "tree":
+        if not node.firsts:
+            return f"The values of `{name}` at the roots are conditioned on and not modelled."
+        shown = [notation.conditional(name, most_lag=0)]
+        return f"At the roots, `{name}` has its own distribution, ${shown[0]}$."
     steps = f"${letter} = 1$" if lag == 1 else f"${letter} \\le {lag}$"
     if not node.firsts:
         return f"The first values of `{name}` ({steps}) are conditioned on and not modelled."
@@ -159,19 +168,23 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
 def _when(notation: Notation, component: Component) -> str:
     node = notation.graph.nodes[component.node]
     letter = notation.indices[node.scope]
+    tree = notation.graph.scopes[node.scope].kind == "tree"
     if component.step:
-        return f" for ${letter} = {component.step}$"
+        return " at the roots" if tree else f" for ${letter} = {component.step}$"
     if node.switch is not None:
         gate = notation.gate(node.switch)
         keys = [c.key for c in notation.graph.leaves_of(node.name)]
         return f" where ${gate} = {keys.index(component.key)}$"
-    return f" for ${letter} > {node.lag()}$" if node.lag() else ""
+    if not node.lag():
+        return ""
+    return " below the roots" if tree else f" for ${letter} > {node.lag()}$"
 
 
 def times_of(notation: Notation, component: Component) -> dict[str, str]:
-    """The step that a first-step component stands for."""
+    """The step that a first-step component stands for (in a tree, any root)."""
     scope = notation.graph.nodes[component.node].scope
-    return {scope: str(component.step)} if component.step else {}
+    tree = notation.graph.scopes[scope].kind == "tree"
+    return {scope: str(component.step)} if component.step and not tree else {}
 
 
 def most_lag(component: Component) -> int:
@@ -180,11 +193,23 @@ def most_lag(component: Component) -> int:
 
 
 def _arguments(notation: Notation, settled: Settled) -> str:
-    shown = []
+    values = slot_values(notation, settled)
+    return r",\; ".join(rf"\text{{{escape(name)}}} = {value}" for name, value in values.items())
+
+
+def slot_values(notation: Notation, settled: Settled) -> dict[str, str]:
+    """What stands in every slot of the family as declared; the terms of a sum are added up."""
+    values: dict[str, str] = {}
     for name, slot in settled.component.leaf.slots.items():
         value = structured_reference(notation, settled.component, slot)
-        shown.append(rf"\text{{{escape(name)}}} = {value}")
-    return r",\; ".join(shown)
+        whole = slot_of(name) if slot.times is not None else name
+        if whole not in values:
+            values[whole] = value
+        elif value.startswith("-1 "):
+            values[whole] += " - " + value.removeprefix(r"-1 \, ")
+        else:
+            values[whole] += f" + {value}"
+    return values
 
 
 def structured_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
@@ -246,10 +271,11 @@ def _where(
 ) -> str:
     """`m = x.mean[z_n]` and so on."""
     shown = [f"${own} = {variable}$"] if own != variable else []
-    for name, slot in settled.component.leaf.slots.items():
-        if letters[name] != name:
-            value = structured_reference(notation, settled.component, slot)
-            shown.append(f"${letters[name]} = {value}$")
+    named = {**{slot_of(n): letter for n, letter in reversed(letters.items())}, **letters}
+    for name, value in slot_values(notation, settled).items():
+        letter = named.get(name, name)
+        if letter != name:
+            shown.append(f"${letter} = {value}$")
     return ", ".join(shown)
 
 

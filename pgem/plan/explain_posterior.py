@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgem.analyse import Collect, Eliminate, Factor, Scan, Var
+from pgem.analyse import Climb, Collect, Eliminate, Factor, Scan, Var
 from pgem.declare import UNIT
 from pgem.plan.explain_conjugate import write_conjugate
+from pgem.plan.explain_regions import write_region
+from pgem.plan.explain_tree import TreeText
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
 
@@ -17,7 +19,8 @@ def write_posterior(page: Page, notation: Notation) -> None:
     """Section 3: messages in order of elimination, then posteriors in reverse."""
     schedule = notation.analysis.schedule
     page.heading("3. The posterior (E-step)")
-    if not schedule.steps and not notation.analysis.conjugates:
+    integrated = [f for f in schedule.factors if f.kind in ("region", "conjugate")]
+    if not schedule.steps and not integrated:
         page.say("Nothing is latent: the log-likelihood is the sum of the log-conditionals.")
         return
     page.say(
@@ -45,6 +48,7 @@ class _Posterior:
         self.page, self.notation = page, notation
         self.graph = notation.graph
         self.names: dict[Factor, str] = {}
+        self.tree = TreeText(page, notation, self)
 
     # --- terms --------------------------------------------------------------------------------
 
@@ -89,6 +93,9 @@ class _Posterior:
             self.page.formula(
                 rf"{self.term(step.message)} = \prod_{{{letter}}} {self.product(step.inputs)}"
             )
+        elif isinstance(step, Climb):
+            self.names[step.message] = symbol_of(step.label)
+            self.tree.forward(step)
         else:
             self.forward_scan(step)
 
@@ -97,6 +104,9 @@ class _Posterior:
         if factor.kind == "conjugate":
             self.names[factor] = self.notation.names[factor.node]
             write_conjugate(self.page, self.notation, factor, self.term(factor))
+        elif factor.kind == "region":
+            self.names[factor] = self.notation.names[factor.node]
+            write_region(self.page, self.notation, factor, self.term(factor))
 
     def evidence(self, step: Eliminate | Collect | Scan) -> None:
         """Say what `e` is where it is met."""
@@ -184,7 +194,9 @@ class _Posterior:
 
     def backward(self, step: Eliminate | Collect | Scan) -> None:
         """The posterior of a step's variables."""
-        if isinstance(step, Scan):
+        if isinstance(step, Climb):
+            self.tree.backward(step)
+        elif isinstance(step, Scan):
             self.backward_scan(step)
         elif isinstance(step, Eliminate):
             var = self.notation.var(step.var)

@@ -5,8 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pgem.analyse import Analysis, Block, Collect, Eliminate, Factor, Scan, is_axis
+from pgem.analyse import (
+    Analysis,
+    Block,
+    Climb,
+    Collect,
+    Eliminate,
+    Factor,
+    Scan,
+    is_axis,
+    is_random,
+)
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
+from pgem.routines import Prior
 
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
 
@@ -52,9 +63,9 @@ def make_report(analysis: Analysis) -> Report:
     return Report(
         (
             *(
-                _conjugate_row(analysis, f)
+                INTEGRATED[f.kind](analysis, f)
                 for f in analysis.schedule.factors
-                if f.kind == "conjugate"
+                if f.kind in INTEGRATED
             ),
             *(_e_row(analysis, step) for step in analysis.schedule.steps),
         ),
@@ -63,12 +74,27 @@ def make_report(analysis: Analysis) -> Report:
     )
 
 
+def _region_row(analysis: Analysis, factor: Factor) -> Row:
+    """Gaussian nodes that are integrated out together."""
+    size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
+    region = next(r for r in analysis.regions if r.name == factor.node)
+    latents = [n for n in region.nodes if is_random(analysis.graph, analysis.schema, n)]
+    others = [n for n in region.nodes if n not in latents]
+    along = f" along {region.chain}" if region.chain else f" in scope {factor.scope}"
+    how = f"integrated out{along}, jointly Gaussian with {', '.join(others) or 'nothing else'}"
+    cost = "1 Gaussian a row" if size == 1 else f"{size} Gaussians a row"
+    return Row(", ".join(latents), how, "exact", cost)
+
+
 def _conjugate_row(analysis: Analysis, factor: Factor) -> Row:
     """A latent that is integrated out under conjugate children."""
     size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
     below = next(c.children for c in analysis.conjugates if c.name == factor.node)
     how = f"integrated out in scope {factor.scope}, conjugate to {', '.join(below) or 'nothing'}"
     return Row(factor.node, how, "exact", f"{size} entries a row")
+
+
+INTEGRATED = {"region": _region_row, "conjugate": _conjugate_row}
 
 
 def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
@@ -82,8 +108,11 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
         return Row(step.scope, "product over the members", "exact", f"{size} entries a member")
     widest = max((math.prod(sizes[v.node] for v in c) for c in step.cliques), default=1)
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
-    how = f"scanned forward and backward, summing out {names} in this order"
-    cost = f"{step.cost} entries summed a step, the widest table {widest}"
+    climbs = isinstance(step, Climb)
+    way = "climbed up and down" if climbs else "scanned forward and backward"
+    how = f"{way}, summing out {names} in this order"
+    cost = f"{step.cost} entries summed a {'member' if climbs else 'step'}, "
+    cost += f"the widest table {widest}"
     return Row(step.label, how, "exact", cost)
 
 
@@ -101,11 +130,23 @@ def _notes(analysis: Analysis) -> list[str]:
     total = sum(p.n_free for p in analysis.layout.params.values())
     own = [_own_fit_note(analysis, block) for block in analysis.blocks if block.rung == OWN_FIT]
     priors = [
-        f"'{name}' has a {type(p.prior.family).__name__} prior, whose statistic is added (MAP)"
+        f"'{name}' has a prior, {type(p.prior.family).__name__}{_linked(p.prior)}, whose statistic "
+        "is added (MAP)"
         for name, p in analysis.layout.params.items()
         if p.prior is not None
     ]
+    priors += [
+        f"'{name}' has a lower bound, to which smaller values are raised"
+        for name, p in analysis.layout.params.items()
+        if p.lower is not None
+    ]
     return [f"{total} free parameters", *priors, *own]
+
+
+def _linked(prior: Prior) -> str:
+    """Which parameters stand in the slots of a prior."""
+    names = [f"'{link.name}' as its {slot}" for slot, link in prior.links.items()]
+    return f" with {' and '.join(names)}" if names else ""
 
 
 def _own_fit_note(analysis: Analysis, block: Block) -> str:
