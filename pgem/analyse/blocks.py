@@ -12,7 +12,9 @@ from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
 from pgem.analyse.pooling import noise_cancels
 from pgem.declare import SlotRecord
+from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
+from pgem.families._link import Linked
 from pgem.families._roles import MEAN
 from pgem.graph import Key
 
@@ -36,6 +38,7 @@ class Block:
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
         regression: coefficients that are solved together, before the others.
+        linked: components among them with a link, so that Newton's method solves them.
     """
 
     params: tuple[str, ...]
@@ -44,6 +47,7 @@ class Block:
     joint: Key | None
     cancels: frozenset[str]
     regression: tuple[str, ...] = ()
+    linked: tuple[Key, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -91,14 +95,35 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
 
 
 def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
-    """Coefficients of linear means together, then the covariances, in turn if these matter."""
+    """Coefficients of means and links together, then the rest, in turn if these matter."""
     coefs = [p for p in params if p.role is MEAN]
     others = [p for p in params if p.role is not MEAN]
+    linked = tuple(key for key in keys if isinstance(layout.components[key].family, Linked))
+    if linked:
+        names, solved = tuple(p.name for p in [*coefs, *others]), tuple(p.name for p in coefs)
+        _check_ties(coefs, layout)
+        rung = ECM if others and coefs else NEWTON if coefs else CLOSED
+        return Block(names, keys, rung, None, frozenset(p.name for p in others), solved, linked)
     cancels = noise_cancels(coefs, keys, layout)
     rung = CLOSED if cancels or not coefs or not others else ECM
     ready = frozenset(p.name for p in (params if cancels else others))
     names = tuple(p.name for p in [*coefs, *others])
     return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
+
+
+def _check_ties(coefs: Sequence[ParamLayout], layout: Layout) -> None:
+    """Coefficients of links are shared with other links and with means of Gaussians only."""
+    for param in coefs:
+        for key, slot in param.uses:
+            family = layout.components[key].family
+            if not family.regresses:
+                raise DeclarationError(
+                    f"parameter '{param.name}' stands in a link and in '{key}.{slot}' of "
+                    f"{type(family).__name__}",
+                    where=param.origin,
+                    expected="uses in links and in means of Normal and MvNormal",
+                    advice="give one of them a parameter of its own",
+                )
 
 
 def _has_roles(family: Family) -> bool:

@@ -10,13 +10,14 @@ import numpy as np
 
 from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
 from pgem.analyse.linear import has_terms, make_linear
+from pgem.analyse.links import coefficient_slots, link_of, make_linked, reference_category
 from pgem.analyse.priors import Prior, make_prior
 from pgem.analyse.regions import Region, is_random
 from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord, slot_of
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
-from pgem.families._roles import Role
+from pgem.families._roles import MEAN, Role
 from pgem.gating import Cells, Pick, make_cells
 from pgem.graph import Component, Key, ModelGraph, Schema
 
@@ -130,13 +131,13 @@ def _families(
         return (family.size or 1) if family.event_ndim or family.size is not None else None
 
     linear = {key for key, c in graph.components.items() if has_terms(c) or c.node in inside}
+    linear |= {key for key, c in graph.components.items() if link_of(c) is not None}
     linear = _tied(graph, linear, found)
     for key in linear:
         component = graph.components[key]
         where = graph.nodes[component.node].origin
-        family = make_linear(
-            component, found[key], length, lambda n: is_random(graph, schema, n), where
-        )
+        make = make_linear if link_of(component) is None else make_linked
+        family = make(component, found[key], length, lambda n: is_random(graph, schema, n), where)
         family.owner = key
         found[key] = family
     return found
@@ -149,6 +150,10 @@ def _tied(graph: ModelGraph, linear: set[Key], families: Mapping[Key, Family]) -
         for key, c in graph.components.items()
         if families[key].gaussian
     }
+    for key, component in graph.components.items():
+        terms = [component.leaf.slots[name] for name in coefficient_slots(component)]
+        if terms:
+            means[key] = {slot.name for slot in terms if slot.kind == "param"}
     while new := {
         key
         for key, names in means.items()
@@ -361,8 +366,9 @@ def _param(
         components[uses[0][0]].component.node for _ in own
     )
     fixed, value = fixed_and_value(record, shape, role)
+    fixed, value = _without_reference(name, uses, components, fixed, value, record.origin)
     partly = fixed.reshape(*gates, -1).any(axis=-1) & ~fixed.reshape(*gates, -1).all(axis=-1)
-    if record.prior is not None and own and partly.any():
+    if record.prior is not None and own and partly.any() and role is not MEAN:
         raise DeclarationError(
             f"parameter '{name}' has a prior on a row that is partly fixed: not available yet",
             where=record.origin,
@@ -382,6 +388,29 @@ def _param(
         record.origin,
         prior,
     )
+
+
+def _without_reference(
+    name: str,
+    uses: Sequence[tuple[Key, str]],
+    components: Mapping[Key, Settled],
+    fixed: Mask,
+    value: Floats | None,
+    where: str,
+) -> tuple[Mask, Floats | None]:
+    """Coefficients of category 0 of a logit are fixed at zero."""
+    for key, slot in uses:
+        held = reference_category(components[key].family, slot, fixed.shape)
+        if value is not None and (value[held] != 0).any():
+            raise DeclarationError(
+                f"parameter '{name}' has a value for category 0 other than zero",
+                where=where,
+                expected=f"zero in the first row of the category axis of '{key}.{slot}': the "
+                "other rows are relative to it",
+                received=f"'{value.tolist()}'",
+            )
+        fixed = fixed | held
+    return fixed, value
 
 
 def _use_shape(

@@ -72,6 +72,35 @@ class Term:
         return product
 
 
+def coefficients_of(terms: Sequence[Term], slots: Slots, shape: tuple[int, int, int]) -> Floats:
+    """C [cells, d, columns], put together from the coefficients of all terms."""
+    out = np.zeros(shape)
+    for term in terms:
+        flat = flat_rows(slots[term.slot])
+        part = np.where(term.placement < 0, 0.0, flat[:, term.placement])
+        out[:, :, term.start : term.stop] = part
+    return out
+
+
+def design_of(terms: Sequence[Term], values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
+    """The known part of φ [N, columns]; 0 where a random parent stands."""
+    out = np.zeros((n_rows, width_of(terms)))
+    for term in terms:
+        if term.parent is not None:
+            continue
+        product = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
+        if term.vector is not None:
+            out[:, term.start : term.stop] = product[:, None] * values[term.vector]
+        else:
+            out[:, term.start] = product
+    return out
+
+
+def width_of(terms: Sequence[Term]) -> int:
+    """Number of columns of φ."""
+    return max((term.stop for term in terms), default=0)
+
+
 class Linear(Family):
     """A Gaussian family with terms in place of its mean.
 
@@ -114,7 +143,7 @@ class Linear(Family):
     @property
     def width(self) -> int:
         """Number of columns of φ."""
-        return max((term.stop for term in self.terms), default=0)
+        return width_of(self.terms)
 
     @property
     def dim(self) -> int:
@@ -160,13 +189,8 @@ class Linear(Family):
 
     def coefs(self, slots: Slots) -> Floats:
         """C [cells, d, columns]."""
-        n_cells = len(slots[self.spread])
-        out = np.zeros((n_cells, self.dim, self.width))
-        for term in self.terms:
-            flat = flat_rows(slots[term.slot])
-            part = np.where(term.placement < 0, 0.0, flat[:, term.placement])
-            out[:, :, term.start : term.stop] = part
-        return out
+        shape = (len(slots[self.spread]), self.dim, self.width)
+        return coefficients_of(self.terms, slots, shape)
 
     def noise(self, slots: Slots) -> Floats:
         """V per cell: variances [cells, d], or matrices [cells, d, d]."""
@@ -182,16 +206,7 @@ class Linear(Family):
             values: covariates and observed parents per row.
             n_rows: N.
         """
-        out = np.zeros((n_rows, self.width))
-        for term in self.terms:
-            if term.parent is not None:
-                continue
-            product = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
-            if term.vector is not None:
-                out[:, term.start : term.stop] = product[:, None] * values[term.vector]
-            else:
-                out[:, term.start] = product
-        return out
+        return design_of(self.terms, values, n_rows)
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
         """What the covariance is multiplied by [N], or None."""

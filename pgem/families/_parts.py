@@ -30,6 +30,7 @@ class Slot:
         per_cell: of a known slot, that η or A depends on it, so that it is given by value or by a
             table of constants and cannot be a covariate.
         positive: of a known slot, that its values are above zero.
+        link: the name under which a linear predictor of the slot is given instead (`logit`).
     """
 
     name: str
@@ -38,6 +39,7 @@ class Slot:
     free_of: tuple[str, ...] = ()
     per_cell: bool = False
     positive: bool = False
+    link: str = ""
 
     @property
     def linear(self) -> bool:

@@ -21,9 +21,10 @@ class Poisson(Family):
 
     Args:
         rate: expected count, zero or above.
+        log_rate: its logarithm, a sum of terms, instead of `rate` or multiplied with it.
     """
 
-    slots = (Slot("rate", RATE),)
+    slots = (Slot("rate", RATE, link="log_rate"),)
     support = COUNTS
     formula = r"x \log r - r - \log x!"
 

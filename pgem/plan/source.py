@@ -127,13 +127,15 @@ def _block(block: Block, analysis: Analysis) -> list[str]:
 
 
 def _regression(block: Block, keys: str, analysis: Analysis) -> list[str]:
-    """Coefficients by least squares, then covariances."""
+    """Coefficients together, then covariances and rates."""
     learned = ", ".join(f'LEARNED["{name}"]' for name in block.regression)
     arguments = ["stats", keys, f"[{learned}]", "new", "READS", "empty"]
     others = [name for name in block.params if name not in block.regression]
+    routine, method = ("newton", "Newton's method") if block.linked else (
+        "regress", "weighted least squares")  # fmt: skip
     lines = [
-        f"# {', '.join(block.regression)} by weighted least squares",
-        *call("new |= regress", arguments),
+        f"# {', '.join(block.regression)} by {method}",
+        *call(f"new |= {routine}", arguments),
         *_solves(others, analysis),
     ]
     head = [f"# {', '.join(block.params)}: {block.rung}"]

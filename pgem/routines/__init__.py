@@ -11,6 +11,7 @@ from pgem.routines.maximise import (
     maximise,
     sweeps,
 )
+from pgem.routines.newton import newton
 from pgem.routines.own_fit import fit_cells
 from pgem.routines.regress import regress
 from pgem.routines.scan import scan
@@ -53,6 +54,7 @@ __all__ = [
     "free",
     "keep",
     "maximise",
+    "newton",
     "pick",
     "query",
     "regress",

@@ -17,6 +17,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.routines.maximise import Learned, Params, Readers, current_slots, rows_of
 from pgem.routines.tables import Entry, Stats
 
@@ -83,7 +84,7 @@ def _places(learned: Sequence[Learned]) -> tuple[dict[str, Integers], int]:
 def _index(entry: Entry, reads: Mapping[str, str], places: Mapping[str, Integers]) -> Integers:
     """Which entry stands at each place of the coefficients [cells, d, columns], or -1."""
     family = entry.family
-    assert isinstance(family, Linear)
+    assert isinstance(family, Linear | Linked)
     index = np.full((entry.cells.n_cells, family.dim, family.width), -1)
     for term in family.terms:
         name = reads.get(term.slot, "")
@@ -145,10 +146,7 @@ class _System:
             ids = places[item.name]
             value = rows_of(params[item.name], item.n_gates).reshape(ids.shape)
             linear = linear.reshape(ids.shape)
-            if precision.size == ids.size:
-                matrix = precision.reshape(ids.shape)[:, :, None] * np.eye(ids.shape[1])
-            else:
-                matrix = precision.reshape(len(ids), ids.shape[1], ids.shape[1])
+            matrix = prior_matrices(precision, ids.shape)
             self.add_right(ids, linear - np.einsum("rij,rj->ri", matrix, value))
             both = (ids >= 0)[:, :, None] & (ids >= 0)[:, None, :]
             self.rows.append(np.broadcast_to(ids[:, :, None], both.shape)[both])
@@ -180,6 +178,19 @@ class _System:
             )
             step[members], loose[members] = _solve(matrix, self.right[members])
         return step, loose
+
+
+def prior_matrices(precision: Floats, shape: tuple[int, ...]) -> Floats:
+    """Precisions [rows, entries, entries] of priors on entries, or on the vectors of each row."""
+    n_rows, n_entries = shape
+    if precision.size == n_rows * n_entries:
+        return np.asarray(precision.reshape(shape)[:, :, None] * np.eye(n_entries))
+    size = precision.shape[-1]
+    count = n_entries // size
+    out = np.zeros((n_rows, count, size, count, size))
+    for k, block in enumerate(np.moveaxis(precision.reshape(n_rows, count, size, size), 1, 0)):
+        out[:, k, :, k, :] = block
+    return out.reshape(n_rows, n_entries, n_entries)
 
 
 def _connected(rows: Integers, columns: Integers, size: int) -> Integers:
