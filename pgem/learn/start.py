@@ -19,6 +19,8 @@ from pgem.analyse import ParamLayout
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import FitError, did_you_mean
+from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.learn.degenerate import data_mean, data_variance
 from pgem.plan import Program
 from pgem.run import Bound, sum_statistics
@@ -163,6 +165,7 @@ def describe(bound: Bound, latent: str) -> Floats | None:
         values = _numbers_of(bound, name)
         if values is None:
             continue
+        values = _with_regressors(bound, name, values)
         scope = outline.nodes[name].scope
         while scope not in (home, UNIT):
             values = _to_parent(bound, scope, values)
@@ -172,8 +175,24 @@ def describe(bound: Bound, latent: str) -> Floats | None:
     if not blocks:
         return None
     table = np.concatenate(blocks, axis=1)
+    return described if (described := _standard(table)).shape[1] else None
+
+
+def _with_regressors(bound: Bound, name: str, values: Floats) -> Floats:
+    """Values, what they are regressed on, and the products: components may differ in slopes."""
+    parts = [part for part in bound.program.parts.values() if part.node == name]
+    designs = [bound.design(p, p.family) for p in parts if isinstance(p.family, Linear | Linked)]
+    if not designs or not designs[0]["design"].shape[1]:
+        return values
+    design = _standard(designs[0]["design"])
+    products = _standard(values)[:, :, None] * design[:, None, :]
+    return np.concatenate([values, design, products.reshape(len(values), -1)], axis=1)
+
+
+def _standard(table: Floats) -> Floats:
+    """Columns that vary, with mean 0 and variance 1."""
     table = table[:, table.std(axis=0) > 0]
-    return (table - table.mean(axis=0)) / table.std(axis=0) if table.shape[1] else None
+    return (table - table.mean(axis=0)) / table.std(axis=0)
 
 
 def _descendants(bound: Bound, latent: str) -> list[str]:
