@@ -16,7 +16,7 @@ from pgem.analyse.elimination import (
     make_schedule,
 )
 from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout, vector_sizes
-from pgem.analyse.regions import Region, find_regions, is_axis
+from pgem.analyse.regions import Region, find_regions, is_axis, is_random
 from pgem.graph import ModelGraph, Schema
 
 
@@ -70,5 +70,6 @@ __all__ = [
     "Var",
     "analyse",
     "is_axis",
+    "is_random",
     "vector_sizes",
 ]

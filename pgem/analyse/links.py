@@ -11,7 +11,8 @@ from pgem.arrays import Mask
 from pgem.declare import LeafRecord, slot_of
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
-from pgem.families._link import Linked, Multiplier, links_of
+from pgem.families._linear import Multiplier
+from pgem.families._link import Linked, links_of
 from pgem.graph import Component
 
 
@@ -58,9 +59,7 @@ def make_linked(
     return Linked(base, slot, terms, factor=factor, factor_by=by)
 
 
-def _multiplier(
-    component: Component, slot: Slot, length: Length, where: str
-) -> Multiplier | None:
+def _multiplier(component: Component, slot: Slot, length: Length, where: str) -> Multiplier | None:
     """What multiplies the slot beside its link."""
     times, name = component.leaf.slots[slot.name].times, f"{component.key}.{slot.name}"
     if times is None:

@@ -80,8 +80,7 @@ def make_prior(
     _check_bounded(record, family, slots, statistic, role)
     n_rows = int(np.prod(shape[:n_gates]))
     shaped = tuple(
-        part.reshape(n_rows, *(own[:-1] + part.shape[1:] if n_event else own))
-        for part in statistic
+        part.reshape(n_rows, *(own[:-1] + part.shape[1:] if n_event else own)) for part in statistic
     )
     return Prior(family, slots, shaped, _groups(slots), role)
 

@@ -29,6 +29,8 @@ from pgem.families._roles import MEAN, Role
 
 Regressor = tuple[str, int]
 """A covariate or node, and how many steps back it is read."""
+Multiplier = tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]
+"""A number, what multiplies, what divides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +85,47 @@ def coefficients_of(terms: Sequence[Term], slots: Slots, shape: tuple[int, int, 
 
 
 def design_of(terms: Sequence[Term], values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
-    """The known part of φ [N, columns]; 0 where a random parent stands."""
+    """φ [N, columns]; 0 where a random parent stands whose values are not given."""
     out = np.zeros((n_rows, width_of(terms)))
     for term in terms:
-        if term.parent is not None:
+        if term.parent is not None and term.parent not in values:
             continue
         product = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
-        if term.vector is not None:
-            out[:, term.start : term.stop] = product[:, None] * values[term.vector]
-        else:
-            out[:, term.start] = product
+        vectors = [] if term.vector is None else [values[term.vector]]
+        if term.parent is not None:
+            vectors.append(values[term.parent].reshape(n_rows, -1))
+        if term.contracts:
+            vectors = [(vectors[0] * vectors[1]).sum(axis=1, keepdims=True)]
+        whole = product[:, None] if not vectors else product[:, None] * vectors[0]
+        out[:, term.start : term.stop] = whole
     return out
+
+
+def regressors_of(
+    terms: Sequence[Term], spread_by: Multiplier | None, *, parents: bool = False
+) -> list[Regressor]:
+    """Everything that terms and the spread are multiplied by, random parents on demand."""
+    found = [name for term in terms for name in (*term.factors, *term.over)]
+    if spread_by is not None:
+        found += [*spread_by[1], *spread_by[2]]
+    if parents:
+        found += [term.parent for term in terms if term.parent is not None]
+    return list(dict.fromkeys(found))
+
+
+def product_of(
+    spread_by: Multiplier | None, values: Mapping[Regressor, Floats], n_rows: int
+) -> Floats | None:
+    """The product of a multiplier per row [N], or None."""
+    if spread_by is None:
+        return None
+    scale, factors, over = spread_by
+    product: Any = np.full(n_rows, scale)
+    for name in factors:
+        product = product * values[name]
+    for name in over:
+        product = product / values[name]
+    return np.asarray(product)
 
 
 def width_of(terms: Sequence[Term]) -> int:
@@ -118,7 +150,7 @@ class Linear(Family):
         base: Family,
         terms: Sequence[Term],
         spread: Slot,
-        spread_by: tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]] | None = None,
+        spread_by: Multiplier | None = None,
     ) -> None:
         self.base, self.terms, self.spread, self.spread_by = (
             base,
@@ -199,26 +231,22 @@ class Linear(Family):
             return value
         return np.broadcast_to(flat_rows(value), (len(value), self.dim))
 
+    def regressors(self, *, parents: bool = False) -> list[Regressor]:
+        """Everything that terms and the covariance are multiplied by, random parents on demand."""
+        return regressors_of(self.terms, self.spread_by, parents=parents)
+
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
-        """The known part of φ [N, columns]; 0 where a random parent stands.
+        """φ [N, columns]; 0 where a random parent stands whose values are not given.
 
         Args:
-            values: covariates and observed parents per row.
+            values: covariates and parents per row.
             n_rows: N.
         """
         return design_of(self.terms, values, n_rows)
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
         """What the covariance is multiplied by [N], or None."""
-        if self.spread_by is None:
-            return None
-        scale, factors, over = self.spread_by
-        product: Any = np.full(n_rows, scale)
-        for name in factors:
-            product = product * values[name]
-        for name in over:
-            product = product / values[name]
-        return np.asarray(product)
+        return product_of(self.spread_by, values, n_rows)
 
     # --- E-step, where all regressors are seen ------------------------------------------------
 

@@ -12,21 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
 from pgem.families._family import Family, Observations, Slots, Statistics
-from pgem.families._linear import Regressor, Term, coefficients_of, design_of, width_of
+from pgem.families._linear import (
+    Multiplier,
+    Regressor,
+    Term,
+    coefficients_of,
+    design_of,
+    product_of,
+    regressors_of,
+    width_of,
+)
 from pgem.families._links import LINKS, Link
 from pgem.families._parts import Slot, flat_rows
 from pgem.families._role import Statistic
 from pgem.families._roles import KNOWN, MEAN, RATE, Role
-
-Multiplier = tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]
-"""A number, covariates that multiply, covariates that divide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,21 +167,17 @@ class Linked(Family):
         first = slots[self.terms[0].slot]
         return coefficients_of(self.terms, slots, (len(first), self.dim, self.width))
 
+    def regressors(self, *, parents: bool = False) -> list[Regressor]:
+        """Everything that terms and the slot beside the link are multiplied by."""
+        return regressors_of(self.terms, self.spread_by, parents=parents)
+
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
         """φ [N, columns]."""
         return design_of(self.terms, values, n_rows)
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
         """What multiplies the slot beside its link [N], or None."""
-        if self.spread_by is None:
-            return None
-        scale, factors, over = self.spread_by
-        product: Any = np.full(n_rows, scale)
-        for name in factors:
-            product = product * values[name]
-        for name in over:
-            product = product / values[name]
-        return np.asarray(product)
+        return product_of(self.spread_by, values, n_rows)
 
     def _piece(self, data: Observations, slots: Slots, cell: int, weights: Floats) -> Piece:
         """All rows for one cell."""
@@ -192,9 +194,7 @@ class Linked(Family):
 
     def _statistic(self, piece: Piece) -> Statistic:
         """What each row adds to the role's statistic [n, d] each; zero where missing."""
-        found = self.base.role_statistics(
-            self.target, (piece.data.features,), {}, {}, cancel=True
-        )
+        found = self.base.role_statistics(self.target, (piece.data.features,), {}, {}, cancel=True)
         assert found is not None
         return tuple(part.reshape(len(part), self.dim) for part in found)
 

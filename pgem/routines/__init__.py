@@ -2,6 +2,7 @@
 
 from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.contract import Semiring, keep
+from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
     climb,
@@ -19,6 +20,7 @@ from pgem.routines.tables import (
     Axis,
     Gated,
     Index,
+    Joint,
     LogTable,
     NodeData,
     Stats,
@@ -36,9 +38,11 @@ __all__ = [
     "Axis",
     "Gated",
     "Index",
+    "Joint",
     "Learned",
     "LogTable",
     "NodeData",
+    "RegionData",
     "ScopeData",
     "Semiring",
     "Stats",
@@ -52,6 +56,8 @@ __all__ = [
     "expected_log_density",
     "fit_cells",
     "free",
+    "gaussian",
+    "integrate",
     "keep",
     "maximise",
     "newton",

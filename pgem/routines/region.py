@@ -423,9 +423,7 @@ class Region:
             point = self._move_to(self._at, self._positions(means, None))
             return self._chosen(point, generator, choice)
 
-    def _chosen(
-        self, point: _Point, generator: Generator, choice: Integers
-    ) -> dict[str, Floats]:
+    def _chosen(self, point: _Point, generator: Generator, choice: Integers) -> dict[str, Floats]:
         """The values of the chosen configurations, with the noise of leaves."""
         found: dict[str, Floats] = {}
         rows: dict[str, Integers] = {}

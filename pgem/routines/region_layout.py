@@ -214,9 +214,7 @@ class ChainLayout:
     forth: Nodes
 
 
-def number_nodes(
-    keys: Integers, starts: Integers, initial: Integers, *, from_last: bool
-) -> Nodes:
+def number_nodes(keys: Integers, starts: Integers, initial: Integers, *, from_last: bool) -> Nodes:
     """Number the steps so that equal numbers have equal keys all the way to one end.
 
     Args:

@@ -145,9 +145,7 @@ def _by_design(forms: Forms, given: PieceRows, designs: Integers) -> tuple[Float
     return sum_groups(weights, design, n), total / piece.spread[:, None, None]
 
 
-def _covariance_parts(
-    forms: Forms, weight: Floats, total: Floats
-) -> tuple[Floats, Floats, Floats]:
+def _covariance_parts(forms: Forms, weight: Floats, total: Floats) -> tuple[Floats, Floats, Floats]:
     """What the posterior covariance adds to phi, cross and square [G, K, ...].
 
     Args:

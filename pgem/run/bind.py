@@ -15,7 +15,7 @@ from pgem.families._linear import Linear
 from pgem.families._link import Linked
 from pgem.families._parts import flat_rows
 from pgem.plan import Part, Program
-from pgem.routines import Index, NodeData, ScopeData
+from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
 
 SHARD_ENTRIES = 3 << 17
@@ -186,7 +186,7 @@ class Bound:
         return known
 
     def design(self, part: Part, family: Linear | Linked) -> dict[str, Floats]:
-        """What the terms of a linear mean or link are multiplied by, per row of the component's scope.
+        """What the terms of a mean or link are multiplied by, per row of the component's scope.
 
         Returns:
             `design` [rows, columns], `spread` [rows] if the covariance (or the rate beside a link)
@@ -194,10 +194,7 @@ class Bound:
             `scale_k` for each term k whose random parent is multiplied by something.
         """
         n_rows = self.columns.n_rows(part.scope)
-        names = [name for term in family.terms for name in (*term.factors, *term.over)]
-        if family.spread_by is not None:
-            names += [*family.spread_by[1], *family.spread_by[2]]
-        values = {name: self._regressor(*name, part) for name in names}
+        values = {name: self._regressor(*name, part) for name in family.regressors()}
         known = {"design": family.design(values, n_rows)}
         spread = family.multiplier(values, n_rows)
         if spread is not None:
@@ -234,8 +231,8 @@ class Bound:
             if not good.all():
                 row = int(np.argmin(good))
                 raise DataError(
-                    f"node '{node.name}' has a variance or rate that is multiplied by a number that is not "
-                    "positive"
+                    f"node '{node.name}' has a variance or rate that is multiplied by a number "
+                    "that is not positive"
                     if name == "spread"
                     else f"node '{node.name}' has a regressor that is not finite",
                     where=node.origin,
@@ -391,6 +388,7 @@ class Shard:
                 program.scope_dims[scope.parent], scope.size,
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
+        self._regions: dict[str, RegionData] = {}
         self._indices: dict[tuple[str, str, int], Index] = {}
 
     @property
@@ -407,6 +405,12 @@ class Shard:
     def scope(self, name: str) -> ScopeData:
         """Rows of a plate or sequence."""
         return self.scopes[name]
+
+    def region(self, name: str) -> RegionData:
+        """Rows of the Gaussian nodes that are integrated out together."""
+        if name not in self._regions:
+            self._regions[name] = self._region(name)
+        return self._regions[name]
 
     def index(self, name: str, scope: str, lag: int) -> Index:
         """Codes of a seen node, covariate or plate, for each row of `scope`."""
@@ -469,6 +473,36 @@ class Shard:
         soft = self.bound.responsibilities.get(part.node)
         if soft is not None:
             node.cache["responsibilities"] = soft[rows]
+
+    def _region(self, name: str) -> RegionData:
+        program = self.bound.program
+        region = next(r for r in program.analysis.regions if r.name == name)
+        outline, members = program.outline, {}
+        inside: dict[str, ScopeData] = {}
+        for node in region.nodes:
+            scope = outline.nodes[node].scope
+            members[node] = (scope, self._rows_of_components(node))
+            while scope != region.home:
+                inside[scope] = self.scopes[scope]
+                scope = outline.scopes[scope].parent
+        low, high = self.ranges[region.home]
+        return RegionData(
+            region.home, high - low, program.scope_dims[region.home], region.chain or None,
+            inside, {name: outline.scopes[name].parent for name in inside}, members,
+        )  # fmt: skip
+
+    def _rows_of_components(self, node: str) -> dict[str, Integers | None]:
+        """The rows that each component of a node describes; None for all."""
+        components = self.bound.program.analysis.layout.components
+        found = {key: s.component.step for key, s in components.items() if s.component.node == node}
+        lag = self.bound.program.outline.nodes[node].lag
+        if not lag:
+            return dict.fromkeys(found)
+        number = self.scopes[self.bound.program.outline.nodes[node].scope].number
+        return {
+            key: np.flatnonzero(number == step - 1 if step else number >= lag)
+            for key, step in found.items()
+        }
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
         outline, columns = self.bound.program.outline, self.bound.columns

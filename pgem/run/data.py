@@ -258,7 +258,8 @@ def make_schema(
     for name, node in outline.nodes.items():
         if not node.finite:
             holed = name not in columns.numbers or columns.missing(name).any()
-            if node.kind == "observed" and node.feeds and holed:
+            asked = node.feeds or (holes_as_axes and node.linear)
+            if node.kind == "observed" and asked and holed:
                 opened.add(name)
             continue
         holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)

@@ -166,9 +166,7 @@ class Joint:
             total["cross"][at] += (
                 weight / spread * (np.outer(e, phi) + residual @ s @ cell.linear.T)
             )
-            total["square"][at] += (
-                weight / spread * (np.diag(square) if piece.diagonal else square)
-            )
+            total["square"][at] += weight / spread * (np.diag(square) if piece.diagonal else square)
 
 
 def empty_statistics(case: Case) -> dict[str, dict[str, Array]]:
@@ -319,9 +317,7 @@ class Builder:
         scale = self.rng.integers(-1, 2, size=(n, size)) / 1.5
         return Link(parent, lag, start, start + 1, scale, contracts=True)
 
-    def covariance(
-        self, shape: tuple[int, int], size: int, diagonal: bool, latent: bool
-    ) -> Array:
+    def covariance(self, shape: tuple[int, int], size: int, diagonal: bool, latent: bool) -> Array:
         zero = latent and self.wishes.zero_variances
         if diagonal:
             var = self.rng.uniform(0.2, 1.5, size=(*shape, size))

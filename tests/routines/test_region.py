@@ -18,9 +18,7 @@ KINDS = {
     "chain with plates": Wishes(chain=True, plate_in_chain=True, lags=2),
     "chain in a plate": Wishes(chain=True, chain_in_plate=True, plate_in_chain=True, gates=2),
     "chain without holes": Wishes(plates=False, chain=True, lags=3, holes=0.0),
-    "deterministic chain": Wishes(
-        plates=False, chain=True, lags=2, holes=0.0, zero_variances=True
-    ),
+    "deterministic chain": Wishes(plates=False, chain=True, lags=2, holes=0.0, zero_variances=True),
 }
 
 
@@ -38,9 +36,7 @@ def check(case: Case, seed: int) -> None:
             if name in moments:
                 mean, cov = moments[name]
                 np.testing.assert_allclose(mean[row, gate], joint.post_mean[place], atol=1e-8)
-                np.testing.assert_allclose(
-                    cov[row, gate], joint.post_cov[place, place], atol=1e-8
-                )
+                np.testing.assert_allclose(cov[row, gate], joint.post_cov[place, place], atol=1e-8)
     weights = np.random.default_rng(seed).uniform(0.1, 2.0, size=(case.n_top, case.n_gates))
     weights[np.random.default_rng(seed + 1).random(weights.shape) < 0.2] = 0.0
     statistics = empty_statistics(case)
