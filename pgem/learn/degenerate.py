@@ -20,7 +20,8 @@ def data_variance(bound: Bound, param: ParamLayout) -> Floats:
     whole = values[~np.isnan(values).any(axis=1)]
     if param.n_own == 2 and len(whole) > 1:
         cov = np.cov(whole.T, bias=True).reshape(values.shape[1], -1)
-        if np.linalg.eigvalsh(cov)[0] > 0:
+        roots = np.linalg.eigvalsh(cov)
+        if roots[0] > 1e-12 * roots[-1]:
             return np.asarray(cov)
     filled = np.isnan(values)
     with np.errstate(all="ignore"):

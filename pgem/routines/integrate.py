@@ -16,6 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers
+from pgem.families._gaussian import LOG_2PI
 from pgem.families._linear import Linear
 from pgem.families._parts import flat_rows
 from pgem.gating import Cells
@@ -104,15 +105,21 @@ def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> Log
     """
     order = sorted(axes, key=lambda axis: axis.position)
     made = {part.node.key: _part(part, order) for part in parts}
-    layout = region.cache.get("layout")
-    if layout is None:
-        layout = region.cache["layout"] = _layout(region, made)
+    if "layout" not in region.cache:
+        region.cache["layout"] = _layout(region, made)
+    layout, started = region.cache["layout"]
     coefs = {key: part.family.coefs(part.slots)[part.cell] for key, part in made.items()}
     noise = {key: part.family.noise(part.slots)[part.cell] for key, part in made.items()}
+    n_configurations = math.prod(axis.size for axis in order)
+    for key, (size, _) in started.items():
+        coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
+        noise[key] = np.ones((1, n_configurations, size))
     found = layout.evaluate(coefs, noise)
     shape = aligned(region.n_dims, order)
     flat = any(part.node.flat for part in parts)
     array = np.zeros_like(found.log_p) if flat else found.log_p
+    for size, count in started.values():
+        array = array + 0.5 * LOG_2PI * size * count[:, None]
     source = Integrated(found, made, region)
     return LogTable(array.reshape(-1, *shape), region.n_rows, None, source)
 
@@ -130,16 +137,43 @@ def _part(part: Gaussian, axes: Sequence[Axis]) -> _Part:
     return _Part(node, cells, values, cell)
 
 
-def _layout(region: RegionData, parts: Mapping[str, _Part]) -> RegionLayout:
-    """Members with their pieces, in order."""
-    members = []
+Started = dict[str, tuple[int, Floats]]
+"""Per piece of values that are conditioned on, their length and their number per home row."""
+
+
+def _layout(region: RegionData, parts: Mapping[str, _Part]) -> tuple[RegionLayout, Started]:
+    """Members with their pieces, in order.
+
+    The first values of a node that are conditioned on get a density of their own, about
+    themselves, whose constant is taken back.
+    """
+    members, started = [], Started()
     for name, (scope, keys) in region.members.items():
-        pieces = tuple(_piece(parts[key], rows) for key, rows in keys.items())
+        pieces = [_piece(parts[key], rows) for key, rows in keys.items()]
         values = flat_rows(parts[next(iter(keys))].node.points.x)
-        members.append(Member(name, scope, values, pieces))
-    return RegionLayout(
+        described = [piece.rows for piece in pieces if piece.rows is not None]
+        if len(described) == len(pieces):
+            rest = np.setdiff1d(np.arange(len(values)), np.concatenate(described))
+            if len(rest):
+                key = f"{name} at the start"
+                pieces.append(Piece(key, rest, None, values[rest], (), None, diagonal=True))
+                home = _home_rows(region, scope, len(values))[rest]
+                count = np.bincount(home, minlength=region.n_rows).astype(float)
+                started[key] = values.shape[1], count
+        members.append(Member(name, scope, values, tuple(pieces)))
+    layout = RegionLayout(
         members, region.scopes, region.parents, region.home, region.n_rows, region.chain
     )
+    return layout, started
+
+
+def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
+    """The home row of each row of a scope."""
+    rows = np.arange(n_rows)
+    while scope != region.home:
+        rows = region.scopes[scope].parent[rows]
+        scope = region.parents[scope]
+    return rows
 
 
 def _piece(part: _Part, rows: Integers | None) -> Piece:
@@ -192,6 +226,8 @@ class Integrated(Joint):
         """Expected statistics of every component, under the posterior of its gates."""
         found = {}
         for key, sums in self.region.statistics(self.weights(posterior)).items():
+            if key not in self.parts:
+                continue
             part = self.parts[key]
             parts = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
             arrays = tuple(_by_cell(array, part) for array in parts)
@@ -217,14 +253,9 @@ class Integrated(Joint):
 
     def rows_of(self, name: str, values: Floats) -> Floats:
         """What the home row of each row of a member has."""
-        scope = self.data.members[name][0]
-        chain = []
-        while scope != self.data.home:
-            chain.append(self.data.scopes[scope].parent)
-            scope = self.data.parents[scope]
-        for parent in reversed(chain):
-            values = values[parent]
-        return values
+        scope, keys = self.data.members[name]
+        n_rows = self.parts[next(iter(keys))].node.n_rows
+        return values[_home_rows(self.data, scope, n_rows)]
 
 
 def _by_cell(array: Floats, part: _Part) -> Floats:

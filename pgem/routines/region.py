@@ -22,14 +22,14 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.collect import ScopeData
-from pgem.routines.region_chain import (
-    ChainMatrices,
-    chain_covariances,
-    chain_gradients,
-    chain_positions,
-    eliminate_chain,
+from pgem.routines.region_chain import Chain, make_chain
+from pgem.routines.region_eliminate import (
+    Elimination,
+    eliminate,
+    join,
+    largest_product,
+    transpose,
 )
-from pgem.routines.region_eliminate import Elimination, eliminate, join, transpose
 from pgem.routines.region_forms import (
     Evaluation,
     Forms,
@@ -38,11 +38,12 @@ from pgem.routines.region_forms import (
     make_forms,
     slope,
 )
-from pgem.routines.region_groups import sum_members
+from pgem.routines.region_groups import Groups, sum_members
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_parts import Link, Member, Piece, RegionStatistics
 from pgem.routines.region_statistics import (
     PieceRows,
+    Posterior,
     draw_rest,
     piece_statistics,
     value_covariance,
@@ -99,8 +100,6 @@ class _Point:
     lagged: dict[str, Floats]
     values: dict[str, Floats]
     pieces: dict[str, Evaluation]
-    squares: dict[str, Floats]
-    gradients: dict[str, Floats]
 
 
 class Region:
@@ -125,11 +124,11 @@ class Region:
                 self._make_forms(scope, member, coefs, covs)
         self._n_g = next(iter(coefs.values())).shape[1]
         self._steps: dict[str, Elimination] = {}
-        self._chain: ChainMatrices | None = None
+        self._chain: Chain | None = None
         for scope in reversed(self._scopes):
             self._eliminate(scope)
         self._at = self._find_means()
-        self._covariances: dict[str, Floats] | None = None
+        self._posteriors: dict[str, Posterior] = {}
         self.log_p = self._log_density()
 
     # --- matrices ---------------------------------------------------------------------------------
@@ -158,14 +157,19 @@ class Region:
             information += whole[:, scope.designs[member.member.name]]
         for inner in scope.inner:
             message = self._steps[inner.name].message[:, :, inner.state :, inner.state :]
-            total = scope.compositions[inner.name].total(message)
+            shared = self._chain.step if inner.chain and self._chain else None
+            total = scope.compositions[inner.name].total(message, shared)
             information += total[:, scope.composition[inner.name]]
         if scope.chain:
             move = self._move(scope)
-            self._chain = eliminate_chain(scope.chain, information, move, scope.own)
+            self._chain = make_chain(scope.chain, information, move, scope.own)
             self._steps[scope.name] = self._chain.steps
         else:
             self._steps[scope.name] = eliminate(information, scope.own)
+
+    def _step_of_row(self, scope: ScopeLayout) -> Integers:
+        """Which matrices of the elimination each row has."""
+        return self._chain.step_of_row if scope.chain and self._chain else scope.local.ids
 
     def _move(self, scope: ScopeLayout) -> Floats:
         """From the x of a step to the [state | outer] of the next."""
@@ -203,24 +207,28 @@ class Region:
         return point
 
     def _evaluate(self, noise: dict[str, Floats], lagged: dict[str, Floats]) -> _Point:
-        """Evaluate all pieces, their quadratic forms and gradients."""
-        point = _Point(noise, lagged, {}, {}, {}, {})
+        """Evaluate all pieces at a point."""
+        point = _Point(noise, lagged, {}, {})
         for scope in self._scopes:
-            gradient = np.zeros((self._n_g, scope.n_rows, scope.size))
-            gradient[:, :, : scope.own] = -noise[scope.name]
             for member in scope.members:
                 for piece in member.pieces:
                     key = piece.piece.key
-                    found = evaluate_piece(
+                    point.pieces[key] = evaluate_piece(
                         self._forms[key], point.values, lagged, noise[scope.name]
                     )
-                    point.pieces[key] = found
-                    part, point.squares[key] = slope(self._forms[key], found)
-                    piece.add(gradient, part)
                 if member.is_parent:
                     point.values[member.member.name] = self._values(member, point.pieces)
-            point.gradients[scope.name] = gradient
         return point
+
+    def _gradient(self, scope: ScopeLayout, point: _Point) -> Floats:
+        """Gradient of the scope's own log-density by x [G, rows, X]."""
+        gradient = np.zeros((self._n_g, scope.n_rows, scope.size))
+        gradient[:, :, : scope.own] = -point.noise[scope.name]
+        for member in scope.members:
+            for piece in member.pieces:
+                key = piece.piece.key
+                piece.add(gradient, slope(self._forms[key], point.pieces[key]))
+        return gradient
 
     def _values(self, member: MemberLayout, pieces: Mapping[str, Evaluation]) -> Floats:
         """The member's values, missing coordinates filled in [G, rows, d]."""
@@ -230,6 +238,7 @@ class Region:
             if piece.is_complete:
                 continue
             found = pieces[piece.piece.key]
+            assert found.predicted is not None
             rows = slice(None) if piece.rows is None else piece.rows
             whole = found.predicted + found.residual
             values[:, rows] = np.where(member.seen[rows], member.values[rows], whole)
@@ -247,7 +256,7 @@ class Region:
 
     def _solve(self, point: _Point) -> tuple[dict[str, Floats], float]:
         """Posterior mean of x about a point [G, rows, X], and its largest square."""
-        gradients = {name: part.copy() for name, part in point.gradients.items()}
+        gradients = {scope.name: self._gradient(scope, point) for scope in self._scopes}
         means: dict[str, Floats] = {}
         largest = 0.0
         for scope in reversed(self._scopes):
@@ -255,12 +264,12 @@ class Region:
             if scope.chain:
                 assert self._chain and scope.parent
                 defect = self._defect(scope, point)
-                means[scope.name], message, most = chain_gradients(self._chain, gradient, defect)
+                means[scope.name], message, most = self._chain.gradients(gradient, defect)
                 gradients[scope.parent.name] += message
             else:
                 step, own = self._steps[scope.name], gradient[..., :n_own]
                 means[scope.name] = scope.local.times(own, step.inverse)
-                most = float(np.einsum("gri,gri->gr", own, means[scope.name]).max(initial=0.0))
+                most = largest_product(own, means[scope.name])
                 if scope.parent:
                     assert scope.data is not None
                     message = gradient[..., n_own:] - scope.local.times(own, step.gain)
@@ -281,7 +290,7 @@ class Region:
                 assert self._chain
                 defect = np.zeros((self._n_g, scope.n_rows, scope.state))
                 defect = self._defect(scope, point) if point else defect
-                positions[scope.name] = chain_positions(self._chain, own, defect, outer)
+                positions[scope.name] = self._chain.positions(own, defect, outer)
                 continue
             rest = outer[:, scope.parent_rows]
             if scope.own:
@@ -321,12 +330,11 @@ class Region:
         for scope in reversed(self._scopes):
             noise = self._at.noise[scope.name]
             rows = -0.5 * np.einsum("gri,gri->gr", noise, noise)
-            groups = scope.chain.back.ids if scope.chain else scope.local.ids
-            rows -= 0.5 * self._steps[scope.name].log_det[:, groups]
+            rows -= 0.5 * self._steps[scope.name].log_det[:, self._step_of_row(scope)]
             for member in scope.members:
                 for piece in member.pieces:
                     key = piece.piece.key
-                    piece.add(rows, log_density(self._forms[key], self._at.squares[key]))
+                    piece.add(rows, log_density(self._forms[key], self._at.pieces[key]))
             total[scope.name] = rows + total.get(scope.name, 0.0)
             if scope.parent:
                 assert scope.data is not None
@@ -337,24 +345,28 @@ class Region:
 
     # --- answers ----------------------------------------------------------------------------------
 
-    def _posterior(self) -> dict[str, Floats]:
-        """Posterior covariances of x, by scope [G, posterior groups, X, X]; kept."""
-        if self._covariances is None:
-            self._covariances = {}
+    def _posterior(self) -> dict[str, Posterior]:
+        """Posterior covariances of x, by scope; kept."""
+        if not self._posteriors:
             for scope in self._scopes:
-                self._covariances[scope.name] = self._covariance(scope, self._covariances)
-        return self._covariances
+                outer = self._posteriors[scope.parent.name] if scope.parent else None
+                self._posteriors[scope.name] = self._posterior_of(scope, outer)
+        return self._posteriors
 
-    def _covariance(self, scope: ScopeLayout, known: Mapping[str, Floats]) -> Floats:
-        step = self._steps[scope.name]
-        if scope.parent is None:
-            return step.inverse[:, scope.posterior_local]
-        outer = known[scope.parent.name]
-        if scope.chain:
-            assert self._chain
-            return chain_covariances(self._chain, outer)
-        local = scope.posterior_local
-        return join(step.inverse[:, local], step.gain[:, local], outer[:, scope.posterior_outer])
+    def _posterior_of(self, scope: ScopeLayout, outer: Posterior | None) -> Posterior:
+        step, local = self._steps[scope.name], scope.posterior_local
+        if outer is None:
+            return Posterior(scope.posterior, step.inverse[:, local], local)
+        if not scope.chain:
+            above = outer.covariance[:, outer.shared(scope.posterior_outer)]
+            covariance = join(step.inverse[:, local], step.gain[:, local], above)
+            return Posterior(scope.posterior, covariance, local)
+        assert self._chain
+        above = outer.covariance[:, outer.shared(np.arange(outer.n_groups))]
+        covariance, node = self._chain.covariances(above)
+        first = Groups(node, covariance.shape[1]).first
+        groups = Groups(node[scope.posterior.ids], covariance.shape[1])
+        return Posterior(groups, covariance, local[first], node)
 
     def statistics(self, weights: Floats) -> dict[str, RegionStatistics]:
         """Expected statistics of every piece.
@@ -364,7 +376,7 @@ class Region:
                 row [n_top, G]; where it is 0, nothing is added.
         """
         with np.errstate(all="ignore"):
-            covariances = self._posterior()
+            posteriors = self._posterior()
             found: dict[str, RegionStatistics] = {}
             rows: dict[str, Floats] = {}
             for scope in self._scopes:
@@ -372,10 +384,7 @@ class Region:
                     rows[scope.name] = np.ascontiguousarray(weights.T)
                 else:
                     rows[scope.name] = rows[scope.parent.name][:, scope.parent_rows]
-                by_group = scope.posterior.totals(rows[scope.name])
-                given = PieceRows(
-                    rows[scope.name], by_group, covariances[scope.name], scope.posterior_local
-                )
+                given = PieceRows(rows[scope.name], posteriors[scope.name])
                 for member in scope.members:
                     designs = scope.designs[member.member.name]
                     for piece in member.pieces:
@@ -389,17 +398,17 @@ class Region:
         """Posterior mean [rows, G, d] and covariance [rows, G, d, d] of members with holes."""
         found = {}
         with np.errstate(all="ignore"):
-            covariances = self._posterior()
+            posteriors = self._posterior()
             for scope in self._scopes:
                 for member in scope.members:
                     if not len(member.free):
                         continue
                     name = member.member.name
-                    designs = scope.designs[name][scope.posterior_local]
                     forms = [self._forms[piece.piece.key] for piece in member.pieces]
-                    cov = value_covariance(forms, designs, covariances[scope.name])
+                    given = posteriors[scope.name]
+                    cov = value_covariance(forms, scope.designs[name], given)
                     mean = self._values(member, self._at.pieces)
-                    rows = cov[:, scope.posterior.ids]
+                    rows = cov[:, given.groups.ids]
                     found[name] = (np.swapaxes(mean, 0, 1).copy(), np.swapaxes(rows, 0, 1).copy())
         return found
 
@@ -417,8 +426,7 @@ class Region:
             means = {}
             for scope in self._scopes:
                 noise = generator.standard_normal((self._n_g, scope.n_rows, scope.own))
-                groups = scope.chain.back.ids if scope.chain else scope.local.ids
-                root = self._steps[scope.name].root[:, groups]
+                root = self._steps[scope.name].root[:, self._step_of_row(scope)]
                 means[scope.name] = np.einsum("grij,gri->grj", root, noise)
             point = self._move_to(self._at, self._positions(means, None))
             return self._chosen(point, generator, choice)

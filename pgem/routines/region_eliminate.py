@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.routines.region_kernels import cholesky
+from pgem.routines.region_kernels import cholesky, invert_lower
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ def eliminate(information: Floats, n_own: int) -> Elimination:
     rest = information[..., n_own:, n_own:]
     lower = cholesky(own + np.eye(n_own))
     log_det = 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
-    root = 1.0 / lower if n_own == 1 else np.linalg.inv(lower)
+    root = invert_lower(lower)
     inverse = transpose(root) @ root
     if rest.shape[-1] == 0:
         return Elimination(root, inverse, cross, rest, log_det)
@@ -61,3 +61,8 @@ def join(inverse: Floats, gain: Floats, outer: Floats) -> Floats:
 def transpose(matrices: Floats) -> Floats:
     """The matrices transposed."""
     return np.swapaxes(matrices, -1, -2)
+
+
+def largest_product(a: Floats, b: Floats) -> float:
+    """The largest inner product of two rows; those that are no numbers are passed over."""
+    return float(np.fmax.reduce(np.einsum("gri,gri->gr", a, b), axis=None, initial=0.0))

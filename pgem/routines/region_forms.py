@@ -12,6 +12,9 @@ from pgem.routines.region_groups import sum_groups
 from pgem.routines.region_kernels import Kernel, make_kernel, square_root
 from pgem.routines.region_layout import LinkLayout, MemberLayout, PieceLayout
 
+BLOCK = 1 << 16
+"""Numbers in a block of rows."""
+
 
 @dataclass(eq=False)
 class Forms:
@@ -175,13 +178,13 @@ class Evaluation:
 
     Attributes:
         phi: φ [G, R, M].
-        predicted: C φ [G, R, d].
+        predicted: C φ [G, R, d]; None: nothing is missing.
         shown: the residual of the shown coordinates, else 0 [G, R, d].
         residual: the expectation of the whole residual given the noise [G, R, d].
     """
 
     phi: Floats
-    predicted: Floats
+    predicted: Floats | None
     shown: Floats
     residual: Floats
 
@@ -205,9 +208,11 @@ def evaluate_piece(
         source = (lagged if link.link.lag else values)[link.link.parent]
         _add_value(phi, link, source if link.rows is None else source[:, link.rows])
     predicted = piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
+    if piece.is_complete:
+        shown = np.subtract(y, predicted, out=predicted)
+        return Evaluation(phi, None, shown, shown)
     shown = y - predicted
-    if not piece.is_complete:
-        shown *= member.seen if piece.rows is None else member.seen[piece.rows]
+    shown *= member.seen if piece.rows is None else member.seen[piece.rows]
     residual = shown
     if forms.kernel.fill is not None:
         residual = piece.kernels.times(shown, np.swapaxes(forms.kernel.fill, -1, -2))
@@ -238,27 +243,45 @@ def _own_part(forms: Forms, noise: Floats) -> Floats:
     return part if spread is None else part * np.sqrt(spread)[:, None]
 
 
-def slope(forms: Forms, at: Evaluation) -> tuple[Floats, Floats]:
-    """Gradient of a piece's log-density by x [G, R, X], and the density's quadratic form [G, R]."""
-    piece = forms.piece
+def slope(forms: Forms, at: Evaluation) -> Floats:
+    """Gradient of a piece's log-density by x [G, R, X]."""
+    piece, precision = forms.piece, forms.kernel.precision
     if forms.precision is not None:
-        weighted = at.shown * piece.codes.spread(forms.precision)
+        weighted = forms.precision[:, piece.form_code, :, None] * forms.predicted
+        gradient = piece.forms.times(at.shown, weighted)
+    elif piece.designs.few:
+        weighted = precision[:, piece.kernel] @ forms.predicted[:, piece.form]
+        gradient = piece.designs.times(at.shown, weighted)
     else:
-        weighted = piece.kernels.times(at.shown, forms.kernel.precision)
-    square = np.einsum("grd,grd->gr", weighted, at.shown)
-    gradient = piece.forms.times(weighted, forms.predicted)
-    if piece.piece.spread is not None:
-        return gradient / piece.piece.spread[:, None], square / piece.piece.spread
-    return gradient, square
+        gradient = piece.forms.times(piece.kernels.times(at.shown, precision), forms.predicted)
+    return gradient if piece.piece.spread is None else gradient / piece.piece.spread[:, None]
 
 
-def log_density(forms: Forms, square: Floats) -> Floats:
-    """log p of the shown coordinates [G, R], from their quadratic form."""
+def log_density(forms: Forms, at: Evaluation) -> Floats:
+    """log p of the shown coordinates [G, R]."""
     piece, kernel = forms.piece, forms.kernel
+    if forms.precision is not None:
+        square = _weighted_squares(at.shown, piece.codes.spread(forms.precision))
+    else:
+        weighted = piece.kernels.times(at.shown, kernel.precision)
+        square = np.einsum("grd,grd->gr", weighted, at.shown)
+    if piece.piece.spread is not None:
+        square = square / piece.piece.spread
     constant = kernel.log_scale[:, piece.kernel] + kernel.n_shown[piece.kernel] * np.log(
         piece.spread
     )
     return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
+
+
+def _weighted_squares(e: Floats, weights: Floats) -> Floats:
+    """Σ_d weight e² [G, R], in blocks of rows that stay in the cache."""
+    out = np.empty(e.shape[:2])
+    size = max(1, BLOCK // max(1, e.shape[0] * e.shape[2]))
+    for first in range(0, e.shape[1], size):
+        part = e[:, first : first + size]
+        mine = weights if weights.shape[1] == 1 else weights[:, first : first + size]
+        np.einsum("grd,grd->gr", part * mine, part, out=out[:, first : first + size])
+    return out
 
 
 def sum_designs(forms: Forms, values: Floats) -> Floats:

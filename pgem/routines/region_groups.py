@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Groups:
         bounds = np.searchsorted(ordered, np.arange(self.n + 1))
         return [
             (k, slice(a, b) if order is None else order[a:b])
-            for k, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+            for k, (a, b) in enumerate(pairwise(bounds.tolist()))
             if b > a
         ]
 
@@ -73,7 +74,7 @@ class Groups:
         if self.n == 1:
             return np.asarray(vectors @ matrices[:, 0])
         if not self.few:
-            return np.einsum("gra,grab->grb", vectors, self.spread(matrices))
+            return np.asarray(np.einsum("gra,grab->grb", vectors, self.spread(matrices)))
         out = np.empty((len(matrices), vectors.shape[1], matrices.shape[3]))
         for k, rows in self.slices:
             out[:, rows] = vectors[:, rows] @ matrices[:, k]
@@ -159,12 +160,14 @@ class Composition:
         owner = np.flatnonzero(found >= 0)
         return cls(ids, len(found), owner, found[owner], np.ones(len(owner)))
 
-    def total(self, messages: Floats) -> Floats:
-        """Sum the members' messages: [G, groups, ...] → [G, compositions, ...]."""
+    def total(self, messages: Floats, shared: Integers | None = None) -> Floats:
+        """Sum the members' messages: [G, n, ...] → [G, compositions, ...].
+
+        `shared` tells which message each group of members has; None: one each.
+        """
         shape = (1, -1) + (1,) * (messages.ndim - 2)
-        return sum_groups(
-            messages[:, self._group] * self._count.reshape(shape), self._owner, self.n
-        )
+        group = self._group if shared is None else shared[self._group]
+        return sum_groups(messages[:, group] * self._count.reshape(shape), self._owner, self.n)
 
 
 def _equal_multisets(scope: ScopeData, groups: Groups) -> Integers:
@@ -178,9 +181,6 @@ def _equal_multisets(scope: ScopeData, groups: Groups) -> Integers:
     found: dict[bytes, int] = {}
     bounds = scope.starts.tolist()
     return np.array(
-        [
-            found.setdefault(ordered[a:b].tobytes(), len(found))
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-        ],
+        [found.setdefault(ordered[a:b].tobytes(), len(found)) for a, b in pairwise(bounds)],
         dtype=np.int64,
     )

@@ -39,7 +39,7 @@ def make_kernel(piece: PieceLayout, covs: Floats) -> Kernel:
         return _diagonal(mine, piece.shown, n_shown)
     if piece.is_complete:
         lower = cholesky(mine)
-        inverse = np.linalg.inv(lower)
+        inverse = invert_lower(lower)
         precision = np.swapaxes(inverse, -1, -2) @ inverse
         return Kernel(precision, None, None, _log_scale(lower, n_shown), n_shown)
     return _full(mine, piece.shown, n_shown)
@@ -58,7 +58,7 @@ def _full(cov: Floats, shown: Mask, n_shown: Floats) -> Kernel:
     eye = np.eye(cov.shape[-1])
     # the identity stands in for the missing coordinates: one factorisation serves all patterns
     lower = cholesky(np.where(both, cov, eye * ~shown[:, :, None]))
-    inverse = np.linalg.inv(lower)
+    inverse = invert_lower(lower)
     precision = np.where(both, np.swapaxes(inverse, -1, -2) @ inverse, 0.0)
     gone = ~shown[:, :, None]
     fill = np.where(gone, cov @ precision, eye * shown[:, :, None])
@@ -78,7 +78,7 @@ def cholesky(matrices: Floats) -> Floats:
     if matrices.shape[-1] == 1:
         return np.sqrt(np.where(matrices > 0, matrices, np.nan))
     try:
-        return np.linalg.cholesky(matrices)
+        return np.asarray(np.linalg.cholesky(matrices), dtype=float)
     except np.linalg.LinAlgError:
         flat = matrices.reshape(-1, *matrices.shape[-2:])
         return np.array([_cholesky_or_nan(matrix) for matrix in flat]).reshape(matrices.shape)
@@ -86,9 +86,14 @@ def cholesky(matrices: Floats) -> Floats:
 
 def _cholesky_or_nan(matrix: Floats) -> Floats:
     try:
-        return np.linalg.cholesky(matrix)
+        return np.asarray(np.linalg.cholesky(matrix), dtype=float)
     except np.linalg.LinAlgError:
         return np.full_like(matrix, np.nan)
+
+
+def invert_lower(lower: Floats) -> Floats:
+    """Inverses of lower factors [..., d, d]."""
+    return np.asarray(1.0 / lower if lower.shape[-1] == 1 else np.linalg.inv(lower), dtype=float)
 
 
 def square_root(matrices: Floats) -> Floats:

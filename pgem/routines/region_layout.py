@@ -203,6 +203,11 @@ class Nodes:
     next: Integers
     levels: list[int]
 
+    @property
+    def n_first(self) -> int:
+        """Number of nodes in the first level."""
+        return self.levels[1] if len(self.levels) > 1 else 0
+
 
 @dataclass(eq=False)
 class ChainLayout:
@@ -224,10 +229,13 @@ def number_nodes(keys: Integers, starts: Integers, initial: Integers, *, from_la
         from_last: whether that end is the last step, and not the first.
     """
     lengths, ids = np.diff(starts), np.empty(len(keys), dtype=np.int64)
-    before, found_keys, found_next = initial.copy(), [], []
+    none = np.zeros(0, dtype=np.int64)
+    before, found_keys, found_next, alive = initial.copy(), [none], [none], none
     levels = [0]
     for k in range(int(lengths.max(initial=0))):
         alive = np.flatnonzero(lengths > k)
+        if len(alive) == 1:
+            break
         rows = starts[alive + 1] - 1 - k if from_last else starts[alive] + k
         width = int(before.max(initial=0)) + 1
         pairs, inverse = np.unique(keys[rows] * width + before[alive], return_inverse=True)
@@ -236,8 +244,14 @@ def number_nodes(keys: Integers, starts: Integers, initial: Integers, *, from_la
         found_keys.append(key)
         found_next.append(follows)
         levels.append(levels[-1] + len(pairs))
-    empty = [np.zeros(0, dtype=np.int64)]
-    found_keys, found_next = empty + found_keys, empty + found_next
+    if len(alive) == 1:  # the rest of the longest sequence
+        n = int(lengths[alive[0]]) - k
+        rows = starts[alive[0]] + k + np.arange(n)
+        rows = starts[alive[0] + 1] - 1 - k - np.arange(n) if from_last else rows
+        ids[rows] = levels[-1] + np.arange(n)
+        found_keys.append(keys[rows])
+        found_next.append(np.append(before[alive], ids[rows[:-1]]))
+        levels += (ids[rows] + 1).tolist()
     return Nodes(ids, np.concatenate(found_keys), np.concatenate(found_next), levels)
 
 

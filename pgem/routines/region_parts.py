@@ -1,4 +1,4 @@
-"""What a linear-Gaussian region is made of: members, their conditionals, and the links between them."""
+"""What a linear-Gaussian region is made of: members, their conditionals, and their links."""
 
 from __future__ import annotations
 

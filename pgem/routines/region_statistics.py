@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.region_eliminate import transpose
 from pgem.routines.region_forms import Evaluation, Forms, sum_designs
 from pgem.routines.region_groups import Groups, sum_groups
@@ -21,20 +22,42 @@ from pgem.routines.region_parts import RegionStatistics
 
 
 @dataclass(eq=False)
-class PieceRows:
-    """What a scope tells its pieces.
+class Posterior:
+    """Posterior covariances of x in the rows of a scope.
 
     Attributes:
-        weights: of all rows [G, rows].
-        by_group: their sums by posterior group [G, groups].
-        covariance: of x in each posterior group [G, groups, X, X].
-        local: local group of each posterior group.
+        groups: rows by equal covariance.
+        covariance: the distinct ones [G, n, X, X].
+        local: local group of each of them.
+        node: which of them each posterior group of the layout has; None: one each.
     """
 
-    weights: Floats
-    by_group: Floats
+    groups: Groups
     covariance: Floats
     local: Integers
+    node: Integers | None = None
+
+    @property
+    def n_groups(self) -> int:
+        """Number of posterior groups of the layout."""
+        return self.covariance.shape[1] if self.node is None else len(self.node)
+
+    def shared(self, groups: Integers) -> Integers:
+        """Which covariance each of these groups of the layout has."""
+        return groups if self.node is None else self.node[groups]
+
+
+@dataclass(eq=False)
+class PieceRows:
+    """What a scope tells its pieces: the weights of its rows [G, rows], and their posteriors."""
+
+    weights: Floats
+    posterior: Posterior
+
+    @cached_property
+    def by_group(self) -> Floats:
+        """Sum of weights in each posterior group [G, groups]."""
+        return self.posterior.groups.totals(self.weights)
 
 
 def piece_statistics(
@@ -128,13 +151,13 @@ def _positive(weights: Floats, rows: Integers | slice) -> Integers | slice:
 def _by_design(forms: Forms, given: PieceRows, designs: Integers) -> tuple[Floats, Floats]:
     """Σ w [G, designs] and Σ w/s S [G, designs, X, X] over the rows of each design."""
     piece = forms.piece
-    mine = designs[given.local]
+    mine = designs[given.posterior.local]
     groups = np.flatnonzero((mine >= piece.start) & (mine < piece.stop))
     design = mine[groups] - piece.start
     weights = given.by_group[:, groups]
     if piece.counted is not None:
         weights = weights * piece.shown[piece.kernel[design]].any(axis=1)
-    covariance = given.covariance[:, groups]
+    covariance = given.posterior.covariance[:, groups]
     if not (weights > 0).all():
         covariance = np.where(weights[..., None, None] > 0, covariance, 0.0)
     n = piece.designs.n
@@ -181,7 +204,7 @@ def _covariance_parts(forms: Forms, weight: Floats, total: Floats) -> tuple[Floa
     return parts
 
 
-def _clear(values: Floats, some: Floats) -> Floats:
+def _clear(values: Floats, some: Mask) -> Floats:
     """0 where no weight is."""
     if some.all():
         return values
@@ -213,14 +236,15 @@ def _masked(forms: Forms, total: Floats) -> tuple[Floats, Floats]:
     return cross, square
 
 
-def value_covariance(forms: Sequence[Forms], designs: Integers, covariance: Floats) -> Floats:
+def value_covariance(forms: Sequence[Forms], designs: Integers, given: Posterior) -> Floats:
     """Posterior covariance of a member's value in each posterior group [G, groups, d, d].
 
     Args:
         forms: of all pieces of the member.
-        designs: its design in each group.
-        covariance: of x [G, groups, X, X].
+        designs: its design in each local group.
+        given: posterior of its scope.
     """
+    covariance, designs = given.covariance, designs[given.local]
     size = forms[0].coefs.shape[2]
     found = np.zeros((*covariance.shape[:2], size, size))
     for form in forms:

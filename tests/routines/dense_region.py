@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import mpmath
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,8 @@ from pgem.routines.collect import ScopeData
 from pgem.routines.region import Link, Member, Piece, Region, RegionLayout
 
 Array = NDArray[Any]
+EXACT = mpmath.mp.clone()
+EXACT.dps = 60
 
 
 @dataclass
@@ -61,8 +64,8 @@ class Cell:
 class Joint:
     """All cells below one top row under one configuration, conditioned on what is given."""
 
-    def __init__(self, case: Case, top: int, gate: int) -> None:
-        self.case, self.gate = case, gate
+    def __init__(self, case: Case, top: int, gate: int, *, exact: bool = False) -> None:
+        self.case, self.gate, self.exact = case, gate, exact
         self.members = {member.name: member for member in case.members}
         self.places: dict[tuple[str, int], slice] = {}
         size = 0
@@ -71,11 +74,20 @@ class Joint:
                 if case.row_above(member.scope, row, "top") == top:
                     self.places[member.name, row] = slice(size, size + member.values.shape[1])
                     size += member.values.shape[1]
-        self.mean, self.cov = np.zeros(size), np.zeros((size, size))
+        self.mean, self.cov = self.of(np.zeros(size)), self.of(np.zeros((size, size)))
         self.cells: dict[tuple[str, int], Cell] = {}
         for name, row in self.places:
             self.add(name, row)
         self.condition()
+
+    def of(self, values: Array) -> Array:
+        """The same numbers, with 60 digits if the joint is exact."""
+        if not self.exact:
+            return np.array(values, dtype=float)
+        flat = [EXACT.mpf(float(value)) for value in np.ravel(values)]
+        out = np.empty(len(flat), dtype=object)
+        out[:] = flat
+        return out.reshape(np.shape(values))
 
     def find_piece(self, name: str, row: int) -> tuple[Piece, int]:
         for piece in self.members[name].pieces:
@@ -89,10 +101,10 @@ class Joint:
             return
         piece, local = self.find_piece(name, row)
         code = 0 if piece.code is None else int(piece.code[local])
-        c = self.case.coefs[piece.key][code, self.gate]
-        v = self.case.covs[piece.key][code, self.gate]
-        const = piece.const[local if len(piece.const) > 1 else 0].astype(float)
-        linear = np.zeros((len(const), len(self.mean)))
+        c = self.of(self.case.coefs[piece.key][code, self.gate])
+        v = self.of(self.case.covs[piece.key][code, self.gate])
+        const = self.of(piece.const[local if len(piece.const) > 1 else 0])
+        linear = self.of(np.zeros((len(const), len(self.mean))))
         for link in piece.links:
             self.link(linear, link, local, self.source(link, name, row))
         spread = 1.0 if piece.spread is None else piece.spread[local]
@@ -125,18 +137,23 @@ class Joint:
         for (name, row), place in self.places.items():
             values[place] = self.members[name].values[row]
         given = ~np.isnan(values)
-        self.given_by = values
         shown = self.cov[np.ix_(given, given)]
-        missed = values[given] - self.mean[given]
-        solved = np.linalg.solve(shown, missed)
-        log_det = np.linalg.slogdet(shown)[1]
+        missed = self.of(values[given]) - self.mean[given]
+        inverse, log_det = self.invert(shown)
         n = int(given.sum())
-        self.log_p = -0.5 * (missed @ solved + log_det + n * np.log(2 * np.pi))
-        self.post_mean = self.mean + self.cov[:, given] @ solved
-        gain = self.cov[:, given] @ np.linalg.inv(shown)
+        self.log_p = -(missed @ inverse @ missed + log_det + n * np.log(2 * np.pi)) / 2
+        gain = self.cov[:, given] @ inverse
+        self.post_mean = self.mean + gain @ missed
         self.post_cov = self.cov - gain @ self.cov[given]
         self.post_mean[given] = values[given]
         self.post_cov[given], self.post_cov[:, given] = 0.0, 0.0
+
+    def invert(self, matrix: Array) -> tuple[Array, Any]:
+        if not self.exact or len(matrix) == 0:
+            return np.linalg.inv(matrix.astype(float)), np.linalg.slogdet(matrix.astype(float))[1]
+        inverse = EXACT.matrix(matrix.tolist()) ** -1
+        out = np.array(inverse.tolist(), dtype=object).reshape(matrix.shape)
+        return out, EXACT.log(EXACT.det(EXACT.matrix(matrix.tolist())))
 
     def statistics(self, found: dict[str, dict[str, Array]], weight: float) -> None:
         parents = {
@@ -257,9 +274,12 @@ class Builder:
         self, name: str, scope: str, values: Array, back: list[str], *, latent: bool
     ) -> tuple[Piece, ...]:
         n, size = values.shape
+        if scope == "leaves" and self.rng.random() < 0.4:
+            back = ["steps0"]
         if back:
             lags = int(self.rng.integers(1, self.wishes.lags + 1))
-            first = self.case.scopes[scope].number < lags
+            number = self.case.scopes["steps"].number
+            first = (number if scope == "steps" else number[self.case.scopes[scope].parent]) < lags
             parts = [(f"{name}.first", np.flatnonzero(first), 0)]
             parts.append((name, np.flatnonzero(~first), lags))
         elif self.rng.random() < 0.3:
@@ -325,6 +345,37 @@ class Builder:
         rank = 1 if zero else size + 1
         root = self.rng.normal(size=(*shape, size, rank)) * 0.7
         return root @ np.swapaxes(root, -1, -2)
+
+
+def tile(case: Case, times: int) -> Case:
+    """The same top rows again and again."""
+    scopes = {}
+    for name, scope in case.scopes.items():
+        starts = np.concatenate([[0], np.cumsum(np.tile(scope.lengths, times))])
+        scopes[name] = ScopeData(name, starts.astype(np.int64), 2, 1)
+    members = []
+    for member in case.members:
+        n = len(member.values)
+        pieces = tuple(_tile_piece(piece, n, times) for piece in member.pieces)
+        values = np.tile(member.values, (times, 1))
+        members.append(replace(member, values=values, pieces=pieces))
+    return replace(case, members=members, scopes=scopes, n_top=case.n_top * times)
+
+
+def _tile_piece(piece: Piece, n: int, times: int) -> Piece:
+    rows = piece.rows
+    n_rows = n if rows is None else len(rows)
+    if rows is not None:
+        rows = (np.arange(times)[:, None] * n + rows).ravel()
+    links = tuple(replace(link, scale=_tiled(link.scale, times)) for link in piece.links)
+    code = None if piece.code is None else np.tile(piece.code, times)
+    const = piece.const if len(piece.const) != n_rows else np.tile(piece.const, (times, 1))
+    spread = _tiled(piece.spread, times)
+    return replace(piece, rows=rows, code=code, const=const, links=links, spread=spread)
+
+
+def _tiled(values: Array | None, times: int) -> Array | None:
+    return None if values is None else np.tile(values, (times,) + (1,) * (values.ndim - 1))
 
 
 def joints(case: Case) -> Mapping[tuple[int, int], Joint]:
