@@ -156,10 +156,6 @@ class Linked(Family):
         own = {name: v for name, v in (known or {}).items() if name in self.base.known_slots}
         return self.base.check_values(x, own)
 
-    def measured(self, x: Floats) -> Floats:
-        """Coefficients have no scale that the values show: they start at zero."""
-        return np.zeros_like(x)
-
     # --- rows ---------------------------------------------------------------------------------
 
     def coefs(self, slots: Slots) -> Floats:

@@ -54,12 +54,14 @@ def neutral_params(bound: Bound, generator: Generator) -> dict[str, Floats]:
 
 
 def _term_of(bound: Bound, layout: ParamLayout) -> Term | None:
-    """The term of a linear mean that a parameter is the coefficient of; not of an intercept."""
+    """The term that a parameter is the coefficient of; not of the intercept of a mean."""
     key, slot = layout.uses[0]
     family = bound.program.parts[key].family
-    if not isinstance(family, Linear):
+    if not isinstance(family, Linear | Linked):
         return None
     term = next((t for t in family.terms if t.slot == slot), None)
+    if isinstance(family, Linked):
+        return term
     return term if term is not None and (term.factors or term.over or term.parent) else None
 
 
