@@ -363,11 +363,12 @@ def check_value(name: str, value: Any, layout: ParamLayout) -> Floats:
             expected=layout.role.expected,
             received=f"'{table.tolist()}'",
         )
-    if layout.value is not None and (np.abs(table - layout.value)[layout.fixed] > 1e-9).any():
+    held = np.zeros(layout.shape) if layout.value is None else layout.value
+    if (np.abs(table - held)[layout.fixed] > 1e-9).any():
         raise FitError(
             f"start value '{name}' differs from the fixed entries of the parameter",
             where=layout.origin,
-            expected=f"'{layout.value.tolist()}' where fixed",
+            expected=f"'{held.tolist()}' where fixed",
             received=f"'{table.tolist()}'",
         )
     return table
