@@ -88,5 +88,5 @@ def reference_category(family: Family, slot: str, shape: tuple[int, ...]) -> Mas
     if isinstance(family, Linked) and family.link.joint:
         term = next((t for t in family.terms if t.slot == slot), None)
         if term is not None:
-            held[(..., 0, *(slice(None),) * (len(term.own) - 1))] = True
+            np.moveaxis(held, -len(term.own), 0)[0] = True
     return held

@@ -69,8 +69,9 @@ class Term:
         for name in self.factors:
             if name != self.vector:
                 product = product * values[name]
-        for name in self.over:
-            product = product / values[name]
+        with np.errstate(divide="ignore", invalid="ignore"):  # refused when it is read
+            for name in self.over:
+                product = product / values[name]
         return product
 
 
@@ -123,8 +124,9 @@ def product_of(
     product: Any = np.full(n_rows, scale)
     for name in factors:
         product = product * values[name]
-    for name in over:
-        product = product / values[name]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name in over:
+            product = product / values[name]
     return np.asarray(product)
 
 

@@ -128,7 +128,7 @@ class Softmax(Link):
 
     def slope(self, statistic: Statistic, eta: Floats) -> Floats:
         (counts,) = statistic
-        return counts - counts.sum(axis=1, keepdims=True) * self.values(eta)
+        return np.asarray(counts - counts.sum(axis=1, keepdims=True) * self.values(eta))
 
     def curvature(self, statistic: Statistic, eta: Floats) -> Floats:
         probs, total = self.values(eta), statistic[0].sum(axis=1)

@@ -233,7 +233,7 @@ def _with_regressors(bound: Bound, name: str, values: Floats) -> Floats:
 def _standard(table: Floats) -> Floats:
     """Columns that vary, with mean 0 and variance 1."""
     table = table[:, table.std(axis=0) > 0]
-    return (table - table.mean(axis=0)) / table.std(axis=0)
+    return np.asarray((table - table.mean(axis=0)) / table.std(axis=0))
 
 
 def _descendants(bound: Bound, latent: str) -> list[str]:

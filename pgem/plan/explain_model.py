@@ -10,7 +10,9 @@ import numpy as np
 from pgem.analyse import Settled
 from pgem.declare import UNIT, Gate, SlotRecord
 from pgem.families import Family
+from pgem.families._link import Linked
 from pgem.graph import Component
+from pgem.plan.explain_links import family_name, predictor, where_linked
 from pgem.plan.latex import letters_of, replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
@@ -131,7 +133,7 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     given = head[2:-1].partition(r"\mid")[2]
     subject = rf"{own} \mid {given.strip()}" if given else own
     page.item(
-        rf"${subject} \sim \text{{{type(family).__name__}}}({_arguments(notation, settled)})$"
+        rf"${subject} \sim \text{{{family_name(settled)}}}({_arguments(notation, settled)})$"
         f"{_when(notation, component)}"
     )
     if not family.formula:
@@ -144,12 +146,14 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
         statistics = (
             (f"[x = {notation.values[component.node]}]",) if family.domain() is not None else None
         )
-    if statistics:
+    if statistics and not isinstance(family, Linked):
         inside = ", ".join(replace_letters(part, {"x": own_letter}) for part in statistics)
         shown = f"({inside})" if len(statistics) > 1 else inside
         lines.append(f"T({own_letter}) &= {shown}")
     page.formula(*lines)
     where = _where(notation, settled, letters, own_letter, own)
+    if isinstance(family, Linked):
+        where = ", ".join(filter(None, [where_linked(notation, settled, times), where]))
     if where:
         page.note(f"where {where}.")
 
@@ -178,8 +182,14 @@ def most_lag(component: Component) -> int:
 
 
 def _arguments(notation: Notation, settled: Settled) -> str:
-    shown = []
+    shown, terms = [], set()
+    if isinstance(settled.family, Linked):
+        terms = {term.slot for term in settled.family.terms}
+        link, text = predictor(notation, settled, times_of(notation, settled.component))
+        shown.append(rf"\text{{{escape(link)}}} = {text}")
     for name, slot in settled.component.leaf.slots.items():
+        if name in terms:
+            continue
         value = structured_reference(notation, settled.component, slot)
         shown.append(rf"\text{{{escape(name)}}} = {value}")
     return r",\; ".join(shown)

@@ -131,13 +131,16 @@ def _regression(block: Block, keys: str, analysis: Analysis) -> list[str]:
     learned = ", ".join(f'LEARNED["{name}"]' for name in block.regression)
     arguments = ["stats", keys, f"[{learned}]", "new", "READS", "empty"]
     others = [name for name in block.params if name not in block.regression]
-    routine, method = ("newton", "Newton's method") if block.linked else (
-        "regress", "weighted least squares")  # fmt: skip
+    routine, method = "regress", "weighted least squares"
+    if block.linked:
+        routine, method = "newton", "Newton's method"
     lines = [
         f"# {', '.join(block.regression)} by {method}",
         *call(f"new |= {routine}", arguments),
         *_solves(others, analysis),
     ]
+    if block.linked and not others:
+        return lines
     head = [f"# {', '.join(block.params)}: {block.rung}"]
     return [*head, *(_loop(block, keys, lines) if block.rung == ECM else lines)]
 
