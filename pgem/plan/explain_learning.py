@@ -31,8 +31,8 @@ def write_statistics(page: Page, notation: Notation) -> None:
         "."
         if linked and not lines
         else (
-            ", and each of them needs the data only through sums of its statistics under the posterior "
-            "of its gates:"
+            ", and each of them needs the data only through sums of its statistics under the "
+            "posterior of its gates:"
         )
     )
     page.say(

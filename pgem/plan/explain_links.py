@@ -78,7 +78,7 @@ def how_linked(block: Block) -> str:
 NEWTON_STEPS = (
     r"A Newton step takes coefficients $\theta$ behind links to $\theta + s H^{-1} g$, where $s$ "
     r"is the first of $1, 1/2, 1/4, \ldots$ with which $Q$ rises; $Q$ is concave in them, and the "
-    r"steps end when it rises no more. With $\phi$ what multiplies the coefficients, $w$ the posterior "
-    r"weight of a row in a cell and $f(\eta)$ its log-density, "
+    r"steps end when it rises no more. With $\phi$ what multiplies the coefficients, $w$ the "
+    r"posterior weight of a row in a cell and $f(\eta)$ its log-density, "
     r"$g = \sum w \, f'(\eta) \, \phi$ and $H = -\sum w \, f''(\eta) \, \phi \phi^T$."
 )

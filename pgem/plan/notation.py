@@ -109,7 +109,9 @@ class Notation:
         self, node: str, *, unit: bool = True, times: Times | None = None, most_lag: int = 99
     ) -> str:
         """The gates of a node as a list of variables."""
-        gates = [g for g in self.graph.nodes[node].gates() if g.kind != "plate"]
+        record = self.graph.nodes[node]
+        listed = record.steady_gates() if most_lag == 99 else record.gates()
+        gates = [g for g in listed if g.kind != "plate"]
         return ", ".join(
             self.variable(g.name, g.lag, unit=unit, times=times) for g in gates if g.lag <= most_lag
         )
