@@ -11,7 +11,8 @@ them Q, its slope and its curvature in C.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -35,31 +36,85 @@ from pgem.families._role import Statistic
 from pgem.families._roles import KNOWN, MEAN, RATE, Role
 
 
+@dataclass
+class EveryValue(Observations):
+    """All values of a finite family [K], under every row of `known` [U, ...]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """Rows with their weights multiplied into the statistic.
+
+    Attributes:
+        statistic: of the slot's role [d, n] each.
+        design: what the coefficients are multiplied by [columns, n].
+        offset: what is added to every predictor [n], or 0.
+        weight: posterior weight of each row [n], 0 where nothing is shown.
+    """
+
+    statistic: Statistic
+    design: Floats
+    offset: Floats | float
+    weight: Floats
+
+    def predictor(self, coefs: Floats, factor: Floats | None) -> Floats:
+        """η [d, n] under the coefficients [d, columns] and the slot of one cell."""
+        eta = np.asarray(coefs @ self.design + self.offset)
+        if factor is None:
+            return eta
+        with np.errstate(divide="ignore"):
+            return np.asarray(eta + np.log(factor)[:, None])
+
+    def squares(self, weights: Floats) -> Floats:
+        """Σ weight φ φᵀ [columns, columns]."""
+        return np.asarray((self.design * weights) @ self.design.T)
+
+
 @dataclass(frozen=True, eq=False)
 class Piece:
     """Rows of one cell.
 
     Attributes:
         data: their values, for the family without its link.
+        slot: the slot behind the link.
         design: what the coefficients are multiplied by [n, columns].
         offset: what is added to every predictor [n], or 0.
-        weights: their posterior weights [n].
+        weights: their posterior weights [n]; [n × K] where the data are all K values.
     """
 
     data: Observations
+    slot: str
     design: Floats
     offset: Floats | float
     weights: Floats
 
-    def seen(self) -> Piece:
-        """The rows that count, where that saves work."""
-        some = self.weights > 0
-        if some.mean() > 0.5:
-            return self
-        known = {k: v[some] if len(v) == len(some) else v for k, v in self.data.known.items()}
-        offset = self.offset[some] if isinstance(self.offset, np.ndarray) else self.offset
-        data = Observations(self.data.family, self.data.x[some], known)
-        return Piece(data, self.design[some], offset, self.weights[some])
+    @cached_property
+    def statistic(self) -> Statistic:
+        """What each value adds to the statistic of the slot's role [n, d]; zero where missing."""
+        data = self.data
+        found = data.family.role_statistics(self.slot, (data.features,), {}, {}, cancel=True)
+        assert found is not None
+        return tuple(part.reshape(len(part), -1) for part in found)
+
+    @cached_property
+    def folded(self) -> Folded:
+        """The rows that count, weights multiplied in."""
+        n_rows = len(self.design)
+        if len(self.weights) != n_rows:
+            by_value = self.weights.reshape(n_rows, -1)
+            parts, weight = [by_value @ part for part in self.statistic], by_value.sum(axis=1)
+        else:
+            parts = [part * self.weights[:, None] for part in self.statistic]
+            weight = self.weights * np.any([part.any(axis=1) for part in parts], axis=0)
+        some = np.flatnonzero(weight > 0)
+        chosen = slice(None) if len(some) == n_rows else some
+        offset = self.offset[chosen] if isinstance(self.offset, np.ndarray) else self.offset
+        return Folded(
+            tuple(np.ascontiguousarray(part[chosen].T) for part in parts),
+            np.ascontiguousarray(self.design[chosen].T),
+            offset,
+            weight[chosen],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +129,11 @@ class Rows:
         found = {id(piece.data): piece for piece in self.pieces}
         for new in other.pieces:
             old = found.get(id(new.data))
-            found[id(new.data)] = new if old is None else _pooled(old, new)
+            weights = new.weights if old is None else old.weights + new.weights
+            found[id(new.data)] = replace(new, weights=weights)
         return Rows(tuple(found.values()))
 
     __radd__ = __add__  # a sum begins with the number zero
-
-
-def _pooled(one: Piece, other: Piece) -> Piece:
-    return Piece(one.data, one.design, one.offset, one.weights + other.weights)
 
 
 class Linked(Family):
@@ -186,23 +238,7 @@ class Linked(Family):
             data.kept[key] = Observations(self.base, data.x, own)
         spread = data.known.get("spread")
         offset = 0.0 if spread is None else np.log(spread)
-        return Piece(data.kept[key], data.known["design"], offset, weights)
-
-    def _statistic(self, piece: Piece) -> Statistic:
-        """What each row adds to the role's statistic [n, d] each; zero where missing."""
-        found = self.base.role_statistics(self.target, (piece.data.features,), {}, {}, cancel=True)
-        assert found is not None
-        return tuple(part.reshape(len(part), self.dim) for part in found)
-
-    def _predictor(self, piece: Piece, coefs: Floats, factor: Floats | None) -> Floats:
-        """η [n, d] under the coefficients [d, columns] and the slot of one cell."""
-        eta = piece.design @ coefs.T
-        if np.ndim(piece.offset):
-            eta = eta + np.asarray(piece.offset)[:, None]
-        if factor is not None:
-            with np.errstate(divide="ignore"):
-                eta = eta + np.log(factor)
-        return np.asarray(eta)
+        return Piece(data.kept[key], self.target, data.known["design"], offset, weights)
 
     def _factor(self, slots: Slots, cell: int) -> Floats | None:
         return np.atleast_1d(slots[self.target][cell]) if self.factor else None
@@ -210,42 +246,50 @@ class Linked(Family):
     # --- E-step -------------------------------------------------------------------------------
 
     def log_density(self, data: Observations, slots: Slots) -> Floats:
-        coefs = self.coefs(slots)
-        out = np.empty((len(data.x), len(coefs)))
+        coefs, columns = self.coefs(slots), []
         with np.errstate(over="ignore"):
             for cell in range(len(coefs)):
                 piece = self._piece(data, slots, cell, np.ones(1))
-                eta = self._predictor(piece, coefs[cell], self._factor(slots, cell))
-                out[:, cell] = self.link.log_density(self._statistic(piece), eta)
-                if self.base.has_base:
-                    out[:, cell] += piece.data.log_base
-        return out
+                rows = Folded((), piece.design.T, piece.offset, piece.weights)
+                eta = rows.predictor(coefs[cell], self._factor(slots, cell))
+                columns.append(self._log_density(piece, eta, every=isinstance(data, EveryValue)))
+        return np.stack(columns, axis=1)
+
+    def _log_density(self, piece: Piece, eta: Floats, *, every: bool) -> Floats:
+        """log p of each row, or of all values in every row, one row after the other."""
+        base = piece.data.log_base if self.base.has_base else 0.0
+        if not every:
+            statistic = tuple(part.T for part in piece.statistic)
+            return np.asarray(self.link.log_density(statistic, eta) + base)
+        logs = self.link.logs(eta)
+        table = sum(log.T @ part.T for log, part in zip(logs, piece.statistic, strict=True))
+        return np.asarray(table + base).ravel()
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
         """The expected count [C], and the weighted rows of every cell [C]."""
-        seen = ~np.isnan(flat_rows(data.x)).all(axis=1)
         columns = np.array(weights.T, order="C")
         rows = np.empty(len(columns), dtype=object)
         rows[:] = [
             Rows((self._piece(data, slots, cell, column),)) for cell, column in enumerate(columns)
         ]
-        return seen @ weights, cast(Floats, rows)
+        seen = ~np.isnan(flat_rows(data.x)).all(axis=1)
+        count = weights.sum(axis=0) if isinstance(data, EveryValue) else seen @ weights
+        return count, cast(Floats, rows)
 
     # --- M-step -------------------------------------------------------------------------------
 
-    def _cells(self, stats: Statistics) -> Iterator[tuple[int, Piece]]:
+    def _cells(self, stats: Statistics) -> Iterator[tuple[int, Folded]]:
         """Cells with their rows that count."""
         for cell, rows in enumerate(stats[1]):
             for piece in rows.pieces if isinstance(rows, Rows) else ():
-                if piece.weights.any():
-                    yield cell, piece.seen()
+                if len(piece.folded.weight):
+                    yield cell, piece.folded
 
     def expected_log_density(self, stats: Statistics, slots: Slots, origin: Slots) -> float:
         coefs, total = self.coefs(slots), 0.0
-        for cell, piece in self._cells(stats):
-            eta = self._predictor(piece, coefs[cell], self._factor(slots, cell))
-            values = self.link.log_density(self._statistic(piece), eta)
-            total += float(piece.weights @ np.where(piece.weights > 0, values, 0.0))
+        for cell, rows in self._cells(stats):
+            eta = rows.predictor(coefs[cell], self._factor(slots, cell))
+            total += float(self.link.log_density(rows.statistic, eta).sum())
         return total
 
     def derivatives(self, stats: Statistics, slots: Slots) -> tuple[Floats, Floats, float]:
@@ -257,22 +301,18 @@ class Linked(Family):
         """
         coefs, farthest = self.coefs(slots), 0.0
         slope, bend = np.zeros_like(coefs), self._room(coefs)
-        for cell, piece in self._cells(stats):
-            eta = self._predictor(piece, coefs[cell], self._factor(slots, cell))
-            statistic = self._statistic(piece)
-            slope[cell] += (self.link.slope(statistic, eta) * piece.weights[:, None]).T @ (
-                piece.design
-            )
-            bend[cell] += self._bend(self.link.curvature(statistic, eta), piece)
+        for cell, rows in self._cells(stats):
+            eta = rows.predictor(coefs[cell], self._factor(slots, cell))
+            slope[cell] += self.link.slope(rows.statistic, eta) @ rows.design.T
+            bend[cell] += self._bend(rows, eta)
             farthest = max(farthest, float(np.abs(eta).max(initial=0.0)))
         return slope, bend, farthest
 
     def references(self, stats: Statistics) -> Floats:
         """What the second derivative is compared with, to see which directions lost it."""
         room = np.zeros((len(stats[0]), self.dim, self.width, self.width))
-        for cell, piece in self._cells(stats):
-            size = self.link.reference(self._statistic(piece)) * piece.weights[:, None]
-            room[cell] += np.stack([_weighted(piece.design, s) for s in size.T])
+        for cell, rows in self._cells(stats):
+            room[cell] += rows.squares(rows.weight)
         return room
 
     def _room(self, coefs: Floats) -> Floats:
@@ -280,16 +320,18 @@ class Linked(Family):
         tail = (dim, width) if self.link.joint else (width,)
         return np.zeros((n_cells, dim, width, *tail))
 
-    def _bend(self, curvature: Floats, piece: Piece) -> Floats:
-        """Σ w curvature φ φᵀ of one cell."""
+    def _bend(self, rows: Folded, eta: Floats) -> Floats:
+        """Minus the second derivative of one cell's part of Q."""
+        curvature = self.link.curvature(rows.statistic, eta)
+        own = np.stack([rows.squares(row) for row in curvature])
         if not self.link.joint:
-            sized = curvature * piece.weights[:, None]
-            return np.stack([_weighted(piece.design, column) for column in sized.T])
-        sized = curvature * piece.weights[:, None, None]
+            return own
         found = np.empty((self.dim, self.width, self.dim, self.width))
+        probs, total = self.link.values(eta), rows.statistic[0].sum(axis=0)
         for i in range(self.dim):
-            for j in range(i + 1):
-                found[i, :, j] = _weighted(piece.design, sized[:, i, j])
+            found[i, :, i] = own[i]
+            for j in range(i):
+                found[i, :, j] = rows.squares(-total * probs[i] * probs[j])
                 found[j, :, i] = found[i, :, j].T
         return found
 
@@ -316,12 +358,10 @@ class Linked(Family):
         """Events and exposure of the rate beside its link, whose factor joins the exposure."""
         coefs, own = self.coefs(slots), self.own_shape(self.target)
         events, exposure = (np.zeros((len(coefs), self.dim)) for _ in range(2))
-        for cell, piece in self._cells(stats):
-            a, b = self._statistic(piece)
-            events[cell] += piece.weights @ a
-            exposure[cell] += piece.weights @ self.link.curvature(
-                (a, b), self._predictor(piece, coefs[cell], None)
-            )
+        for cell, rows in self._cells(stats):
+            eta = rows.predictor(coefs[cell], None)
+            events[cell] += rows.statistic[0].sum(axis=1)
+            exposure[cell] += self.link.curvature(rows.statistic, eta).sum(axis=1)
         shape = (len(coefs), *own)
         return events.reshape(shape), exposure.reshape(shape)
 
@@ -348,7 +388,7 @@ class Linked(Family):
         eta = np.einsum("ndm,nm->nd", self.coefs(slots), slots["design"])
         if "spread" in slots:
             eta = eta + np.log(slots["spread"])[:, None]
-        values = self.link.values(eta)
+        values = self.link.values(eta.T).T
         values = values if self.link.joint or self.size is not None else values[:, 0]
         if self.factor:
             values = values * slots[self.target]
@@ -358,11 +398,6 @@ class Linked(Family):
     def draw(self, generator: Generator, slots: Slots) -> Floats:
         """One value per row; `slots` hold a `design` [N, columns] besides the slot values."""
         return self.base.draw(generator, self._base_slots(slots))
-
-
-def _weighted(design: Floats, weights: Floats) -> Floats:
-    """Σ w φ φᵀ [columns, columns]."""
-    return np.asarray((design * weights[:, None]).T @ design)
 
 
 def links_of(family: Family | type[Family]) -> dict[str, Slot]:

@@ -7,8 +7,9 @@ family whose slot has that role:
     rate          a log r - b r             r = e^η
     probabilities Σ_k t_k log p_k           p = softmax(η)
 
-All three are concave in η.  They are evaluated without forming p or r, so nothing overflows where
-a predictor is large.
+All three are concave in η and linear in the statistic, so that statistics may be weighted and added
+first.  They are evaluated without forming p or r, so nothing overflows where a predictor is large.
+Predictors and statistics are [d, n], one row per category or coordinate.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pgem.families._roles import PROB, PROBS, RATE, Role, Statistic
 
 
 class Link:
-    """A link; predictors are [N, d], statistics a tuple of arrays [N, d]."""
+    """A link; predictors are [d, n], statistics a tuple of arrays [d, n]."""
 
     name: str
     inverse: str
@@ -29,24 +30,30 @@ class Link:
     """Whether the d predictors of one value belong together (categories, not coordinates)."""
 
     def values(self, eta: Floats) -> Floats:
-        """The slot [N, d]."""
+        """The slot [d, n]."""
         raise NotImplementedError(type(self).__name__)
 
-    def log_density(self, statistic: Statistic, eta: Floats) -> Floats:
-        """The log-density without its base measure [N]."""
+    def logs(self, eta: Floats) -> tuple[Floats, ...]:
+        """What each part of the statistic is multiplied by in the log-density [d, n] each."""
         raise NotImplementedError(type(self).__name__)
 
     def slope(self, statistic: Statistic, eta: Floats) -> Floats:
-        """Its derivative in η [N, d]."""
+        """The derivative of the log-density in η [d, n]."""
         raise NotImplementedError(type(self).__name__)
 
     def curvature(self, statistic: Statistic, eta: Floats) -> Floats:
-        """Minus its second derivative: [N, d], or [N, d, d] if `joint`."""
+        """Minus its second derivative in each η [d, n]."""
         raise NotImplementedError(type(self).__name__)
 
-    def reference(self, statistic: Statistic) -> Floats:
-        """The size [N, d] that a curvature is compared with to see that it has vanished."""
-        raise NotImplementedError(type(self).__name__)
+    def log_density(self, statistic: Statistic, eta: Floats) -> Floats:
+        """The log-density without its base measure [n]; a part that is zero counts nothing."""
+        total = np.zeros(eta.shape[1])
+        for part, log in zip(statistic, self.logs(eta), strict=True):
+            product = part * log
+            if not np.isfinite(product).all():
+                product = np.where(part == 0, 0.0, product)
+            total += product.sum(axis=0)
+        return total
 
 
 def logistic(eta: Floats) -> Floats:
@@ -64,11 +71,9 @@ class Logit(Link):
     def values(self, eta: Floats) -> Floats:
         return logistic(eta)
 
-    def log_density(self, statistic: Statistic, eta: Floats) -> Floats:
-        successes, failures = statistic
-        tail = np.log1p(np.exp(-np.abs(eta)))  # log(1 + e^|η|) is |η| more
-        below, above = np.maximum(-eta, 0.0) + tail, np.maximum(eta, 0.0) + tail
-        return -np.asarray((successes * below + failures * above).sum(axis=1))
+    def logs(self, eta: Floats) -> tuple[Floats, ...]:
+        tail = np.log1p(np.exp(-np.abs(eta)))
+        return np.minimum(eta, 0.0) - tail, np.minimum(-eta, 0.0) - tail
 
     def slope(self, statistic: Statistic, eta: Floats) -> Floats:
         successes, failures = statistic
@@ -76,9 +81,6 @@ class Logit(Link):
 
     def curvature(self, statistic: Statistic, eta: Floats) -> Floats:
         return np.asarray((statistic[0] + statistic[1]) * logistic(eta) * logistic(-eta))
-
-    def reference(self, statistic: Statistic) -> Floats:
-        return statistic[0] + statistic[1]
 
 
 class Log(Link):
@@ -90,54 +92,39 @@ class Log(Link):
     def values(self, eta: Floats) -> Floats:
         return np.asarray(np.exp(eta))
 
-    def log_density(self, statistic: Statistic, eta: Floats) -> Floats:
-        events, exposure = statistic
-        seen = np.where(events == 0, 0.0, events * eta)  # a rate of zero and no events
-        return np.asarray((seen - _times(exposure, np.exp(eta))).sum(axis=1))
+    def logs(self, eta: Floats) -> tuple[Floats, ...]:
+        return eta, -np.exp(eta)
 
     def slope(self, statistic: Statistic, eta: Floats) -> Floats:
-        return statistic[0] - _times(statistic[1], np.exp(eta))
+        return statistic[0] - self.curvature(statistic, eta)
 
     def curvature(self, statistic: Statistic, eta: Floats) -> Floats:
-        return _times(statistic[1], np.exp(eta))
-
-    def reference(self, statistic: Statistic) -> Floats:
-        return np.asarray(((statistic[0] > 0) | (statistic[1] > 0)).astype(float))
-
-
-def _times(exposure: Floats, rate: Floats) -> Floats:
-    """The product, 0 without exposure to a rate that overflows."""
-    return np.where(exposure == 0, 0.0, exposure * rate)
+        exposure = statistic[1]
+        return np.where(exposure == 0, 0.0, exposure * np.exp(eta))
 
 
 class Softmax(Link):
-    """Logits of categories; statistic: (counts,) [N, K]."""
+    """Logits of categories; statistic: (counts,) [K, n]."""
 
     name = "logits"
     inverse = r"\text{softmax}(\eta)"
     joint = True
 
     def values(self, eta: Floats) -> Floats:
-        weights = np.exp(eta - eta.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        weights = np.exp(eta - eta.max(axis=0))
+        return np.asarray(weights / weights.sum(axis=0))
 
-    def log_density(self, statistic: Statistic, eta: Floats) -> Floats:
-        shifted = eta - eta.max(axis=1, keepdims=True)
-        log_total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        return np.asarray((statistic[0] * (shifted - log_total)).sum(axis=1))
+    def logs(self, eta: Floats) -> tuple[Floats, ...]:
+        shifted = eta - eta.max(axis=0)
+        return (np.asarray(shifted - np.log(np.exp(shifted).sum(axis=0))),)
 
     def slope(self, statistic: Statistic, eta: Floats) -> Floats:
         (counts,) = statistic
-        return np.asarray(counts - counts.sum(axis=1, keepdims=True) * self.values(eta))
+        return np.asarray(counts - counts.sum(axis=0) * self.values(eta))
 
     def curvature(self, statistic: Statistic, eta: Floats) -> Floats:
-        probs, total = self.values(eta), statistic[0].sum(axis=1)
-        inside = probs[:, :, None] * np.eye(probs.shape[1]) - probs[:, :, None] * probs[:, None, :]
-        return np.asarray(total[:, None, None] * inside)
-
-    def reference(self, statistic: Statistic) -> Floats:
-        total = statistic[0].sum(axis=1, keepdims=True)
-        return np.broadcast_to(total, statistic[0].shape)
+        probs = self.values(eta)
+        return np.asarray(statistic[0].sum(axis=0) * probs * (1 - probs))
 
 
 LINKS: dict[Role, Link] = {PROB: Logit(), RATE: Log(), PROBS: Softmax()}

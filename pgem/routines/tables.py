@@ -68,7 +68,7 @@ class NodeData:
         points: distinct values, or one value per row.
         index: which point each row has (-1 where missing), or None if points are rows.
         inputs: of a node that is summed over and has covariates, which of their distinct rows
-            each row has; its points are all its values under the first of these, then the next.
+            each row has; its points are all its values under every one of these.
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
     """
 
@@ -283,7 +283,7 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     shape = aligned(node.n_dims, [*axes, own])
     flat = flat_index(cells, node.n_rows)
     if node.inputs is not None:
-        n_inputs = len(node.points.x) // own.size
+        n_inputs = len(by_cell) // own.size
         flat = node.inputs if flat is None else flat * n_inputs + node.inputs
     array, source = arranged.reshape(-1, *shape), Source(node, cells, values, own)
     barren = node.cache.get("barren")
@@ -592,5 +592,5 @@ def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
         place = sum(cells.gates[k] < source.own for k in axes)
         sizes.insert(place, source.own.size)
         counts = np.moveaxis(posterior.reshape(-1, *sizes), 1 + place, 1)
-        counts = counts.reshape(n_seen, n_points, *counts.shape[2:])
+        counts = counts.reshape(n_seen, -1, *counts.shape[2:])
     return node.family.accumulate(node.points, _arrange_back(counts, cells), source.slots)

@@ -12,7 +12,7 @@ from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families import Family, Observations
 from pgem.families._linear import Linear
-from pgem.families._link import Linked
+from pgem.families._link import EveryValue, Linked
 from pgem.families._parts import flat_rows
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, RegionData, ScopeData
@@ -330,11 +330,10 @@ def _merge_equal(part: Part, x: Floats, known: dict[str, Floats]) -> _Column | N
 
 
 def _every_value(family: Family, known: dict[str, Floats]) -> Observations:
-    """All values under the first row of the covariates, then under the next."""
+    """All values under every row of the covariates."""
     domain = family.domain()
     assert domain is not None
-    repeated = {name: np.repeat(value, len(domain), axis=0) for name, value in known.items()}
-    return Observations(family, np.tile(domain, len(known["design"])), repeated)
+    return EveryValue(family, domain, known)
 
 
 def _side_by_side(known: dict[str, Floats], n_rows: int) -> Floats:
@@ -449,8 +448,7 @@ class Shard:
     def _linked_axis(self, part: Part, column: _Column) -> NodeData:
         """A node that is summed over, with all its values under every row of its covariates."""
         low, high = self.ranges[part.scope]
-        rows, domain = slice(low, high), part.family.domain()
-        assert domain is not None
+        rows = slice(low, high)
         if column.points is None or column.inputs is None:
             known = {name: value[rows] for name, value in column.known.items()}
             points, inputs = _every_value(part.family, known), np.arange(high - low)
@@ -458,7 +456,7 @@ class Shard:
             points, inputs = column.points, column.inputs[rows]
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points, None, self.bound.flat,
-            None if len(points.x) == len(domain) else inputs,
+            None if len(points.known["design"]) == 1 else inputs,
         )  # fmt: skip
         self._mark(node, part, None if column.index is None else column.index[rows])
         return node
