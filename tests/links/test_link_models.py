@@ -376,3 +376,34 @@ def test_index_and_table_gates_of_links() -> None:
 
     assert likelihood(fit.params) == pytest.approx(fit.log_likelihood, abs=1e-9)
     assert best(likelihood, fit.params, {}) <= fit.log_likelihood + 1e-8
+
+
+def test_an_observed_node_of_the_same_step_is_a_regressor() -> None:
+    rng = np.random.default_rng(14)
+    x = rng.normal(1.0, 2.0, size=4000)
+    y = (rng.random(4000) < 1 / (1 + np.exp(-x))).astype(int)
+    with pg.Model("chain of two") as model:
+        node = pg.observed("x", pg.Normal())
+        pg.observed("y", pg.Bernoulli(logit=pg.param("b") * node - pg.param("a")))
+    fit = model.fit({"x": x, "y": y}, tol=1e-14)
+    both = norm.logpdf(x, fit.params["x.mean"], np.sqrt(fit.params["x.var"]))
+    both = both + log_bernoulli(y, fit.params["b"] * x - fit.params["a"])
+    assert fit.log_likelihood == pytest.approx(both.sum(), abs=1e-7)
+    drawn = fit.sample(20_000, seed=0)
+    high = drawn["x"] > 1
+    chance = 1 / (1 + np.exp(-fit.params["b"] * drawn["x"] + fit.params["a"]))
+    for part in (high, ~high):
+        assert np.asarray(drawn["y"])[part].mean() == pytest.approx(chance[part].mean(), abs=0.02)
+
+
+def test_a_prior_leaves_category_zero_and_counts_free_entries_once() -> None:
+    with pg.Model("prior") as model:
+        weights = pg.param("w", prior=pg.Normal(0.0, 2.0))
+        pg.observed("y", pg.Categorical(logits=weights, size=3))
+    y = np.array([0, 0, 1, 2, 2, 2])
+    fit = model.fit({"y": y}, tol=1e-14)
+    logs = log_softmax(fit.params["w"])
+    prior = norm.logpdf(fit.params["w"][1:], 0, np.sqrt(2)).sum()
+    assert fit.objective == pytest.approx(logs[y].sum() + prior)
+    gradient = np.bincount(y, minlength=3) - 6 * np.exp(logs) - fit.params["w"] / 2
+    assert gradient[1:] == pytest.approx(0, abs=1e-8)
