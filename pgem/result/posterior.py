@@ -54,7 +54,7 @@ def marginals(
 ) -> tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]], list[Floats]]:
     """Flat marginals [rows, K], moments of numeric holes, and joint tables of queries."""
     columns = unweighted(columns)
-    schema = make_schema(columns, holes_as_axes=True)
+    schema = _schema(program, columns)
     axes = _axes(program, columns, schema.axes, schema.given)
     holes = _numeric_holes(program, columns)
     queries: list[Query] = [((name, 0),) for name in axes]
@@ -67,7 +67,7 @@ def marginals(
     for query in joint:
         _check_query(query, axes, program)
     wanted = tuple(dict.fromkeys([*queries, *joint]))
-    variant = program.variant(make_schema(columns, holes_as_axes=True, queries=wanted))
+    variant = program.variant(replace(schema, queries=wanted))
     bound = Bound(variant, columns)
     answers = answer(bound, params, semiring or Semiring())
     found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers.tables, strict=True)}
@@ -86,6 +86,12 @@ def marginals(
         if name in integrated or name in holes
     }
     return {n: flat[n] for n in order}, moments, [found[q] for q in joint]
+
+
+def _schema(program: Program, columns: Columns) -> Schema:
+    """What is asked about holes: discrete ones are axes; vectors are as long as in the fit."""
+    schema = make_schema(columns, holes_as_axes=True)
+    return replace(schema, vectors={**program.schema.vectors, **schema.vectors})
 
 
 def decode(program: Program, columns: Columns, params: dict[str, Floats]) -> dict[str, Any]:
