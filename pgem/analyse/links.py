@@ -13,6 +13,7 @@ from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
 from pgem.families._linear import Multiplier
 from pgem.families._link import Linked, links_of
+from pgem.families._links import LINKS
 from pgem.graph import Component
 
 
@@ -49,6 +50,7 @@ def make_linked(
     """
     slot = link_of(component)
     assert slot is not None
+    _check_family(base, slot, where)
     written = component.leaf.slots
     maker = Maker(component.key, base, length, random, where)
     if slot.axes == "k":
@@ -57,6 +59,24 @@ def make_linked(
     factor = slot.name in written
     by = _multiplier(component, slot, length, where) if factor else None
     return Linked(base, slot, terms, factor=factor, factor_by=by)
+
+
+def _check_family(base: Family, slot: Slot, where: str) -> None:
+    """The slot has a role with a link, and is the only one that is estimated."""
+    name = type(base).__name__
+    if slot.role not in LINKS:
+        raise DeclarationError(
+            f"slot '{slot.name}' of {name} has link '{slot.link}', but a {slot.role.name} has none",
+            where=where,
+            expected=f"a slot with one of the roles {', '.join(role.name for role in LINKS)}",
+        )
+    if len(base.estimable) > 1:
+        raise DeclarationError(
+            f"{name} has link '{slot.link}' and several slots that are estimated",
+            where=where,
+            expected="a family with a single one",
+            received=", ".join(base.estimable),
+        )
 
 
 def _multiplier(component: Component, slot: Slot, length: Length, where: str) -> Multiplier | None:

@@ -407,3 +407,22 @@ def test_a_prior_leaves_category_zero_and_counts_free_entries_once() -> None:
     assert fit.objective == pytest.approx(logs[y].sum() + prior)
     gradient = np.bincount(y, minlength=3) - 6 * np.exp(logs) - fit.params["w"] / 2
     assert gradient[1:] == pytest.approx(0, abs=1e-8)
+
+
+def test_trials_of_a_table_and_of_a_covariate() -> None:
+    rng = np.random.default_rng(15)
+    g, x = rng.integers(0, 2, 150), rng.normal(size=150)
+    trials = np.array([3.0, 8.0])[g]
+    y = rng.binomial(trials.astype(int), 1 / (1 + np.exp(-x))).astype(float)
+    with pg.Model("table") as one:
+        h = pg.covariate("g", size=2)
+        eta = pg.param("b") * pg.covariate("x") + pg.param("a")[h]
+        pg.observed("y", pg.Binomial(logit=eta, trials=pg.constant([3, 8])[h]))
+    with pg.Model("covariate") as two:
+        h = pg.covariate("g", size=2)
+        eta = pg.param("b") * pg.covariate("x") + pg.param("a")[h]
+        pg.observed("y", pg.Binomial(logit=eta, trials=pg.covariate("n")))
+    data = {"g": g, "x": x, "y": y}
+    first, second = one.fit(data, tol=1e-14), two.fit({**data, "n": trials}, tol=1e-14)
+    assert first.log_likelihood == pytest.approx(second.log_likelihood, abs=1e-9)
+    assert first.params["a"] == pytest.approx(second.params["a"], abs=1e-8)
