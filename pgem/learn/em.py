@@ -138,8 +138,8 @@ def _maximise(
             return params, "a covariance became singular in the M-step"
         if stats.runaways:
             return new, (
-                f"{', '.join(stats.runaways)} has no finite maximum (separated classes, or counts "
-                "that are all zero); a Normal prior keeps it finite"
+                f"no finite maximum in {', '.join(stats.runaways)} (separated classes, or counts "
+                "that are all zero); a Normal prior gives one"
             )
         if options.degenerate == "floor":
             raised = raise_spread(new, bound, options.floor or FLOOR)
