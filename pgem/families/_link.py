@@ -31,7 +31,7 @@ from pgem.families._linear import (
     width_of,
 )
 from pgem.families._links import LINKS, Link
-from pgem.families._parts import Slot, flat_rows
+from pgem.families._parts import Slot, Support, flat_rows
 from pgem.families._role import Statistic
 from pgem.families._roles import KNOWN, MEAN, RATE, Role
 
@@ -166,13 +166,17 @@ class Linked(Family):
         self.settings, self.arguments = dict(base.settings), {}
         self.structures, self.size = dict(base.structures), base.size
         self.event_ndim = base.event_ndim  # type: ignore[misc]
-        self.support = base.support  # type: ignore[misc]
         self.formula = base.formula  # type: ignore[misc]
         self.examples = base.examples  # type: ignore[misc]
         self.owner = base.owner
 
     def __repr__(self) -> str:
         return f"Linked({self.base!r})"
+
+    @property
+    def support(self) -> Support:  # type: ignore[override]
+        """The possible values."""
+        return self.base.support
 
     @property
     def width(self) -> int:

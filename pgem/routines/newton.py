@@ -123,8 +123,7 @@ def newton(
         step, loose = system.solve()
         gain = float(system.right @ step)
         if empty is not None:
-            names = [p.name for p in learned if loose[places[p.name][places[p.name] >= 0]].any()]
-            empty.update(names)
+            empty |= {p.name for p in learned if loose[places[p.name][places[p.name] >= 0]].any()}
         if not gain > 0:
             break
         moved, reached = _climbed(problem, here, value, step, gain)

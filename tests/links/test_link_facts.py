@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,8 @@ def test_fits_are_saved_and_declarations_written(tmp_path: Path) -> None:
     fit.save(tmp_path / "fit.zip")
     again = pg.load(tmp_path / "fit.zip")
     assert again.posterior(data)["z"] == pytest.approx(fit.posterior(data)["z"])
+    pickled = pickle.loads(pickle.dumps(fit))
+    assert pickled.posterior(data)["z"] == pytest.approx(fit.posterior(data)["z"])
     copy = pg.Model.from_json(model.to_json())
     assert copy.record == model.record
     assert copy.fit(data, max_iter=5).trace == pytest.approx(fit.trace)
