@@ -11,7 +11,7 @@ from pgem.arrays import Mask
 from pgem.declare import LeafRecord, slot_of
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
-from pgem.families._linear import Multiplier
+from pgem.families._linear import Product
 from pgem.families._link import Linked, links_of
 from pgem.families._links import LINKS
 from pgem.graph import Component
@@ -79,7 +79,7 @@ def _check_family(base: Family, slot: Slot, where: str) -> None:
         )
 
 
-def _multiplier(component: Component, slot: Slot, length: Length, where: str) -> Multiplier | None:
+def _multiplier(component: Component, slot: Slot, length: Length, where: str) -> Product | None:
     """What multiplies the slot beside its link."""
     times, name = component.leaf.slots[slot.name].times, f"{component.key}.{slot.name}"
     if times is None:

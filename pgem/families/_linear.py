@@ -29,7 +29,7 @@ from pgem.families._roles import MEAN, Role
 
 Regressor = tuple[str, int]
 """A covariate or node, and how many steps back it is read."""
-Multiplier = tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]
+Product = tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]
 """A number, what multiplies, what divides."""
 
 
@@ -103,7 +103,7 @@ def design_of(terms: Sequence[Term], values: Mapping[Regressor, Floats], n_rows:
 
 
 def regressors_of(
-    terms: Sequence[Term], spread_by: Multiplier | None, *, parents: bool = False
+    terms: Sequence[Term], spread_by: Product | None, *, parents: bool = False
 ) -> list[Regressor]:
     """Everything that terms and the spread are multiplied by, random parents on demand."""
     found = [name for term in terms for name in (*term.factors, *term.over)]
@@ -115,7 +115,7 @@ def regressors_of(
 
 
 def product_of(
-    spread_by: Multiplier | None, values: Mapping[Regressor, Floats], n_rows: int
+    spread_by: Product | None, values: Mapping[Regressor, Floats], n_rows: int
 ) -> Floats | None:
     """The product of a multiplier per row [N], or None."""
     if spread_by is None:
@@ -143,6 +143,7 @@ class Linear(Family):
         terms: the terms of the mean.
         spread: the slot of its variance or covariance.
         spread_by: covariates that multiply the covariance, and those that divide it.
+        latent: a conjugate latent that divides the covariance, or "".
     """
 
     regresses = True
@@ -152,8 +153,10 @@ class Linear(Family):
         base: Family,
         terms: Sequence[Term],
         spread: Slot,
-        spread_by: Multiplier | None = None,
+        spread_by: Product | None = None,
+        latent: str = "",
     ) -> None:
+        self.latent = latent
         self.base, self.terms, self.spread, self.spread_by = (
             base,
             tuple(terms),
@@ -173,6 +176,10 @@ class Linear(Family):
 
     def __repr__(self) -> str:
         return f"Linear({self.base!r})"
+
+    @property
+    def title(self) -> str:
+        return self.base.title
 
     @property
     def width(self) -> int:
@@ -235,7 +242,8 @@ class Linear(Family):
 
     def regressors(self, *, parents: bool = False) -> list[Regressor]:
         """Everything that terms and the covariance are multiplied by, random parents on demand."""
-        return regressors_of(self.terms, self.spread_by, parents=parents)
+        found = regressors_of(self.terms, self.spread_by, parents=parents)
+        return [*found, (self.latent, 0)] if parents and self.latent else found
 
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
         """φ [N, columns]; 0 where a random parent stands whose values are not given.
@@ -247,8 +255,11 @@ class Linear(Family):
         return design_of(self.terms, values, n_rows)
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
-        """What the covariance is multiplied by [N], or None."""
-        return product_of(self.spread_by, values, n_rows)
+        """What the covariance is multiplied by [N], or None; by a latent only if it is given."""
+        by = self.spread_by
+        if by is not None and (self.latent, 0) in values:
+            by = (by[0], by[1], (*by[2], (self.latent, 0)))
+        return product_of(by, values, n_rows)
 
     # --- E-step, where all regressors are seen ------------------------------------------------
 
@@ -313,6 +324,46 @@ class Linear(Family):
             filled[rows] = residual[rows][:, shown] @ to_whole[0].T
             extra += weight[rows].sum() * left[0]
         return filled, extra
+
+    # --- E-step under a latent u that divides the covariance ----------------------------------
+
+    def message(self, data: Observations, slots: Slots, latent: Family) -> tuple[Floats, Floats]:
+        """log p(x | u, cell) = base + δ · (log u, u): base [N, C] and δ [N, C, 2]."""
+        x, spread = flat_rows(data.x), data.known.get("spread")
+        noise, blank = self.noise(slots), np.where(np.isnan(x), np.nan, 0.0)
+        level = np.stack([self._log_normal(blank, part) for part in noise], axis=1)
+        half = 0.5 * (~np.isnan(x)).sum(axis=1)[:, None]
+        if spread is not None:
+            level = level - half * np.log(spread)[:, None]
+        slope = self.log_density(data, slots) - level
+        return level, np.stack([np.broadcast_to(half, slope.shape), slope], axis=-1)
+
+    def accumulate_scaled(
+        self, data: Observations, weights: Floats, expected: Floats, slots: Slots
+    ) -> Statistics:
+        """Expected statistics from weights [N, C] and weights times E[(log u, u)] [N, C, 2]."""
+        spread, parts = data.known.get("spread", np.ones(len(data.x))), []
+        for cell in range(weights.shape[1]):
+            weight, scaled = weights[:, cell], expected[:, cell, 1]
+            over = np.where(weight > 0, weight / np.where(scaled > 0, scaled, 1.0), 1.0)
+            known = {**data.known, "spread": spread * over}
+            here = {name: value[cell : cell + 1] for name, value in slots.items()}
+            parts.append(self.accumulate(Observations(self, data.x, known), weight[:, None], here))
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def unseen(self, data: Observations, slots: Slots, cell: int) -> tuple[Floats, Floats]:
+        """Mean [N, d] and covariance [N, d, d] of whole values given their shown coordinates."""
+        coefs, noise = self.coefs(slots)[cell], self.noise(slots)[cell]
+        matrix = np.diag(noise) if self.diagonal else noise
+        mean = data.known["design"] @ coefs.T
+        residual = flat_rows(data.x) - mean
+        filled, cov = np.zeros_like(residual), np.zeros((*residual.shape, self.dim))
+        for shown, rows in _patterns.patterns(Observations(self.base, residual)):
+            to_whole, left = _patterns.regression(shown, matrix[None])
+            filled[rows] = residual[rows][:, shown] @ to_whole[0].T
+            cov[rows] = left[0]
+        spread = data.known.get("spread")
+        return mean + filled, cov if spread is None else cov * spread[:, None, None]
 
     # --- M-step -------------------------------------------------------------------------------
 

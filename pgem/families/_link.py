@@ -21,7 +21,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Mask
 from pgem.families._family import Family, Observations, Slots, Statistics
 from pgem.families._linear import (
-    Multiplier,
+    Product,
     Regressor,
     Term,
     coefficients_of,
@@ -156,9 +156,10 @@ class Linked(Family):
         terms: Sequence[Term],
         *,
         factor: bool = False,
-        factor_by: Multiplier | None = None,
+        factor_by: Product | None = None,
     ) -> None:
         self.base, self.target, self.terms = base, slot.name, tuple(terms)
+        self.link_slot = slot.link
         self.factor, self.spread_by = factor, factor_by
         self.link: Link = LINKS[slot.role]
         kept = [s for s in base.slots if s.role is KNOWN or (s.name == slot.name and factor)]
@@ -172,6 +173,10 @@ class Linked(Family):
 
     def __repr__(self) -> str:
         return f"Linked({self.base!r})"
+
+    @property
+    def title(self) -> str:
+        return self.base.title
 
     @property
     def support(self) -> Support:  # type: ignore[override]

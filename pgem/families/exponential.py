@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats
-from pgem.families._family import NON_NEGATIVE, Family, Slot, Slots, Statistics
+from pgem.families._family import NON_NEGATIVE, Family, Multiplier, Slot, Slots, Statistics
 from pgem.families._roles import RATE
 
 
@@ -25,7 +25,7 @@ class Exponential(Family):
         log_rate: its logarithm, a sum of terms, instead of `rate` or multiplied with it.
     """
 
-    slots = (Slot("rate", RATE, link="log_rate"),)
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(1,), power=0), link="log_rate"),)
     support = NON_NEGATIVE
     formula = r"\log r - r x"
 

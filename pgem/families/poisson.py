@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, log_gamma, safe_log
-from pgem.families._family import COUNTS, Family, Slot, Slots, Statistics
+from pgem.families._family import COUNTS, Family, Multiplier, Slot, Slots, Statistics
 from pgem.families._roles import RATE
 
 
@@ -24,7 +24,7 @@ class Poisson(Family):
         log_rate: its logarithm, a sum of terms, instead of `rate` or multiplied with it.
     """
 
-    slots = (Slot("rate", RATE, link="log_rate"),)
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(0,), power=1), link="log_rate"),)
     support = COUNTS
     formula = r"x \log r - r - \log x!"
 
