@@ -19,7 +19,7 @@ FIT = "\nm.fit({'x': np.arange(4.0), 'y': np.array([0, 1, 1, 0])}"
     ("a link that the family has not", M + "pg.observed('y', pg.Poisson(logit=pg.param('a')))", ERROR, "'logit'", "log_rate"),
     ("a link of a family without one", M + "pg.observed('y', pg.Gamma(log_rate=pg.param('a')))", ERROR, "'log_rate'", "Gamma"),
     ("a sum in a probability", X + "pg.observed('y', pg.Bernoulli(prob=pg.param('a') * x + pg.param('b')))", ERROR, "y.prob", "a sum", "logit="),
-    ("a product in a probability", X + "pg.observed('y', pg.Bernoulli(prob=pg.param('a') * x))" + END, ERROR, "'y'", "logit="),
+    ("a product in a probability", X + "pg.observed('y', pg.Bernoulli(prob=pg.param('a') * x))" + END, ERROR, "y.prob", "logit="),
     ("two parameters in a term", X + "pg.observed('y', pg.Poisson(log_rate=pg.param('a') * pg.param('b') * x))", ERROR, "y.log_rate", "two parameters"),
     ("a parameter without a name in a sum", X + "pg.observed('y', pg.Poisson(log_rate=pg.param() * x))", ERROR, "y.log_rate", "no name"),
     ("text in a link", M + "pg.observed('y', pg.Bernoulli(logit='a'))", ERROR, "y.logit", "'a'"),
