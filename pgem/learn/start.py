@@ -23,6 +23,7 @@ from pgem.families._linear import Linear, Term
 from pgem.families._link import Linked
 from pgem.learn.degenerate import data_mean, data_variance
 from pgem.plan import Program
+from pgem.routines import at_least
 from pgem.run import Bound, sum_statistics
 
 SAMPLE = 5_000
@@ -49,7 +50,8 @@ def neutral_params(bound: Bound, generator: Generator) -> dict[str, Floats]:
             value = _coefficients(bound, layout, term, scale, generator)
         if layout.value is not None:
             value = np.where(layout.fixed, layout.value, value)
-        params[name] = layout.role.complete(value, layout.fixed)
+        value = layout.role.complete(value, layout.fixed)
+        params[name] = at_least(layout.lower, value, layout.fixed)
     return params
 
 
@@ -385,6 +387,13 @@ def check_value(name: str, value: Any, layout: ParamLayout) -> Floats:
             f"start value '{name}' is outside its constraint",
             where=layout.origin,
             expected=layout.role.expected,
+            received=f"'{table.tolist()}'",
+        )
+    if layout.lower is not None and (table < layout.lower)[~layout.fixed].any():
+        raise FitError(
+            f"start value '{name}' is below the lower bound of the parameter",
+            where=layout.origin,
+            expected=f"at least '{layout.lower.tolist()}'",
             received=f"'{table.tolist()}'",
         )
     held = np.zeros(layout.shape) if layout.value is None else layout.value

@@ -7,6 +7,7 @@ from pgem.routines.contract import Semiring, keep
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
+    at_least,
     climb,
     estimate,
     expected_log_density,
@@ -16,6 +17,7 @@ from pgem.routines.maximise import (
 )
 from pgem.routines.newton import newton
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.priors import Prior, Times
 from pgem.routines.regress import regress
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
@@ -35,6 +37,7 @@ from pgem.routines.tables import (
     steps,
     table,
 )
+from pgem.routines.tree import tree
 
 __all__ = [
     "Axis",
@@ -44,11 +47,14 @@ __all__ = [
     "Learned",
     "LogTable",
     "NodeData",
+    "Prior",
     "RegionData",
     "ScopeData",
     "Semiring",
     "Stats",
+    "Times",
     "at",
+    "at_least",
     "choose",
     "climb",
     "collect",
@@ -80,4 +86,5 @@ __all__ = [
     "table",
     "times",
     "total",
+    "tree",
 ]

@@ -24,9 +24,8 @@ from pgem.routines.maximise import (
     Readers,
     current_slots,
     expected_log_density,
-    rows_of,
 )
-from pgem.routines.regress import _index, _places, _System, prior_matrices
+from pgem.routines.regress import _index, _places, _System
 from pgem.routines.tables import Entry, Stats
 
 STEPS = 200
@@ -55,7 +54,7 @@ class _Problem:
         with np.errstate(all="ignore"):
             total = expected_log_density(self.stats, self.keys, params, self.readers)
             for item in self.learned if self.stats.use_priors else ():
-                total += _log_prior(item, params[item.name])
+                total += item.prior.log_density(params) if item.prior is not None else 0.0
         return total if np.isfinite(total) else -np.inf
 
     def system(self, params: Params) -> tuple[_System, float]:
@@ -70,7 +69,7 @@ class _Problem:
             elif isinstance(entry.family, Linear):
                 system.add(entry, entry.family, index, slots, plain=False)
         if self.stats.use_priors:
-            system.add_priors(self.learned, self.places, params)
+            system.add_priors(self.learned, self.places, params, plain=False)
         return system, farthest
 
     def reference(self) -> _System:
@@ -170,17 +169,6 @@ def _add_pairs(system: _System, index: Integers, values: Floats, *, joint: bool)
     system.rows.append(np.broadcast_to(rows, values.shape)[both])
     system.columns.append(np.broadcast_to(columns, values.shape)[both])
     system.values.append(values[both])
-
-
-def _log_prior(item: Learned, value: Floats) -> float:
-    """The logarithm of a normal prior, up to a constant."""
-    if item.prior is None:
-        return 0.0
-    precision, linear = item.prior
-    flat = rows_of(value, item.n_gates)
-    flat = flat.reshape(len(flat), -1)
-    bent = np.einsum("rij,rj->ri", prior_matrices(precision, flat.shape), flat)
-    return float((flat * (linear.reshape(flat.shape) - 0.5 * bent)).sum())
 
 
 # --- directions without a maximum ---------------------------------------------------------------
