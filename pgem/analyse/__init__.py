@@ -16,7 +16,15 @@ from pgem.analyse.elimination import (
     is_axis,
     make_schedule,
 )
-from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout, vector_sizes
+from pgem.analyse.layout import (
+    Layout,
+    ParamLayout,
+    Settled,
+    Transitions,
+    gate_token,
+    make_layout,
+    vector_sizes,
+)
 from pgem.graph import ModelGraph, Schema
 
 
@@ -63,8 +71,10 @@ __all__ = [
     "Schedule",
     "Settled",
     "Step",
+    "Transitions",
     "Var",
     "analyse",
+    "gate_token",
     "is_axis",
     "vector_sizes",
 ]

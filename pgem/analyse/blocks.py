@@ -11,6 +11,7 @@ import numpy as np
 from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
 from pgem.declare import SlotRecord
+from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
 from pgem.graph import Key
 
@@ -33,6 +34,7 @@ class Block:
         rung: how it is solved.
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
+        firsts: first steps that follow from the block's transition table.
     """
 
     params: tuple[str, ...]
@@ -40,6 +42,7 @@ class Block:
     rung: str
     joint: Key | None
     cancels: frozenset[str]
+    firsts: tuple[Key, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -69,6 +72,10 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
         check_own_fit(params, keys, layout)
         return Block(tuple(p.name for p in params), keys, OWN_FIT, None, frozenset())
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
+    firsts = tuple(first for first, table in layout.stationary.items() if table.param in names)
+    if firsts:
+        _check_alone(params)
+        return Block(tuple(names), keys, NUMERIC, None, cancels, firsts)
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):
         rung = layout.components[joint].family.rung if joint else NUMERIC
@@ -82,6 +89,18 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
         return Block(tuple(p.name for p in params), keys, family.rung, joint, cancels)
     assert names
     return Block(tuple(p.name for p in params), keys, ECM, None, cancels)
+
+
+def _check_alone(params: list[ParamLayout]) -> None:
+    """A table that settles a stationary first step is solved by itself."""
+    if len(params) > 1:
+        listed = ", ".join(f"'{p.name}'" for p in params)
+        raise DeclarationError(
+            f"parameters {listed} are solved together, and one of them is the transition table of "
+            "a node with first='stationary'",
+            where=params[0].origin,
+            advice="leave first= out, or do not share the table with other families",
+        )
 
 
 def _has_roles(family: Family) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from pgem.families import Family
 from pgem.families._roles import Role
 from pgem.gating import Cells, Pick, make_cells
 from pgem.graph import Component, Key, ModelGraph, Schema
+from pgem.routines import closed_classes, listed_classes, transition_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,21 @@ class Settled:
     cells: Cells
 
 
+@dataclass(frozen=True)
+class Transitions:
+    """Where a chain's transition table stands.
+
+    Attributes:
+        key: component of the steady step.
+        slot: its slot.
+        param: the parameter in it, or "" for a known table.
+    """
+
+    key: Key
+    slot: str
+    param: str
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """All sizes.
@@ -82,11 +98,13 @@ class Layout:
         sizes: number of values per discrete node, plate and covariate that may index.
         components: settled components by key.
         params: parameters by name.
+        stationary: first step that follows from a transition table → where that table stands.
     """
 
     sizes: dict[str, int]
     components: dict[Key, Settled]
     params: dict[str, ParamLayout]
+    stationary: dict[Key, Transitions]
 
 
 def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
@@ -109,7 +127,55 @@ def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
         components[key] = Settled(component, family, cells)
         _check_switch(graph, component, sizes)
     params = {name: _param(name, graph, components, sizes) for name in graph.params}
-    return Layout(sizes, components, params)
+    follows = {key: found for key in components if (found := _transitions(graph, key))}
+    for key, found in follows.items():
+        _check_unique(graph.components[key], found, components[found.key], params, sizes)
+    return Layout(sizes, components, params, follows)
+
+
+def _transitions(graph: ModelGraph, key: Key) -> Transitions | None:
+    """The table that a first step follows from, if it follows from one."""
+    component = graph.components[key]
+    for name, slot in component.leaf.slots.items():
+        if slot.kind == "stationary":
+            steady = graph.components[component.node]
+            table = steady.leaf.slots[name]
+            return Transitions(steady.key, name, table.name if table.kind == "param" else "")
+    return None
+
+
+def _check_unique(
+    first: Component,
+    found: Transitions,
+    steady: Settled,
+    params: Mapping[str, ParamLayout],
+    sizes: Mapping[str, int],
+) -> None:
+    """Structural zeros leave one closed class of states."""
+    slot = steady.component.leaf.slots[found.slot]
+    table = np.asarray(slot.value if slot.kind == "constant" else 0.5, dtype=float)
+    held = np.ones(table.shape, dtype=bool)
+    if found.param:
+        layout = params[found.param]
+        held, table = layout.fixed, np.full(layout.shape, 0.5)
+        table = table if layout.value is None else np.where(held, layout.value, table)
+    prev = Gate("node", first.node, 1)
+    gates = tuple(gate_token(gate) for gate in slot.gates)
+    for rows in transition_tables(np.where(held, table, 0.5), gates, prev, _size_of(sizes)):
+        classes = closed_classes(rows > 0)
+        if len(classes) > 1:
+            raise DeclarationError(
+                f"node '{first.node}' has first='stationary', but its transition table has no "
+                "unique stationary distribution",
+                where=params[found.param].origin if found.param else None,
+                expected="one closed class of states",
+                received=f"closed classes {listed_classes(classes)}",
+                advice="leave first= out for a free first distribution",
+            )
+
+
+def _size_of(sizes: Mapping[str, int]) -> Callable[[Any], int]:
+    return lambda gate: sizes[gate.name]
 
 
 def _check_given(

@@ -17,6 +17,7 @@ from pgem.declare.records import (
     ParamRecord,
     SlotRecord,
 )
+from pgem.declare.stationary import stationary_leaf
 from pgem.errors import DeclarationError
 from pgem.families import Family
 
@@ -38,6 +39,7 @@ def check_record(record: ModelRecord, families: Families) -> None:
     for node in record.nodes:
         _expect(node.scope, _scope_names(record), f"the scope of node '{node.name}'")
         _check_steps(node)
+        _check_stationary(node, families)
     params = _check_params(record)
     for node in record.nodes:
         for leaf in (*node.components, *node.firsts):
@@ -214,6 +216,16 @@ def _check_steps(node: NodeRecord) -> None:
         )
     if node.conditioned and node.kind != "observed":
         raise _fail(f"latent node '{node.name}' cannot be conditioned on", node.origin)
+
+
+def _check_stationary(node: NodeRecord, families: Families) -> None:
+    """A first step that follows from the steady one is the one that the language would write."""
+    for leaf in (*node.components, *node.firsts):
+        if leaf.follows:
+            if node.firsts != (stationary_leaf(node, families[node.leaf.family]),):
+                raise _fail(f"the first step of node '{node.name}' does not follow from its "
+                            "transition table", node.origin)  # fmt: skip
+            return
 
 
 def _check_leaf(

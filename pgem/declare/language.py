@@ -29,7 +29,8 @@ def latent(
         family: a family instance, for discrete latents one with finitely many values.
         given: one or several gates that index all empty slots.
         after: node (or its name) whose previous step is the last gate: the recursion.
-        first: family of the first step; by default the same family with parameters of its own.
+        first: family of the first step; by default the same family with parameters of its own;
+            `"stationary"` derives it from the transition table.
         duration: not available yet.
 
     Raises:
@@ -56,7 +57,8 @@ def observed(
         family: a family instance or `switch(...)`.
         given: one or several gates that index all empty slots.
         after: node whose previous step is the last gate.
-        first: family of the first step; by default the first values are conditioned on.
+        first: family of the first step, or `"stationary"`; by default the first values are
+            conditioned on.
 
     Raises:
         DeclarationError: names, gates or scopes do not fit.

@@ -22,6 +22,7 @@ from pgem.declare.records import (
 )
 from pgem.declare.references import check_gates, check_lags
 from pgem.declare.slots import fill_slots
+from pgem.declare.stationary import stationary_leaf
 from pgem.declare.written import (
     check_distinct,
     check_family,
@@ -220,12 +221,8 @@ class Declaration:
                     advice="add after=, or use pg.prev(...) in a slot, or leave first= out",
                 )
             return node
-        if first == "stationary":
-            raise DeclarationError(
-                f"node '{node.name}': first='stationary' is not available yet",
-                where=node.origin,
-                advice="leave first= out for a free first distribution",
-            )
+        if isinstance(first, str) and first == "stationary":
+            return replace(node, firsts=(stationary_leaf(node, type(family)),))
         if node.kind == "observed" and first is None:
             return replace(node, conditioned=True)
         if node.switch is not None:

@@ -53,14 +53,14 @@ class SlotRecord:
     """What stands in a slot: a gated parameter, a gated constant, or a covariate.
 
     Attributes:
-        kind: which of the three.
+        kind: which of the three; `stationary` in a first step that follows from the steady one.
         name: parameter or covariate.
         value: nested lists of a constant.
         gates: what indexes it.
         structure: `full`, `diagonal` or `spherical`.
     """
 
-    kind: Literal["param", "constant", "covariate"]
+    kind: Literal["param", "constant", "covariate", "stationary"]
     name: str = ""
     value: Any = None
     gates: tuple[Gate, ...] = ()
@@ -109,6 +109,11 @@ class LeafRecord:
     family: str
     settings: dict[str, Any]
     slots: dict[str, SlotRecord]
+
+    @property
+    def follows(self) -> bool:
+        """Whether it has no slot of its own, but follows from the steady step."""
+        return any(slot.kind == "stationary" for slot in self.slots.values())
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,11 @@ class EStepWriter:
     def slot(self, component: Component, slot_name: str, slot: SlotRecord) -> str:
         """`at(params, name, gates...)`."""
         scope = self.graph.nodes[component.node].scope
+        if slot.kind == "stationary":
+            steady = self.graph.components[component.node]
+            table = self.slot(steady, slot_name, steady.leaf.slots[slot_name])
+            prev = self.gate(Gate("node", component.node, 1), scope)
+            return f"stationary({table}, {prev})"
         gates = "".join(f", {self.gate(gate, scope)}" for gate in slot.gates)
         if slot.kind == "param":
             return f'at(params, "{slot.name}"{gates})'

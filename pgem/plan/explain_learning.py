@@ -56,8 +56,9 @@ def _write_partial(page: Page, notation: Notation) -> None:
 def _statistic_line(notation: Notation, key: str) -> str:
     """`S_x[k] = Σ_n p(z_n = k | D_n) (1, x_n, …)` of one component."""
     settled = notation.analysis.layout.components[key]
+    follows = settled.component.leaf.follows
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
-    if not params or settled.family.own_fit:
+    if not (params or follows) or settled.family.own_fit:
         return ""
     summed = Summed(notation, key)
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
@@ -132,6 +133,12 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
 
 def _how(block: Block, params: list[ParamLayout]) -> str:
     """The rung of the ladder, in words."""
+    if block.firsts:
+        return (
+            f"no closed form, since {listed(f'`{key}`' for key in block.firsts)} follows from it. "
+            "The expected first values times $\\log \\delta$ are not concave in the table, and "
+            "$Q$ is climbed from the current values (local maximum)."
+        )
     if block.rung == NUMERIC:
         return (
             "no closed form; $Q$ is climbed from the current values with all cells of "

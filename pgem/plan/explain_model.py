@@ -98,6 +98,11 @@ def _first_steps(notation: Notation, name: str) -> str:
         notation.conditional(name, times={node.scope: str(k)}, most_lag=k - 1)
         for k in range(1, lag + 1)
     ]
+    if node.firsts[0].follows:
+        return (
+            f"At {steps}, `{name}` has the stationary distribution $\\delta$ of its transition "
+            f"table, ${shown[0]} = \\delta$ with $\\delta = \\delta P$."
+        )
     return f"At {steps}, `{name}` has its own distribution, ${', '.join(shown)}$."
 
 
@@ -197,6 +202,11 @@ def slot_reference(notation: Notation, component: Component, slot: SlotRecord) -
     if slot.kind == "covariate":
         return notation.variable(slot.name)
     gates = [notation.gate(gate, times=times) for gate in slot.gates]
+    if slot.kind == "stationary":
+        table = notation.graph.components[component.node].leaf.slots
+        name = next(t.name for n, t in table.items() if component.leaf.slots[n] is slot)
+        shown = notation.parameter(name, gates) if name else r"\text{known table}"
+        return rf"\delta({shown})"
     if slot.kind == "param":
         return notation.parameter(slot.name, gates)
     if not slot.gates and np.ndim(slot.value) == 0:

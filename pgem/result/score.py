@@ -17,7 +17,7 @@ from pgem.arrays import Floats, group_sum
 from pgem.families import Family
 from pgem.families._roles import Covariance, Mean, Prob, Probs, Rate, Role, Shape, Variance
 from pgem.plan import Program
-from pgem.routines import Stats
+from pgem.routines import Stats, stationary_gradient
 from pgem.routines.maximise import rows_of
 from pgem.routines.tables import Entry
 from pgem.run import Bound, sum_statistics
@@ -46,6 +46,12 @@ def gradients(
                 entry = stats[key]
                 by_cell = cell_gradient(entry, slot)
                 rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
+                total += group_sum(by_cell, rows, n_rows).reshape(total.shape)
+        for first, table in program.analysis.layout.stationary.items():
+            if table.param == name and first in stats and table.key in stats:
+                by_cell = stationary_gradient(stats, first, table.key, table.slot)
+                cells = stats[table.key].cells
+                rows, n_rows = cells.rows[table.slot], cells.n_rows[table.slot]
                 total += group_sum(by_cell, rows, n_rows).reshape(total.shape)
         if priors and layout.prior is not None:
             rule, value = GRADIENTS[type(layout.role)], rows_of(params[name], layout.n_gates)

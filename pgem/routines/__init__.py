@@ -13,6 +13,15 @@ from pgem.routines.maximise import (
 )
 from pgem.routines.own_fit import fit_cells
 from pgem.routines.scan import scan
+from pgem.routines.stationary import (
+    closed_classes,
+    listed_classes,
+    maximise_stationary,
+    stationary,
+    stationary_gradient,
+    stationary_value,
+    transition_tables,
+)
 from pgem.routines.tables import (
     Axis,
     Gated,
@@ -43,6 +52,7 @@ __all__ = [
     "at",
     "choose",
     "climb",
+    "closed_classes",
     "collect",
     "density",
     "estimate",
@@ -51,13 +61,19 @@ __all__ = [
     "fit_cells",
     "free",
     "keep",
+    "listed_classes",
     "maximise",
+    "maximise_stationary",
     "pick",
     "query",
     "scan",
     "spread",
+    "stationary",
+    "stationary_gradient",
+    "stationary_value",
     "steps",
     "sweeps",
     "table",
     "total",
+    "transition_tables",
 ]

@@ -91,6 +91,15 @@ def maximise(
     """
     value = params[learned.name]
     previous = rows_of(value, learned.n_gates)
+    total = summed_statistic(stats, learned, params, readers)
+    fixed = rows_of(learned.fixed, learned.n_gates)
+    if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
+        empty.add(learned.name)
+    return learned.role.maximise(total, previous, fixed).reshape(value.shape)
+
+
+def summed_statistic(stats: Stats, learned: Learned, params: Params, readers: Readers) -> Statistic:
+    """The statistic of a parameter's role, summed over its uses, with its prior's under MAP."""
     total: Statistic | None = None
     for key, slot in learned.uses:
         entry = stats[key]
@@ -105,10 +114,7 @@ def maximise(
     assert total is not None
     if learned.prior is not None and stats.use_priors:
         total = _add(total, learned.prior)
-    fixed = rows_of(learned.fixed, learned.n_gates)
-    if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
-        empty.add(learned.name)
-    return learned.role.maximise(total, previous, fixed).reshape(value.shape)
+    return total
 
 
 def _all_fixed(fixed: Mask) -> Mask:
