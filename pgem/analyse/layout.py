@@ -10,6 +10,7 @@ import numpy as np
 
 from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
 from pgem.analyse.priors import Prior, make_prior
+from pgem.analyse.segments import check_known_table, with_zero_diagonal
 from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord
 from pgem.errors import DeclarationError
@@ -125,6 +126,9 @@ def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
         }
         cells = make_cells(slots, lambda gate: _size(gate, sizes))
         components[key] = Settled(component, family, cells)
+        node = graph.nodes[component.node]
+        if node.duration is not None and key == node.name:
+            check_known_table(component, node, _size_of(sizes), slots)
         _check_switch(graph, component, sizes)
     params = {name: _param(name, graph, components, sizes) for name in graph.params}
     follows = {key: found for key in components if (found := _transitions(graph, key))}
@@ -183,7 +187,7 @@ def _check_given(
 ) -> None:
     """Tables of constants, in slots and as indices, have the right shapes and values."""
     origin = graph.nodes[component.node].origin
-    if graph.is_finite(component.node):
+    if graph.is_finite(component.node) and not component.is_duration:
         check_domain(component.key, family, sizes[component.node], origin)
     for name, slot in component.leaf.slots.items():
         for gate in slot.gates:
@@ -259,13 +263,20 @@ def _covariate_size(graph: ModelGraph, schema: Schema, name: str) -> int | None:
 def _shown_size(graph: ModelGraph, name: str) -> int | None:
     """A size that a fixed table in the node's first slot shows."""
     for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
-        for slot in component.leaf.slots.values():
-            if slot.kind == "constant" and np.ndim(slot.value) == len(slot.gates) + 1:
-                return int(np.shape(slot.value)[-1])
-            if slot.kind == "param":
-                value = graph.params[slot.name].value
-                if value is not None and np.ndim(value) == len(slot.gates) + 1:
-                    return int(np.shape(value)[-1])
+        shown = _shown_in(graph, component)
+        if shown is not None:
+            return shown
+    return None
+
+
+def _shown_in(graph: ModelGraph, component: Component) -> int | None:
+    """A size that a value in one of a component's slots shows."""
+    for slot in component.leaf.slots.values():
+        value = slot.value if slot.kind == "constant" else None
+        if slot.kind == "param":
+            value = graph.params[slot.name].value
+        if value is not None and np.ndim(value) == len(slot.gates) + 1:
+            return int(np.shape(value)[-1])
     return None
 
 
@@ -277,12 +288,31 @@ def _settle(
         for name, slot in component.leaf.slots.items()
         if slot.structure != "full"
     }
+    if component.is_duration:
+        return _settle_duration(component, graph)
     size = component.family.size
     if size is None and type(component.family).domain is not Family.domain:
         size = sizes.get(component.node) if component.family.settings.keys() else None
     if size is None:
         size = schema.vectors.get(component.node) or _shown_vector(graph, component)
     family = component.family.settled(size, structures)
+    family.owner = component.key
+    return family
+
+
+def _settle_duration(component: Component, graph: ModelGraph) -> Family:
+    """The family of a duration: its number of categories is its own."""
+    finite = type(component.family).domain is not Family.domain
+    levels = component.family.settings.get("levels")
+    size = component.family.size or (len(levels) if levels else None)
+    size = size or (_shown_in(graph, component) if finite else None)
+    family = component.family.settled(size, {})
+    if finite and family.domain() is None:
+        raise DeclarationError(
+            f"the duration of node '{component.node}' has no longest value",
+            where=graph.nodes[component.node].origin,
+            advice="give size=, the largest number of steps",
+        )
     family.owner = component.key
     return family
 
@@ -339,6 +369,7 @@ def _param(
     axes = tuple(str(gate) for gate in slot.gates) + tuple(
         components[uses[0][0]].component.node for _ in own
     )
+    record = with_zero_diagonal(record, uses, graph, shape)
     fixed, value = fixed_and_value(record, shape, role)
     partly = fixed.reshape(*gates, -1).any(axis=-1) & ~fixed.reshape(*gates, -1).all(axis=-1)
     if record.prior is not None and own and partly.any():

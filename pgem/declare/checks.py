@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pgem.declare.durations import check_duration_family, check_duration_slots, check_segments
 from pgem.declare.records import (
     UNIT,
     Gate,
@@ -42,8 +43,9 @@ def check_record(record: ModelRecord, families: Families) -> None:
         _check_stationary(node, families)
     params = _check_params(record)
     for node in record.nodes:
-        for leaf in (*node.components, *node.firsts):
+        for leaf in node.leaves:
             _check_leaf(node, leaf, families[leaf.family], params, record)
+        _check_duration(node, families)
         for gate in _gates(node):
             _check_gate(gate, node, record)
 
@@ -158,6 +160,8 @@ def _prefixes(node: NodeRecord) -> Iterator[tuple[str, LeafRecord]]:
         yield (node.name if node.switch is None else f"{node.name}.{k}"), leaf
     for step, leaf in enumerate(node.firsts, start=1):
         yield f"{node.name}.first" + (str(step) if step > 1 else ""), leaf
+    if node.duration is not None:
+        yield f"{node.name}.duration", node.duration
 
 
 def _check_param(param: ParamRecord) -> None:
@@ -220,12 +224,22 @@ def _check_steps(node: NodeRecord) -> None:
 
 def _check_stationary(node: NodeRecord, families: Families) -> None:
     """A first step that follows from the steady one is the one that the language would write."""
-    for leaf in (*node.components, *node.firsts):
+    for leaf in node.leaves:
         if leaf.follows:
             if node.firsts != (stationary_leaf(node, families[node.leaf.family]),):
                 raise _fail(f"the first step of node '{node.name}' does not follow from its "
                             "transition table", node.origin)  # fmt: skip
             return
+
+
+def _check_duration(node: NodeRecord, families: Families) -> None:
+    """Explicit durations stand on a chain that may have them."""
+    if node.duration is None:
+        return
+    check_segments(node, families[node.leaf.family])
+    settings = {k: v for k, v in node.duration.settings.items() if v is not None}
+    check_duration_family(node, families[node.duration.family](**settings))
+    check_duration_slots(node)
 
 
 def _check_leaf(
@@ -277,7 +291,7 @@ def _check_slot(
 def _gates(node: NodeRecord) -> Iterator[Gate]:
     if node.switch is not None:
         yield node.switch
-    for leaf in (*node.components, *node.firsts):
+    for leaf in node.leaves:
         for slot in leaf.slots.values():
             yield from slot.gates
 

@@ -129,6 +129,7 @@ class NodeRecord:
         conditioned: the first steps are conditioned on instead of modelled.
         switch: the gate that picks the component.
         origin: file and line.
+        duration: leaf of the number of steps that a value lasts, where that is explicit.
     """
 
     name: str
@@ -139,16 +140,25 @@ class NodeRecord:
     conditioned: bool = False
     switch: Gate | None = None
     origin: str = ""
+    duration: LeafRecord | None = None
 
     @property
     def leaf(self) -> LeafRecord:
         """The only component of a node without a switch."""
         return self.components[0]
 
+    @property
+    def leaves(self) -> tuple[LeafRecord, ...]:
+        """All leaves: components, first steps, the duration."""
+        last = () if self.duration is None else (self.duration,)
+        return (*self.components, *self.firsts, *last)
+
     def gates(self) -> tuple[Gate, ...]:
         """All gates of the steady step, constants opened, in order of appearance."""
         found = [gate for leaf in self.components for gate in leaf_gates(leaf)]
         switch = self.switch.base() if self.switch else ()
+        lasting = leaf_gates(self.duration) if self.duration is not None else ()
+        found += [gate for gate in lasting if gate.name != self.name or gate.lag]
         return tuple(dict.fromkeys([*switch, *found]))
 
     def lag(self) -> int:

@@ -46,9 +46,9 @@ def stationary_leaf(node: NodeRecord, kind: type[Family]) -> LeafRecord:
     return LeafRecord(node.leaf.family, dict(node.leaf.settings), {slot: record})
 
 
-def is_self(gate: Gate, node: NodeRecord) -> bool:
+def is_self(gate: object, node: NodeRecord) -> bool:
     """Whether a gate is the node's own value one step earlier."""
-    return gate.kind == "node" and gate.name == node.name and gate.lag == 1
+    return isinstance(gate, Gate) and (gate.kind, gate.name, gate.lag) == ("node", node.name, 1)
 
 
 def transition_slot(kind: type[Family]) -> str | None:

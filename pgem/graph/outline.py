@@ -27,6 +27,7 @@ class NodeOutline:
         has_children: whether it gates another node.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
+        in_segments: whether its values last for explicit durations.
         origin: where it was declared.
     """
 
@@ -42,6 +43,7 @@ class NodeOutline:
     has_children: bool
     lag: int
     conditioned: bool
+    in_segments: bool
     origin: str
 
     @property
@@ -134,5 +136,6 @@ def _node(graph: ModelGraph, name: str, has_children: bool) -> NodeOutline:
         has_children,
         record.lag(),
         record.conditioned,
+        record.duration is not None,
         record.origin,
     )

@@ -2,6 +2,7 @@
 
 from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.contract import Semiring, keep
+from pgem.routines.durations import durations
 from pgem.routines.maximise import (
     Learned,
     climb,
@@ -13,6 +14,7 @@ from pgem.routines.maximise import (
 )
 from pgem.routines.own_fit import fit_cells
 from pgem.routines.scan import scan
+from pgem.routines.segments import segments
 from pgem.routines.stationary import (
     closed_classes,
     listed_classes,
@@ -55,6 +57,7 @@ __all__ = [
     "closed_classes",
     "collect",
     "density",
+    "durations",
     "estimate",
     "evidence",
     "expected_log_density",
@@ -67,6 +70,7 @@ __all__ = [
     "pick",
     "query",
     "scan",
+    "segments",
     "spread",
     "stationary",
     "stationary_gradient",

@@ -115,6 +115,8 @@ class Bound:
     # --- columns ------------------------------------------------------------------------------
 
     def _column(self, part: Part) -> _Column:
+        if part.is_duration:
+            return _Column(None, {}, Observations(part.family, np.zeros(0)), None)
         domain = part.family.domain()
         if domain is not None and part.node in self._finite():
             codes = self.columns.codes.get(part.node)
