@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pgem.declare.records import Gate, LeafRecord, NodeRecord
 from pgem.declare.stationary import is_self, transition_slot
 from pgem.errors import DeclarationError
 from pgem.families import Family
 from pgem.families._roles import PROBS
+from pgem.families._tails import lowest_value
 
 
 def check_segments(node: NodeRecord, kind: type[Family]) -> None:
@@ -112,23 +111,6 @@ def check_duration_slots(node: NodeRecord) -> None:
                 expected=f"gates of the step at which a segment starts, '{node.name}' among them",
                 received=", ".join(f"'{gate}'" for gate in back),
             )
-
-
-def lowest_value(family: Family) -> float | None:
-    """The lowest value of a family on whole numbers from 0 or above; None for any other."""
-    if family.event_ndim or not family.support.discrete:
-        return None
-    if type(family).domain is not Family.domain:
-        domain = family.domain()
-        values = np.zeros(1) if domain is None else domain
-        whole = bool((values == np.floor(values)).all()) and values.min() >= 0
-        return float(values.min()) if whole else None
-    tried = np.array([-1.0, 0.5, 1.5])
-    if family.support.contains(tried).any():
-        return None
-    low = np.arange(64.0)
-    inside = family.support.contains(low)
-    return float(low[np.argmax(inside)]) if inside.any() else None
 
 
 def own_gate(node: NodeRecord) -> Gate:

@@ -24,6 +24,28 @@ MOST_BLOCKS = 1000
 DENSE = 8 * NODES
 
 
+def lowest_value(family: Family) -> float | None:
+    """The lowest value of a family on whole numbers from 0 or above; None for any other."""
+    if family.event_ndim or not family.support.discrete:
+        return None
+    if type(family).domain is not Family.domain:
+        domain = family.domain()
+        values = np.zeros(1) if domain is None else domain
+        whole = bool((values == np.floor(values)).all()) and values.min() >= 0
+        return float(values.min()) if whole else None
+    tried = np.array([-1.0, 0.5, 1.5])
+    if family.support.contains(tried).any():
+        return None
+    low = np.arange(64.0)
+    inside = family.support.contains(low)
+    return float(low[np.argmax(inside)]) if inside.any() else None
+
+
+def steps_before(family: Family) -> float:
+    """What is added to a value to count steps from 1: 1 for a family that starts at 0, else 0."""
+    return 1.0 - min(lowest_value(family) or 0.0, 1.0)
+
+
 def last_value(family: Family, known: dict[str, Floats]) -> float:
     """The highest value of a family on whole numbers at these known slots [1]; may be infinite."""
     domain = family.domain()

@@ -15,10 +15,9 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers, safe_log
 from pgem.families._family import Family, Observations
-from pgem.families._tails import last_value, tail_rule
+from pgem.families._tails import last_value, steps_before, tail_rule
 from pgem.routines.collect import ScopeData
 from pgem.routines.tables import (
-    Axis,
     Gated,
     LogTable,
     NodeData,
@@ -90,7 +89,7 @@ def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
     """
     cells = _cells(node, slots)
     values = _slot_values(cells, slots, node.family)
-    shift = 1.0 - min(_lowest(node.family), 1.0)
+    shift = steps_before(node.family)
     highest = _highest(node.family, values, cells.n_cells)
     longest = max(int(scope.lengths.max(initial=1)), 1)
     n = int(min(longest, max(highest) + shift))
@@ -127,14 +126,6 @@ def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
         _arrange(ends.T, cells).reshape(-1, n, *shape),
         node.flat,
     )
-
-
-def _lowest(family: Family) -> float:
-    """The lowest value of a family on whole numbers."""
-    domain = family.domain()
-    if domain is not None:
-        return float(domain.min())
-    return float(np.argmax(family.support.contains(np.arange(64.0))))
 
 
 def _known(family: Family, values: dict[str, Floats], cell: int) -> dict[str, Floats]:
@@ -182,4 +173,4 @@ def _tail(
     return x, _log_density(family, values, cell, x) + log_weight
 
 
-__all__ = ["Axis", "Durations", "durations"]
+__all__ = ["Durations", "durations"]

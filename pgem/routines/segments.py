@@ -68,7 +68,7 @@ def segments(
         *(form.by_duration(part) for part in lasting.tables()),
         np.zeros(scope.n_rows, dtype=np.int64) if lasting.group is None else lasting.group,
     )
-    run = _choose_pass(problem, semiring)(problem, semiring)
+    run = _choose_pass(problem)(problem, semiring)
     shape = [1] * (scope.parent_dims - 1)
     for axis in outer:
         shape[axis.position - 1] = axis.size
@@ -76,7 +76,7 @@ def segments(
     return Segments(message, run, form, transitions, tables, lasting)
 
 
-def _choose_pass(problem: Problem, semiring: Semiring) -> type[SegmentPass]:
+def _choose_pass(problem: Problem) -> type[SegmentPass]:
     """Compiled loops where there is enough to do."""
     if problem.n_terms + CALL * problem.longest >= COMPILED_FROM:
         from pgem.routines.segment_kernels import CompiledSegments
