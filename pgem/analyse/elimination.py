@@ -293,14 +293,13 @@ class _Worker:
             label = (
                 scope if len(groups) == 1 else "_".join([scope, *(n for n in order if n in group)])
             )
-            own = [v for v in interface if v.node in group]
+            earlier = [v for v in interface if v.node in group]
             within = {v for v in inside if v.node in group}
             chosen = [f for f in factors if {v.node for v in f.axes} & group]
-            scan = self.scan(scope, label, chosen, own, within)
-            for name in group:
-                if self.graph.nodes[name].duration is not None:
-                    scan = self.segments(scan, self.graph.nodes[name], own, within)
-                    break
+            scan = self.scan(scope, label, chosen, earlier, within)
+            lasting = [n for n in order if n in group and self.graph.nodes[n].duration]
+            if lasting:
+                scan = self.segments(scan, self.graph.nodes[lasting[0]], earlier, within)
             self.schedule.steps.append(scan)
             messages.append(scan.message)
         return messages

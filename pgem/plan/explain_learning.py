@@ -8,7 +8,7 @@ from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
 from pgem.plan.latex import replace_letters
-from pgem.plan.notation import DATA, Notation, escape
+from pgem.plan.notation import DATA, Notation, avoid, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
 from pgem.plan.symbolic import statistics_of
@@ -38,6 +38,13 @@ def write_statistics(page: Page, notation: Notation) -> None:
             "posterior weight of every value in every cell is kept."
         )
     _write_partial(page, notation)
+    cut = [f"`{key}`" for key, s in notation.analysis.layout.components.items()
+           if s.component.is_duration]  # fmt: skip
+    if cut:
+        page.say(
+            f"In {listed(cut)} a segment that the end cuts off after $d$ steps counts with the "
+            "statistics that are expected of its whole duration, given that it is at least $d$."
+        )
 
 
 def _write_partial(page: Page, notation: Notation) -> None:
@@ -65,6 +72,8 @@ def _statistic_line(notation: Notation, key: str) -> str:
     axes = [letters[gate] for gate in settled.cells.gates]
     node = settled.component.node
     own = notation.values.get(node)
+    if settled.component.is_duration:
+        own = avoid(own or "k", axes)
     if summed.is_axis or (own and settled.family.domain() is not None):
         name, axes = "N", [*axes, str(own)]
         seen = "1" if summed.is_axis else f"[{summed.value()} = {own}]"

@@ -11,6 +11,7 @@ from pgem.analyse import Settled
 from pgem.declare import UNIT, Gate, SlotRecord
 from pgem.families import Family
 from pgem.graph import Component
+from pgem.plan.explain_segments import duration_symbol, duration_value, say_segments
 from pgem.plan.latex import letters_of, replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
@@ -30,6 +31,7 @@ def write_model(page: Page, notation: Notation) -> None:
     for name, node in notation.graph.nodes.items():
         if node.lag():
             page.say(_first_steps(notation, name))
+        say_segments(page, notation, name)
     page.say(
         f"In what follows ${notation.data()}$ stands for everything that is observed of unit "
         f"${notation.indices[UNIT]}$, and every sum over units is weighted by the units' "
@@ -123,7 +125,8 @@ def write_conditionals(page: Page, notation: Notation) -> None:
         page.say(f"$\\text{{table}}$ stands for the known index {list(table)}.")
     for node in notation.graph.nodes.values():
         components = [*notation.graph.firsts_of(node.name), *notation.graph.leaves_of(node.name)]
-        for component in components:
+        lasting = notation.graph.duration_of(node.name)
+        for component in [*components, *([lasting] if lasting else [])]:
             _write_component(page, notation, component)
 
 
@@ -134,6 +137,9 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     own = notation.variable(component.node, times=times)
     head = notation.conditional(component.node, times=times, most_lag=most_lag(component))
     given = head[2:-1].partition(r"\mid")[2]
+    if component.is_duration:
+        own, head = duration_value(notation, component), duration_symbol(notation, component)
+        head, given = f"p({head})", ""
     subject = rf"{own} \mid {given.strip()}" if given else own
     page.item(
         rf"${subject} \sim \text{{{type(family).__name__}}}({_arguments(notation, settled)})$"
@@ -152,7 +158,8 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     if statistics:
         inside = ", ".join(replace_letters(part, {"x": own_letter}) for part in statistics)
         shown = f"({inside})" if len(statistics) > 1 else inside
-        lines.append(f"T({own_letter}) &= {shown}")
+        bracket = own_letter if own_letter.startswith("(") else f"({own_letter})"
+        lines.append(f"T{bracket} &= {shown}")
     page.formula(*lines)
     where = _where(notation, settled, letters, own_letter, own)
     if where:
@@ -162,6 +169,8 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
 def _when(notation: Notation, component: Component) -> str:
     node = notation.graph.nodes[component.node]
     letter = notation.indices[node.scope]
+    if component.is_duration:
+        return f", the duration of a segment of `{node.name}`"
     if component.step:
         return f" for ${letter} = {component.step}$"
     if node.switch is not None:
@@ -172,8 +181,10 @@ def _when(notation: Notation, component: Component) -> str:
 
 
 def times_of(notation: Notation, component: Component) -> dict[str, str]:
-    """The step that a first-step component stands for."""
+    """The step that a first-step component stands for, or the segment of a duration."""
     scope = notation.graph.nodes[component.node].scope
+    if component.is_duration:
+        return {scope: notation.segments[component.node][0]}
     return {scope: str(component.step)} if component.step else {}
 
 

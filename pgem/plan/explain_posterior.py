@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgem.analyse import Collect, Eliminate, Factor, Scan, Var
+from pgem.analyse import Collect, Eliminate, Factor, Scan, Segments, Var
 from pgem.declare import UNIT
+from pgem.plan.explain_segments import SegmentFormulas
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
 
@@ -86,8 +87,16 @@ class _Posterior:
             self.page.formula(
                 rf"{self.term(step.message)} = \prod_{{{letter}}} {self.product(step.inputs)}"
             )
+        elif isinstance(step, Segments):
+            self.names[step.message] = symbol_of(step.label)
+            self.segments(step).forward(self.page, step.scope)
         else:
             self.forward_scan(step)
+
+    def segments(self, step: Segments) -> SegmentFormulas:
+        """The formulas of a sequence of segments."""
+        inside = self.product(step.inputs[1:], {step.scope: r"\tau"})
+        return SegmentFormulas(self.notation, step, inside, self.term(step.message))
 
     def evidence(self, step: Eliminate | Collect | Scan) -> None:
         """Say what `e` is where it is met."""
@@ -175,7 +184,9 @@ class _Posterior:
 
     def backward(self, step: Eliminate | Collect | Scan) -> None:
         """The posterior of a step's variables."""
-        if isinstance(step, Scan):
+        if isinstance(step, Segments):
+            self.segments(step).backward(self.page, step.scope)
+        elif isinstance(step, Scan):
             self.backward_scan(step)
         elif isinstance(step, Eliminate):
             var = self.notation.var(step.var)

@@ -39,8 +39,7 @@ class Durations(LogTable):
         n: longest duration that a sequence of the shard can show.
         group: which of several tables each row of the scope reads (index gates), or None.
         ends: log p(D ≥ d) in the layout of the first n rows.
-        run_array: what the recursions use for `array`; ones where conditionals are left out.
-        run_ends: the same for `ends`.
+        flat: leave the conditional out: the recursions see which durations are possible.
     """
 
     n: int = 0
@@ -60,7 +59,7 @@ class Durations(LogTable):
         own = self.array.reshape(-1, self.n_points, *self.array.shape[1:])[:, : self.n]
         if not self.flat:
             return own, self.ends
-        return tuple(np.where(part > -np.inf, 0.0, -np.inf) for part in (own, self.ends))  # type: ignore[return-value]
+        return np.where(own > -np.inf, 0.0, -np.inf), np.where(self.ends > -np.inf, 0.0, -np.inf)
 
     def weights(self, counts: Floats, cut: Floats) -> Floats:
         """Expected numbers of segments by value, cut ones at the values they may reach.
@@ -76,7 +75,7 @@ class Durations(LogTable):
         beyond = np.repeat(reached[:, -1:], self.n_points - self.n, axis=1)
         found = np.exp(logs + np.concatenate([reached, beyond], axis=1))
         found[:, : self.n] += counts
-        return found.reshape(self.array.shape)
+        return np.asarray(found.reshape(self.array.shape))
 
 
 def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
@@ -93,7 +92,7 @@ def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
     highest = _highest(node.family, values, cells.n_cells)
     longest = max(int(scope.lengths.max(initial=1)), 1)
     n = int(min(longest, max(highest) + shift))
-    steps = np.arange(1, n + 1) - shift
+    steps = np.arange(1.0, n + 1.0) - shift
     by_cell = _log_probabilities(node.family, steps, values, highest)
     tails = [
         _tail(node.family, float(steps[-1]), values, cell, last)

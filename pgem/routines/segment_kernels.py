@@ -40,13 +40,10 @@ class CompiledSegments(SegmentPass):
 
     def arguments(self) -> tuple[Any, ...]:
         """The first arguments of both loops."""
-        problem = self.problem
+        problem, whole = self.problem, np.ascontiguousarray
         pairs = np.zeros((1, 1, 1, 1)) if problem.pairs is None else problem.pairs
-        read = (problem.transitions, problem.reads, pairs)
-        transitions, reads, pairs = map(np.ascontiguousarray, read)
-        lasts, ends = map(np.ascontiguousarray, (problem.lasts, problem.ends))
         return (
-            problem.starts, np.ascontiguousarray(problem.emit), transitions, reads, pairs,
-            problem.pairs is not None, lasts, ends, problem.group, self.begins, self.finishes,
-            self.scales,
+            problem.starts, whole(problem.emit), whole(problem.transitions), problem.reads,
+            whole(pairs), problem.pairs is not None, whole(problem.lasts), whole(problem.ends),
+            problem.group, self.begins, self.finishes, self.scales,
         )  # fmt: skip

@@ -114,27 +114,39 @@ def expect(  # type: ignore[no-untyped-def]
                         lasting = ends[g, u, k, d] if d == left - 1 else lasts[g, u, k, d]
                         terms[d] = ahead[k, d] + lasting
                     whole[k] = _reduce(SUM, terms, n)
-                    reached, offset = 0.0, begins[t, u, k] - total
-                    if not (whole[k] > -np.inf and offset > -np.inf):
-                        continue
-                    for d in range(n - 1, -1, -1):
-                        share = weight * np.exp(terms[d] + offset)
-                        reached += share
-                        states[t + d, u, k] += reached
-                        if d == left - 1:
-                            cut[g, u, k, d] += share
-                        else:
-                            post_lasts[g, u, k, d] += share
-                        if two and d > 0:
-                            post_pairs[t + d, u, k, k] += reached
-                    _before(
-                        t, u, k, starts[s], reached, moves, reads, pairs, two, begins, finishes,
-                        post_moves, post_pairs,
-                    )  # fmt: skip
+                    offset = begins[t, u, k] - total
+                    if whole[k] > -np.inf and offset > -np.inf:
+                        reached = _count(
+                            t, u, k, g, left, n, weight, offset, terms, two, states, post_pairs,
+                            post_lasts, cut,
+                        )  # fmt: skip
+                        _before(
+                            t, u, k, starts[s], reached, moves, reads, pairs, two, begins,
+                            finishes, post_moves, post_pairs,
+                        )  # fmt: skip
                 for j in range(size if t > starts[s] else 0):
                     for k in range(size):
                         terms[k] = _move(t, u, j, k, moves, reads, pairs, two) + whole[k]
                     after[j] = _reduce(SUM, terms, size)
+
+
+@_inline
+def _count(  # type: ignore[no-untyped-def]
+    t, u, k, g, left, n, weight, offset, terms, two, states, post_pairs, post_lasts, cut
+):
+    """Add the segments of value k that start at row t, by duration; return their number."""
+    reached = 0.0
+    for d in range(n - 1, -1, -1):
+        share = weight * np.exp(terms[d] + offset)
+        reached += share
+        states[t + d, u, k] += reached
+        if d == left - 1:
+            cut[g, u, k, d] += share
+        else:
+            post_lasts[g, u, k, d] += share
+        if two and d > 0:
+            post_pairs[t + d, u, k, k] += reached
+    return reached
 
 
 @_inline

@@ -39,7 +39,7 @@ class Problem:
     def n_terms(self) -> int:
         """Terms of one pass."""
         size = self.emit.shape[2]
-        return self.emit.size * (self.lasts.shape[3] + size)
+        return int(self.emit.size * (self.lasts.shape[3] + size))
 
     @cached_property
     def lengths(self) -> Integers:
@@ -66,7 +66,7 @@ class Problem:
         """Tables over two steps of one segment [n, U, K]."""
         if self.pairs is None:
             return np.zeros((len(rows), *self.emit.shape[1:]))
-        return np.einsum("nukk->nuk", self.pairs[rows])
+        return np.asarray(np.einsum("nukk->nuk", self.pairs[rows]))
 
 
 @dataclass(frozen=True, eq=False)

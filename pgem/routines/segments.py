@@ -59,13 +59,16 @@ def segments(
     form = _Form(prev, state, tuple(outer))
     plain = [table for table in tables if table.array.shape[prev.position] == 1]
     pairs = [table for table in tables if table.array.shape[prev.position] > 1]
+    lasts, ends = map(form.by_duration, lasting.tables())
+    zeros = np.zeros((scope.n_rows, *form.shape()))
     problem = Problem(
         scope.starts,
-        sum((form.rows(table) for table in plain), np.zeros((scope.n_rows, *form.shape()))),
+        np.asarray(sum((form.rows(table) for table in plain), zeros)),
         form.spread(transitions.array, pair=True),
         _reads(transitions, scope.n_rows),
-        sum(form.rows(table, pair=True) for table in pairs) if pairs else None,
-        *(form.by_duration(part) for part in lasting.tables()),
+        np.asarray(sum(form.rows(table, pair=True) for table in pairs)) if pairs else None,
+        lasts,
+        ends,
         np.zeros(scope.n_rows, dtype=np.int64) if lasting.group is None else lasting.group,
     )
     run = _choose_pass(problem)(problem, semiring)

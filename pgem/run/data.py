@@ -253,7 +253,7 @@ def make_schema(
 ) -> Schema:
     """What the compiler may know about the data."""
     outline = columns.outline
-    axes, evidence, given = set(), set(), set()
+    axes, evidence, given = set[str](), set[str](), set[str]()
     vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim == 2}
     for name, node in outline.nodes.items():
         if not node.finite:
