@@ -44,6 +44,7 @@ def with_zero_diagonal(
         gates = component.leaf.slots[slot].gates
         axis = next(k for k, gate in enumerate(gates) if is_self(gate, node))
         own = _diagonal(shape, axis)
+        _check_value(record, node, own)
         given = False if record.zeros is None else _zeros(record, shape)
         record = replace(record, zeros=(own | given).tolist())
     return record
@@ -53,6 +54,25 @@ def _diagonal(shape: tuple[int, ...], axis: int) -> Mask:
     """Where index `axis` equals the last one."""
     places = np.indices(shape, sparse=True)
     return np.broadcast_to(places[axis] == places[-1], shape).copy()
+
+
+def _check_value(record: ParamRecord, node: NodeRecord, diagonal: Mask) -> None:
+    """A value on the diagonal contradicts `duration=`."""
+    if record.value is None:
+        return
+    value = np.asarray(record.value, dtype=float)
+    fits = (
+        value.ndim <= diagonal.ndim and value.shape == diagonal.shape[diagonal.ndim - value.ndim :]
+    )
+    if fits and np.broadcast_to(value, diagonal.shape)[diagonal].any():
+        raise DeclarationError(
+            f"node '{node.name}' has duration=, and parameter '{record.name}' a value with which a "
+            "value follows itself",
+            where=record.origin,
+            expected="zeros on the diagonal",
+            received=f"'{value.tolist()}'",
+            advice="how long a value lasts is told by its duration alone",
+        )
 
 
 def _zeros(record: ParamRecord, shape: tuple[int, ...]) -> Mask:

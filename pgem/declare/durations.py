@@ -33,7 +33,9 @@ def check_segments(node: NodeRecord, kind: type[Family]) -> None:
     back = [gate for gate in node.gates() if gate.lag]
     if not any(is_self(gate, node) for gate in back) or len(back) != 1:
         raise DeclarationError(
-            f"{what}, and what follows a segment depends on something else than its value",
+            f"{what}, and what follows a segment depends on something else than its value"
+            if back
+            else f"{what}, but does not look back at itself",
             where=node.origin,
             expected=f"'prev {node.name}' as the only gate that looks back",
             received=", ".join(f"'{gate}'" for gate in back) or "no gate that looks back",

@@ -83,7 +83,8 @@ class SegmentFormulas:
     def backward(self, page: Page, scope: str) -> None:
         """The posterior of every segment."""
         t, k, state = self.letter, self.value, self.state
-        ahead = rf"\sum_{{{k}'}} p({state}_{{{t}+d}} = {k}' \mid {state}_{{{t}+d-1}} = {k}{self.also}) \, "
+        before = rf"{state}_{{{t}+d-1}} = {k}{self.also}"
+        ahead = rf"\sum_{{{k}'}} p({state}_{{{t}+d}} = {k}' \mid {before}) \, "
         ahead += rf"\beta_{{{t}+d}}({k}'{self.given})"
         own = rf"p(d \mid {k}{self.also}) \, {self.steps(t, f'{t}+d-1')}"
         page.item(

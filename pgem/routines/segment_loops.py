@@ -12,6 +12,8 @@ import numpy as np
 from pgem.routines.loops import _inline, _jit
 
 SUM, MAX = 0, 1
+FAINT = 60.0
+"""Terms that are smaller than the largest of their sum by this many nats are left out."""
 
 
 @_inline
@@ -23,7 +25,8 @@ def _reduce(mode, terms, n):  # type: ignore[no-untyped-def]
     if mode == SUM and top > -np.inf:
         total = 0.0
         for k in range(n):
-            total += np.exp(terms[k] - top)
+            if terms[k] > top - FAINT:
+                total += np.exp(terms[k] - top)
         top += np.log(total)
     return top
 
@@ -117,8 +120,8 @@ def expect(  # type: ignore[no-untyped-def]
                     offset = begins[t, u, k] - total
                     if whole[k] > -np.inf and offset > -np.inf:
                         reached = _count(
-                            t, u, k, g, left, n, weight, offset, terms, two, states, post_pairs,
-                            post_lasts, cut,
+                            t, u, k, g, left, n, weight, offset, whole[k] - FAINT, terms, two,
+                            states, post_pairs, post_lasts, cut,
                         )  # fmt: skip
                         _before(
                             t, u, k, starts[s], reached, moves, reads, pairs, two, begins,
@@ -132,18 +135,19 @@ def expect(  # type: ignore[no-untyped-def]
 
 @_inline
 def _count(  # type: ignore[no-untyped-def]
-    t, u, k, g, left, n, weight, offset, terms, two, states, post_pairs, post_lasts, cut
+    t, u, k, g, left, n, weight, offset, least, terms, two, states, post_pairs, post_lasts, cut
 ):
     """Add the segments of value k that start at row t, by duration; return their number."""
     reached = 0.0
     for d in range(n - 1, -1, -1):
-        share = weight * np.exp(terms[d] + offset)
-        reached += share
+        if terms[d] > least:
+            share = weight * np.exp(terms[d] + offset)
+            reached += share
+            if d == left - 1:
+                cut[g, u, k, d] += share
+            else:
+                post_lasts[g, u, k, d] += share
         states[t + d, u, k] += reached
-        if d == left - 1:
-            cut[g, u, k, d] += share
-        else:
-            post_lasts[g, u, k, d] += share
         if two and d > 0:
             post_pairs[t + d, u, k, k] += reached
     return reached
