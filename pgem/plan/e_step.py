@@ -160,7 +160,9 @@ class EStepWriter:
         """A sequence of segments."""
         lasting = self.graph.components[step.duration]
         scope, table = self.scope(step.scope), self.duration_name(step)
-        self.say(f"log p(a segment of {step.state} lasts d steps), d = 1, 2, …, and of lasting on")
+        self.say(
+            f"log p(a segment of {step.state} lasts d steps) and log p(at least d), d = 1, 2, …"
+        )
         self.put(table, "durations", [self.load(lasting.key), scope, *self.slots(lasting)], "")
         self.say(f"along {step.scope}: sum out where segments begin, and {step.state} in each;")
         self.say("the end of the sequence may cut the last one off")
