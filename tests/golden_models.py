@@ -90,13 +90,7 @@ def zero_inflated() -> pg.Model:
 MODELS = {
     make.__name__: make
     for make in (
-        mixture,
-        hmm,
-        semi_markov,
-        stationary,
-        factorial,
-        multilevel,
-        blood_groups,
-        zero_inflated,
-    )  # fmt: skip
+        *(mixture, hmm, semi_markov, stationary, factorial),
+        *(multilevel, blood_groups, zero_inflated),
+    )
 }

@@ -14,7 +14,6 @@ from pgem.analyse.elimination import (
     Segments,
     Step,
     Var,
-    is_axis,
     make_schedule,
 )
 from pgem.analyse.layout import (
@@ -26,6 +25,7 @@ from pgem.analyse.layout import (
     make_layout,
     vector_sizes,
 )
+from pgem.analyse.regions import Region, find_regions, is_axis, is_random
 from pgem.graph import ModelGraph, Schema
 
 
@@ -39,6 +39,7 @@ class Analysis:
         layout: sizes.
         schedule: how the latents are eliminated.
         blocks: how the parameters are solved.
+        regions: Gaussian nodes that are integrated out together.
     """
 
     graph: ModelGraph
@@ -46,6 +47,7 @@ class Analysis:
     layout: Layout
     schedule: Schedule
     blocks: list[Block]
+    regions: list[Region]
 
 
 def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
@@ -55,9 +57,10 @@ def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
         DeclarationError: sizes do not fit.
         IntractableError: no exact E-step within the limits.
     """
-    layout = make_layout(graph, schema)
-    schedule = make_schedule(graph, schema, layout.sizes)
-    return Analysis(graph, schema, layout, schedule, make_blocks(layout))
+    regions = find_regions(graph, schema)
+    layout = make_layout(graph, schema, regions)
+    schedule = make_schedule(graph, schema, layout.sizes, regions)
+    return Analysis(graph, schema, layout, schedule, make_blocks(layout), regions)
 
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "Factor",
     "Layout",
     "ParamLayout",
+    "Region",
     "Scan",
     "Schedule",
     "Segments",
@@ -78,5 +82,6 @@ __all__ = [
     "analyse",
     "gate_token",
     "is_axis",
+    "is_random",
     "vector_sizes",
 ]

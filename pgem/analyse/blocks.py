@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
+from pgem.analyse.pooling import noise_cancels
 from pgem.declare import SlotRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
+from pgem.families._roles import MEAN
 from pgem.graph import Key
 
 CLOSED, NEWTON, ECM, NUMERIC, OWN_FIT = (
@@ -34,6 +36,7 @@ class Block:
         rung: how it is solved.
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
+        regression: coefficients that are solved together, before the others.
         firsts: first steps that follow from the block's transition table.
     """
 
@@ -42,6 +45,7 @@ class Block:
     rung: str
     joint: Key | None
     cancels: frozenset[str]
+    regression: tuple[str, ...] = ()
     firsts: tuple[Key, ...] = ()
 
 
@@ -71,11 +75,13 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
     if any(layout.components[key].family.own_fit for key in keys):
         check_own_fit(params, keys, layout)
         return Block(tuple(p.name for p in params), keys, OWN_FIT, None, frozenset())
+    if any(layout.components[key].family.regresses for key in keys):
+        return regression_block(params, keys, layout)
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
     firsts = tuple(first for first, table in layout.stationary.items() if table.param in names)
     if firsts:
         _check_alone(params)
-        return Block(tuple(names), keys, NUMERIC, None, cancels, firsts)
+        return Block(tuple(names), keys, NUMERIC, None, cancels, firsts=firsts)
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):
         rung = layout.components[joint].family.rung if joint else NUMERIC
@@ -101,6 +107,17 @@ def _check_alone(params: list[ParamLayout]) -> None:
             where=params[0].origin,
             advice="leave first= out, or do not share the table with other families",
         )
+
+
+def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
+    """Coefficients of linear means together, then the covariances, in turn if these matter."""
+    coefs = [p for p in params if p.role is MEAN]
+    others = [p for p in params if p.role is not MEAN]
+    cancels = noise_cancels(coefs, keys, layout)
+    rung = CLOSED if cancels or not coefs or not others else ECM
+    ready = frozenset(p.name for p in (params if cancels else others))
+    names = tuple(p.name for p in [*coefs, *others])
+    return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
 
 
 def _has_roles(family: Family) -> bool:

@@ -14,8 +14,9 @@ WIDTH = 96
 RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
 ROUTINES = (
     "Axis", "Learned", "at", "choose", "climb", "collect", "density", "durations", "estimate",
-    "evidence", "fit_cells", "free", "keep", "maximise", "maximise_stationary", "pick", "query",
-    "scan", "segments", "spread", "stationary", "steps", "sweeps", "table", "total",
+    "evidence", "fit_cells", "free", "gaussian", "integrate", "keep", "maximise",
+    "maximise_stationary", "pick", "query", "regress", "scan", "segments", "spread", "stationary",
+    "steps", "sweeps", "table", "total",
 )  # fmt: skip
 
 

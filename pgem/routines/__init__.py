@@ -3,6 +3,7 @@
 from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.durations import durations
+from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
     climb,
@@ -13,6 +14,7 @@ from pgem.routines.maximise import (
     sweeps,
 )
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.regress import regress
 from pgem.routines.scan import scan
 from pgem.routines.segments import segments
 from pgem.routines.stationary import (
@@ -28,6 +30,7 @@ from pgem.routines.tables import (
     Axis,
     Gated,
     Index,
+    Joint,
     LogTable,
     NodeData,
     Stats,
@@ -45,9 +48,11 @@ __all__ = [
     "Axis",
     "Gated",
     "Index",
+    "Joint",
     "Learned",
     "LogTable",
     "NodeData",
+    "RegionData",
     "ScopeData",
     "Semiring",
     "Stats",
@@ -63,12 +68,15 @@ __all__ = [
     "expected_log_density",
     "fit_cells",
     "free",
+    "gaussian",
+    "integrate",
     "keep",
     "listed_classes",
     "maximise",
     "maximise_stationary",
     "pick",
     "query",
+    "regress",
     "scan",
     "segments",
     "spread",

@@ -22,12 +22,12 @@ from pgem.routines.tables import (
     LogTable,
     NodeData,
     Source,
-    _aligned,
-    _arrange,
-    _cells,
-    _flat_index,
-    _slot_values,
     _split,
+    aligned,
+    arrange,
+    cells_of,
+    flat_index,
+    slot_values,
 )
 
 
@@ -86,8 +86,8 @@ def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
         scope: the sequence.
         slots: its parameters; one of their gates may be the value of the segment itself.
     """
-    cells = _cells(node, slots)
-    values = _slot_values(cells, slots, node.family)
+    cells = cells_of(node, slots)
+    values = slot_values(cells, slots, node.family)
     shift = steps_before(node.family)
     highest = _highest(node.family, values, cells.n_cells)
     longest = max(int(scope.lengths.max(initial=1)), 1)
@@ -110,19 +110,19 @@ def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
         :, :0:-1
     ]
     axes = [cells.gates[k] for k in _split(cells)[1]]
-    shape = _aligned(node.n_dims, axes)
+    shape = aligned(node.n_dims, axes)
     seen = replace(
         node, points=Observations(node.family, points), index=np.zeros(0, dtype=np.int64)
     )
-    array = _arrange(full.T, cells).reshape(-1, *shape)
+    array = arrange(full.T, cells).reshape(-1, *shape)
     return Durations(
         array,
         len(array),
         None,
         Source(seen, cells, values, None),
         n,
-        _flat_index(cells, node.n_rows),
-        _arrange(ends.T, cells).reshape(-1, n, *shape),
+        flat_index(cells, node.n_rows),
+        arrange(ends.T, cells).reshape(-1, n, *shape),
         node.flat,
     )
 
