@@ -22,6 +22,8 @@ NEGLIGIBLE = 42.0
 """What is left below e^-42 of the sum is left out."""
 MOST_BLOCKS = 1000
 DENSE = 8 * NODES
+FAR = 1e100
+"""Values beyond count nothing."""
 
 
 def lowest_value(family: Family) -> float | None:
@@ -70,6 +72,8 @@ def tail_rule(log_density: LogDensity, after: float, last: float) -> Rule:
     top = _summit(log_density, after + 1, last)
     parts = list(_blocks(log_density, top, last, 1.0))
     parts += _blocks(log_density, top - 1, after + 1, -1.0)
+    if not parts:
+        return np.zeros(0), np.zeros(0)
     x, log_weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(x)
     return x[order], log_weight[order]
@@ -93,11 +97,13 @@ def _blocks(log_density: LogDensity, start: float, end: float, sign: float) -> l
     """Blocks from `start` towards `end`, as far as they matter."""
     found: list[Rule] = []
     size, total = float(NODES), -np.inf
-    while sign * (end - start) >= 0 and len(found) < MOST_BLOCKS:
+    while sign * (end - start) >= 0 and len(found) < MOST_BLOCKS and abs(start) < FAR:
         size = min(size, sign * (end - start) + 1)
         offsets, log_weight = _gauss_sum(int(size))
         x = start + sign * offsets
         terms = log_density(x)
+        if not terms.max() > -np.inf:
+            break
         if size > NODES and terms.max() - terms.min() > STEEP:
             size = max(size // 2, float(NODES))
             continue

@@ -28,9 +28,9 @@ from pgem.routines.durations import Durations
 from pgem.routines.segment_pass import NumpySegments, Problem, SegmentPass
 from pgem.routines.tables import Axis, LogTable
 
-COMPILED_FROM = 2_000_000
-"""Terms in a shard from which compiled loops are used."""
-CALL = 3_000
+COMPILED_FROM = 300_000
+"""Work in a shard from which compiled loops are used: some ten milliseconds of NumPy."""
+CALL = 7_000
 """Terms that cost NumPy as much as the calls of one step."""
 
 
