@@ -21,7 +21,6 @@ class Clock:
 
     def __init__(self, n_rows: int) -> None:
         self.left = np.zeros(n_rows, dtype=np.int64)
-        self.first = np.zeros(n_rows, dtype=bool)
         self.known = np.zeros(n_rows, dtype=bool)
 
     def going_on(self, rows: Integers) -> Integers:
