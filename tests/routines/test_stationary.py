@@ -256,6 +256,33 @@ def test_rows_that_are_tied_by_a_table() -> None:
     assert np.diff(fit.trace).min() >= -1e-9
 
 
+def test_priors_and_ties() -> None:
+    """A prior on the table raises the posterior; two chains may share one table."""
+    with pg.Model("pair") as model, pg.sequence("t"):
+        table = pg.param("table", prior=pg.Dirichlet(3.0))
+        for name in ("a", "b"):
+            law = pg.Categorical(table[pg.prev(name)], size=2)
+            chain = pg.latent(name, law, first="stationary")
+            pg.observed(f"y_{name}", pg.Normal(), given=chain)
+    data = {"y_a": draw(22), "y_b": [-row for row in draw(22)]}
+    fit = model.fit(data, max_iter=40, tol=0)
+    assert np.diff(fit.trace).min() >= -1e-9
+    assert fit.n_parameters == 2 + 8
+    ml = model.fit(data, max_iter=40, tol=0, estimate="ml", start=fit.params)
+    assert np.diff(ml.trace).min() >= -1e-9
+    for name in ("a", "b"):
+        shown = fit.expanded(f"{name}.first.probs")
+        np.testing.assert_allclose(shown, by_eigenvector(fit.params["table"]), atol=1e-12)
+    slope = score(bound_of(model, data), fit.params)["table"]
+    h, step = 1e-6, np.array([[1.0, -1.0], [0.0, 0.0]])
+    ends = [
+        model.log_likelihood(data, {**fit.params, "table": fit.params["table"] + k * h * step})
+        for k in (1, -1)
+    ]
+    expected = (ends[0].sum() - ends[1].sum()) / (2 * h)
+    assert (slope * step).sum() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
 def test_known_tables_have_known_beginnings() -> None:
     rows = random_table(np.random.default_rng(14), 3, 3)
     with pg.Model("known") as model, pg.sequence("t"):
