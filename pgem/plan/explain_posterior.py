@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from pgem.analyse import Collect, Eliminate, Factor, Scan, Segments, Var
 from pgem.declare import UNIT
+from pgem.plan.explain_conjugate import write_conjugate
+from pgem.plan.explain_regions import write_region
 from pgem.plan.explain_segments import SegmentFormulas
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
@@ -17,7 +19,8 @@ def write_posterior(page: Page, notation: Notation) -> None:
     """Section 3: messages in order of elimination, then posteriors in reverse."""
     schedule = notation.analysis.schedule
     page.heading("3. The posterior (E-step)")
-    if not schedule.steps:
+    integrated = [f for f in schedule.factors if f.kind in ("region", "conjugate")]
+    if not schedule.steps and not integrated:
         page.say("Nothing is latent: the log-likelihood is the sum of the log-conditionals.")
         return
     page.say(
@@ -25,6 +28,8 @@ def write_posterior(page: Page, notation: Notation) -> None:
         "when its variables are summed out."
     )
     writer = _Posterior(page, notation)
+    for factor in schedule.factors:
+        writer.integrate(factor)
     for step in schedule.steps:
         writer.forward(step)
     writer.likelihood()
@@ -92,6 +97,15 @@ class _Posterior:
             self.segments(step).forward(self.page, step.scope)
         else:
             self.forward_scan(step)
+
+    def integrate(self, factor: Factor) -> None:
+        """The formula of a latent that is integrated out."""
+        if factor.kind == "conjugate":
+            self.names[factor] = self.notation.names[factor.node]
+            write_conjugate(self.page, self.notation, factor, self.term(factor))
+        elif factor.kind == "region":
+            self.names[factor] = self.notation.names[factor.node]
+            write_region(self.page, self.notation, factor, self.term(factor))
 
     def segments(self, step: Segments) -> SegmentFormulas:
         """The formulas of a sequence of segments."""

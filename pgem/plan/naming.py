@@ -13,10 +13,11 @@ from pgem.analyse import Var
 WIDTH = 96
 RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
 ROUTINES = (
-    "Axis", "Learned", "at", "choose", "climb", "collect", "density", "durations", "estimate",
-    "evidence", "fit_cells", "free", "gaussian", "integrate", "keep", "maximise",
-    "maximise_stationary", "pick", "query", "regress", "scan", "segments", "spread", "stationary",
-    "steps", "sweeps", "table", "total",
+    "Axis", "Learned", "at", "choose", "climb", "collect", "conjugate", "density", "durations",
+    "either", "estimate", "evidence", "fit_cells", "free", "gaussian", "inside", "integrate",
+    "keep", "maximise", "maximise_stationary", "message", "over", "pick", "prior", "query",
+    "regress", "scan", "segments", "spread", "staged", "stationary", "steps", "sweeps", "table",
+    "times", "total",
 )  # fmt: skip
 
 

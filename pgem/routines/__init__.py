@@ -1,6 +1,8 @@
 """The shelf of routines: one kind of instruction a file, forward and reverse."""
 
 from pgem.routines.collect import ScopeData, collect, spread, total
+from pgem.routines.conjugate import conjugate
+from pgem.routines.conjugate_children import either, inside, message, over, prior, staged, times
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.durations import durations
 from pgem.routines.integrate import RegionData, gaussian, integrate
@@ -61,31 +63,39 @@ __all__ = [
     "climb",
     "closed_classes",
     "collect",
+    "conjugate",
     "density",
     "durations",
+    "either",
     "estimate",
     "evidence",
     "expected_log_density",
     "fit_cells",
     "free",
     "gaussian",
+    "inside",
     "integrate",
     "keep",
     "listed_classes",
     "maximise",
     "maximise_stationary",
+    "message",
+    "over",
     "pick",
+    "prior",
     "query",
     "regress",
     "scan",
     "segments",
     "spread",
+    "staged",
     "stationary",
     "stationary_gradient",
     "stationary_value",
     "steps",
     "sweeps",
     "table",
+    "times",
     "total",
     "transition_tables",
 ]

@@ -22,12 +22,12 @@ from pgem.routines.tables import (
     LogTable,
     NodeData,
     Source,
-    _split,
     aligned,
     arrange,
     cells_of,
     flat_index,
     slot_values,
+    split_gates,
 )
 
 
@@ -109,7 +109,7 @@ def durations(node: NodeData, scope: ScopeData, **slots: Gated) -> Durations:
     ends = np.logaddexp.accumulate(np.concatenate([beyond, by_cell[:, ::-1]], axis=1), axis=1)[
         :, :0:-1
     ]
-    axes = [cells.gates[k] for k in _split(cells)[1]]
+    axes = [cells.gates[k] for k in split_gates(cells)[1]]
     shape = aligned(node.n_dims, axes)
     seen = replace(
         node, points=Observations(node.family, points), index=np.zeros(0, dtype=np.int64)
