@@ -98,6 +98,7 @@ class Param(_Indexable):
     value: Any = None
     zeros: Any = None
     origin: str = field(default_factory=caller)
+    lower: Any = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,18 +73,22 @@ def param(
     fixed: Any = False,
     value: Any = None,
     zeros: Any = None,
+    lower: Any = None,
 ) -> ex.Param:
     """A parameter; used in several places it is one parameter.
 
     Args:
         name: public name; without one, the slot's own parameter with these settings.
-        prior: a conjugate family with values in its slots, on each entry of the parameter (each
-            row for a Dirichlet): the estimate is then the posterior mode (MAP).
+        prior: a conjugate family on each entry of the parameter (each row for a Dirichlet, matrix
+            for an InverseWishart): the estimate is then the posterior mode (MAP). Its slots hold
+            values, or other parameters times a factor (`pg.Normal(0.0, var / 0.01)`).
         fixed: True or a mask of entries held at `value`.
         value: fixed entries, or the default start.
         zeros: mask of probabilities that are zero by structure.
+        lower: positive lower bound of variances, rates, scales and the like, one for all entries
+            or one each.
     """
-    return ex.Param(name, prior, fixed, value, zeros, caller())
+    return ex.Param(name, prior, fixed, value, zeros, caller(), lower)
 
 
 def constant(value: Any, *, size: int | None = None) -> ex.Constant:

@@ -15,6 +15,7 @@ from pgem.declare.durations import (
     own_gate,
 )
 from pgem.declare.origin import caller
+from pgem.declare.priors import prior_record
 from pgem.declare.records import (
     UNIT,
     CovariateRecord,
@@ -33,6 +34,7 @@ from pgem.declare.stationary import stationary_leaf
 from pgem.declare.written import (
     check_distinct,
     check_family,
+    check_holds,
     check_levels,
     check_size,
     discrete_size,
@@ -193,6 +195,7 @@ class Declaration:
         where = f"node '{name}'"
         for part in families:
             check_family(part, where, origin)
+            check_holds(part, where, origin)
         prefixes = [name] if switch is None else [f"{name}.{k}" for k in range(len(families))]
         leaves = tuple(
             self._leaf(part, prefix, tuple(gates), origin)
@@ -316,8 +319,20 @@ class Declaration:
         self._param_objects[id(param)] = (param, name)
         self._params[name] = param_record(param, name)
         if param.prior is not None:
+            prior = prior_record(param.prior, name, param.origin, self._linked)
+            self._params[name] = replace(self._params[name], prior=prior)
             self.families[qualified(type(param.prior))] = type(param.prior)
         return name
+
+    def _linked(self, param: ex.Param) -> str:
+        """The public name of a parameter that stands in a prior."""
+        if param.name is None and id(param) not in self._param_objects:
+            raise DeclarationError(
+                "a parameter without a name stands in the prior of another",
+                where=param.origin,
+                advice='name it: pg.param("var", ...)',
+            )
+        return self._register(param, param.name or "")
 
 
 def _looks_back(slot: SlotRecord) -> bool:

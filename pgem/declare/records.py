@@ -97,11 +97,30 @@ class SlotRecord:
 
 
 @dataclass(frozen=True)
+class LinkRecord:
+    """A parameter times a factor in a slot of a prior."""
+
+    param: str
+    factor: Any = 1.0
+
+
+@dataclass(frozen=True)
 class PriorRecord:
-    """A prior: a family's name and the values of its slots."""
+    """A prior.
+
+    Attributes:
+        family: the family's qualified name.
+        slots: values of slots that hold numbers.
+        links: slots that hold other parameters.
+        structures: `diagonal` or `spherical`, of matrix slots.
+        settings: options of the family.
+    """
 
     family: str
     slots: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, LinkRecord] = field(default_factory=dict)
+    structures: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,7 @@ class ParamRecord:
         value: fixed entries, or the default start.
         zeros: mask of structural zeros.
         prior: its prior.
+        lower: what its entries are at least.
         origin: file and line.
     """
 
@@ -123,6 +143,7 @@ class ParamRecord:
     zeros: Any = None
     prior: PriorRecord | None = None
     origin: str = ""
+    lower: Any = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pgem.analyse import (
     is_random,
 )
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
+from pgem.routines import Prior
 
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
 
@@ -131,11 +132,23 @@ def _notes(analysis: Analysis) -> list[str]:
     total = sum(p.n_free for p in analysis.layout.params.values())
     own = [_own_fit_note(analysis, block) for block in analysis.blocks if block.rung == OWN_FIT]
     priors = [
-        f"'{name}' has a {type(p.prior.family).__name__} prior, whose statistic is added (MAP)"
+        f"'{name}' has a prior, {type(p.prior.family).__name__}{_linked(p.prior)}, whose statistic "
+        "is added (MAP)"
         for name, p in analysis.layout.params.items()
         if p.prior is not None
     ]
+    priors += [
+        f"'{name}' has a lower bound, to which smaller values are raised"
+        for name, p in analysis.layout.params.items()
+        if p.lower is not None
+    ]
     return [f"{total} free parameters", *priors, *own]
+
+
+def _linked(prior: Prior) -> str:
+    """Which parameters stand in the slots of a prior."""
+    names = [f"'{link.name}' as its {slot}" for slot, link in prior.links.items()]
+    return f" with {' and '.join(names)}" if names else ""
 
 
 def _own_fit_note(analysis: Analysis, block: Block) -> str:

@@ -104,6 +104,8 @@ def _component_moments(
     program, part = bound.program, bound.program.parts[key]
     slots = cell_slots(program, key, params)
     known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
+    if not len(rows):
+        return
     gone = np.isnan(x[rows]).reshape(len(rows), -1)
     values = np.concatenate([gone, *(v[:, None] for v in known.values())], axis=1)
     distinct, owner = np.unique(values, axis=0, return_inverse=True)

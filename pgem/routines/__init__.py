@@ -8,6 +8,7 @@ from pgem.routines.durations import durations
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
+    at_least,
     climb,
     estimate,
     expected_log_density,
@@ -16,6 +17,7 @@ from pgem.routines.maximise import (
     sweeps,
 )
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.priors import Prior, Times
 from pgem.routines.regress import regress
 from pgem.routines.scan import scan
 from pgem.routines.segments import segments
@@ -54,11 +56,14 @@ __all__ = [
     "Learned",
     "LogTable",
     "NodeData",
+    "Prior",
     "RegionData",
     "ScopeData",
     "Semiring",
     "Stats",
+    "Times",
     "at",
+    "at_least",
     "choose",
     "climb",
     "closed_classes",
