@@ -57,7 +57,7 @@ def bind(program: Program, data: Any) -> Bound:
     """
     mapping, weights = as_mapping(data, program.outline)
     columns = read_data(mapping, program.outline, weights=weights, fitting=False)
-    return Bound(program.variant(make_schema(columns)), columns)
+    return Bound(program.variant(make_schema(columns)), columns, merge=True)
 
 
 class Model(Declaration):
@@ -150,7 +150,7 @@ class Model(Declaration):
             fitting=max_iter > 0,
         )
         program = self._program(make_schema(columns))
-        bound = Bound(program, columns, shard_size)
+        bound = Bound(program, columns, shard_size, merge=True)
         kind = estimate or ("map" if program.has_priors else "ml")
         options = Options(kind, posterior, max_iter, tol, m_step, degenerate, floor, callback)
         fit = Fit(self.record, dict(self.families), program, bound, posterior, kind, m_step)

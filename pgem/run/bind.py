@@ -14,6 +14,7 @@ from pgem.families import Observations
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, ScopeData
 from pgem.run.data import Columns
+from pgem.run.merge import merge_units
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
@@ -43,6 +44,13 @@ class Bound:
         flat: leave all conditionals out (used to start from responsibilities).
         responsibilities: per latent node, [rows, K] to start from.
         barren: per node, rows whose conditional counts nothing (it sums to one).
+        merge: merge equal units with counts, where that pays; statistics and totals stay the same.
+
+    Attributes:
+        columns: all data.
+        rows: what the shards read: the data, or their distinct units.
+        which: the unit among `rows` of every unit; None if units were not merged.
+        choices: what was done to make the run quicker and why, for the report.
 
     Raises:
         DataError: values outside a family's support.
@@ -57,10 +65,16 @@ class Bound:
         flat: bool = False,
         responsibilities: dict[str, Floats] | None = None,
         barren: dict[str, Mask] | None = None,
+        merge: bool = False,
     ) -> None:
         self.barren = barren or {}
         self.program, self.columns, self.flat = program, columns, flat
         self.responsibilities = responsibilities or {}
+        self.rows, self.which, self.choices = columns, None, list[str]()
+        if merge:
+            merged = merge_units(columns)
+            self.rows, self.which = merged.columns, merged.which
+            self.choices.append(merged.note)
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
         self.shard_size = shard_size or self._default_shard()
         self._kept: list[Shard] | None = None
@@ -71,9 +85,22 @@ class Bound:
         return self.columns.n_units
 
     @property
+    def weights(self) -> Floats:
+        """Weights of the units that are run: of the distinct ones, if equal units were merged."""
+        return self.rows.weights
+
+    def expand(self, by_unit: Floats) -> Floats:
+        """A value per unit that was run, for every unit of the data [N]."""
+        return by_unit if self.which is None else by_unit[self.which]
+
+    def unmerged(self) -> Bound:
+        """The same data run unit by unit."""
+        return self if self.which is None else Bound(self.program, self.columns, self.shard_size)
+
+    @property
     def report(self) -> str:
         """What was read and how it will be run, then the program's own report."""
-        lines = [f"{self.n_units} units in shards of {self.shard_size}"]
+        lines = [f"{self.n_units} units in shards of {self.shard_size}", *self.choices]
         lines += [
             f"{self.columns.n_rows(scope.name)} rows in {scope.kind} '{scope.name}'"
             for scope in self.program.outline.scopes.values()
@@ -93,10 +120,11 @@ class Bound:
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
         if self._kept is None:
-            cuts = range(0, self.n_units, self.shard_size)
-            fresh = (Shard(self, k, min(k + self.shard_size, self.n_units)) for k in cuts)
-            rows = sum(self.columns.n_rows(s) for s in self.program.scope_dims)
-            if rows > KEEP_ROWS and self.shard_size < self.n_units:
+            n_units = self.rows.n_units
+            cuts = range(0, n_units, self.shard_size)
+            fresh = (Shard(self, k, min(k + self.shard_size, n_units)) for k in cuts)
+            rows = sum(self.rows.n_rows(s) for s in self.program.scope_dims)
+            if rows > KEEP_ROWS and self.shard_size < n_units:
                 yield from fresh
                 return
             self._kept = list(fresh)
@@ -108,16 +136,16 @@ class Bound:
 
     def _default_shard(self) -> int:
         entries = sum(
-            cost * self.columns.n_rows(scope) for scope, cost in self.program.row_cost.items()
+            cost * self.rows.n_rows(scope) for scope, cost in self.program.row_cost.items()
         )
-        return max(1, int(SHARD_ENTRIES * self.n_units / max(entries, 1)))
+        return max(1, int(SHARD_ENTRIES * self.rows.n_units / max(entries, 1)))
 
     # --- columns ------------------------------------------------------------------------------
 
     def _column(self, part: Part) -> _Column:
         domain = part.family.domain()
         if domain is not None and part.node in self._finite():
-            codes = self.columns.codes.get(part.node)
+            codes = self.rows.codes.get(part.node)
             points = Observations(part.family, domain, _known(part, len(domain)))
             return _Column(None, {}, points, codes)
         x = self._numbers(part)
@@ -134,8 +162,8 @@ class Bound:
         return {name for name, node in self.program.outline.nodes.items() if node.finite}
 
     def _numbers(self, part: Part) -> Floats:
-        x = self.columns.numbers.get(part.node)
-        n_rows = self.columns.n_rows(part.scope)
+        x = self.rows.numbers.get(part.node)
+        n_rows = self.rows.n_rows(part.scope)
         if x is None:
             size = (part.family.size or 1,) if part.family.event_ndim or part.family.size else ()
             return np.full((n_rows, *size), np.nan)
@@ -144,20 +172,20 @@ class Bound:
     def known_values(self, part: Part) -> dict[str, Floats]:
         """Values of a component's known slots per row of its scope."""
         node = self.program.outline.nodes[part.node]
-        known = _known(part, self.columns.n_rows(part.scope))
+        known = _known(part, self.rows.n_rows(part.scope))
         for slot, name in node.known[part.component].items():
-            values = self.columns.numbers.get(name)
+            values = self.rows.numbers.get(name)
             if values is None:
-                values = self.columns.codes[name].astype(float)
+                values = self.rows.codes[name].astype(float)
             home = self.program.outline.covariates[name].scope
             known[slot] = values[self.rows_of(part.scope, home)]
         return known
 
     def rows_of(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
-        rows = np.arange(self.columns.n_rows(scope))
+        rows = np.arange(self.rows.n_rows(scope))
         while scope != home:
-            starts = self.columns.starts[scope]
+            starts = self.rows.starts[scope]
             parent = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
             rows, scope = parent[rows], self.program.outline.scopes[scope].parent
         return rows
@@ -194,7 +222,7 @@ class Bound:
                 f"{' and '.join(type(family).__name__ for family in node.families)}",
                 where=node.origin,
                 expected=", or ".join(family.support.name for family in node.families),
-                received=f"'{x[row]}' in {self.columns.place(part.scope, row)}",
+                received=f"'{x[row]}' in {self.rows.place(part.scope, row)}",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )
 
@@ -215,7 +243,7 @@ class Bound:
             node = self.program.outline.nodes[part.node]
             raise DataError(
                 f"node '{node.name}' misses single coordinates in "
-                f"{self.columns.place(part.scope, int(np.argmax(partly)))}",
+                f"{self.rows.place(part.scope, int(np.argmax(partly)))}",
                 where=node.origin,
                 expected=f"whole vectors of {type(part.family).__name__}, or NaN throughout",
                 advice="leave these units out, or set the whole vector to NaN",
@@ -259,7 +287,7 @@ class Shard:
         self.n_units = last - first
         self.ranges = {UNIT: (first, last)}
         self.scopes: dict[str, ScopeData] = {}
-        program, columns = bound.program, bound.columns
+        program, columns = bound.program, bound.rows
         for name, scope in program.outline.scopes.items():
             low, high = self.ranges[scope.parent]
             starts = columns.starts[name][low : high + 1]
@@ -274,7 +302,7 @@ class Shard:
     @property
     def weights(self) -> Floats:
         """Weights of the units [n, 1, ...]."""
-        weights = self.bound.columns.weights[self.first : self.last]
+        weights = self.bound.rows.weights[self.first : self.last]
         return weights.reshape(-1, *(1,) * (self.bound.program.scope_dims[UNIT] - 1))
 
     def __getitem__(self, key: str) -> NodeData:
@@ -325,7 +353,7 @@ class Shard:
         return node
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
-        outline, columns = self.bound.program.outline, self.bound.columns
+        outline, columns = self.bound.program.outline, self.bound.rows
         if name in outline.scopes:
             home, codes = name, self.scopes[name].index.codes
             size = self.scopes[name].index.size

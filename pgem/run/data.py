@@ -31,6 +31,7 @@ class Columns:
         sizes: number of categories, as the declaration or the data say.
         styles: how the values of a scope came: `array`, `list` or `single`.
         weights: frequency of each unit.
+        units: number of each unit in the user's data, where equal ones were merged.
     """
 
     outline: Outline
@@ -42,6 +43,7 @@ class Columns:
     sizes: dict[str, int]
     styles: dict[str, str]
     weights: Floats
+    units: Integers | None = None
 
     def n_rows(self, scope: str) -> int:
         """Rows of a scope."""
@@ -56,6 +58,7 @@ class Columns:
             what = "step" if kind == "sequence" else "member"
             words.insert(0, f"{what} '{row - int(starts[parent])}' of '{scope}'")
             row, scope = parent, self.outline.scopes[scope].parent
+        row = row if self.units is None else int(self.units[row])
         return ", ".join([f"unit '{row}'", *words])
 
     def has(self, node: str) -> bool:
