@@ -213,10 +213,10 @@ def _features(x: Floats, centre: Floats, n_features: int) -> Iterator[tuple[slic
 
 def _evaluate(x: Floats, centre: Floats, coefficients: Floats) -> Floats:
     """Features times coefficients [C, P] -> [N, C]."""
-    out = np.empty((len(x), len(coefficients)))
+    out = np.empty((len(coefficients), len(x)))  # one cell a row, as what follows likes it
     for rows, features in _features(x, centre, coefficients.shape[1]):
-        np.matmul(features.T, coefficients.T, out=out[rows])
-    return out
+        np.matmul(coefficients, features, out=out[:, rows])
+    return out.T
 
 
 def _accumulate(x: Floats, centre: Floats, weights: Floats, n_features: int) -> Floats:

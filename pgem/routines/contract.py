@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, log_sum_exp
+from pgem.arrays import Floats, log_softmax, log_sum_exp
 from pgem.routines.tables import Axis, LogTable
 
 
@@ -57,6 +57,9 @@ class Semiring:
         """Message and conditional of one variable."""
         joint = product(*tables)
         n_rows = tables[0].n_rows
+        if self.name == "sum":
+            message, conditional = log_softmax(joint, axis.position)
+            return LogTable(message, n_rows), conditional
         if self.name == "sample":
             joint = np.broadcast_to(joint, (n_rows, *joint.shape[1:]))
         message = self.reduce(joint, axis.position)

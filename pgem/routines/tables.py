@@ -9,8 +9,9 @@ or a few distinct rows with an index.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Observations, Statistics
 from pgem.gating import Cells, Pick, make_cells
+from pgem.routines.tally import Spread
 
 
 class Axis(NamedTuple):
@@ -30,11 +32,22 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """A discrete variable that is seen: one code per row (-1 where there is none yet)."""
+    """A discrete variable that is seen.
+
+    Attributes:
+        name: the variable.
+        rows: one code per row (-1 where there is none yet), or how to find them when needed.
+        size: number of values.
+    """
 
     name: str
-    codes: Integers
+    rows: Integers | Callable[[], Integers]
     size: int
+
+    @cached_property
+    def codes(self) -> Integers:
+        """One code per row (-1 where there is none yet)."""
+        return self.rows() if callable(self.rows) else self.rows
 
 
 class Gated(NamedTuple):
@@ -66,6 +79,8 @@ class NodeData:
         points: distinct values, or one value per row.
         index: which point each row has (-1 where missing), or None if points are rows.
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
+        cache: what was made of the values, as long as the shard lasts.
+        kept: the same where it is small, as long as the data are bound.
     """
 
     key: str
@@ -76,6 +91,7 @@ class NodeData:
     index: Integers | None = None
     flat: bool = False
     cache: dict[Any, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +127,20 @@ class LogTable:
     Attributes:
         array: [R, axes...].
         n_rows: rows of its scope.
-        index: which of the R rows each row of the scope reads; None if R is 1 or all rows.
+        reads: which of the R rows each row of the scope reads (-1: the last), or how to find it
+            when needed; None if R is 1 or all rows.
         source: what its posterior is collected into.
     """
 
     array: Floats
     n_rows: int
-    index: Integers | None = None
+    reads: Integers | Callable[[], Integers] | None = None
     source: Source | Steps | Choice | None = None
+
+    @cached_property
+    def index(self) -> Integers | None:
+        """Which of the R rows each row of the scope reads; None if R is 1 or all rows."""
+        return self.reads() if callable(self.reads) else self.reads
 
     def full(self) -> Floats:
         """One row per row of the scope, or a single shared one."""
@@ -127,7 +149,7 @@ class LogTable:
     @property
     def is_shared(self) -> bool:
         """Whether one row serves all."""
-        return self.index is None and len(self.array) == 1 and self.n_rows != 1
+        return self.reads is None and len(self.array) == 1 and self.n_rows != 1
 
 
 # --- cells --------------------------------------------------------------------------------------
@@ -232,12 +254,17 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
     source = Source(node, cells, values, None)
     axes = [cells.gates[k] for k in _split(cells)[1]]
     shape = _aligned(node.n_dims, axes)
-    flat = _flat_index(cells, node.n_rows)
+
+    def joint() -> Integers:
+        return _joint_index(_flat_index(cells, node.n_rows), node)
+
     if node.flat:
         n_rows = node.n_rows if node.index is None else _n_seen(cells) * len(node.points.x) + 1
-        index = None if node.index is None else _joint_index(flat, node)
+        index = None if node.index is None else joint
         return LogTable(np.zeros((n_rows, *shape)), node.n_rows, index, source)
-    if node.index is None and flat is not None:
+    if node.index is None and _split(cells)[0]:
+        flat = _flat_index(cells, node.n_rows)
+        assert flat is not None
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
     by_cell = node.family.log_density(node.points, values)
@@ -245,8 +272,7 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
         return LogTable(_arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
     table = _arrange(by_cell, cells).reshape(-1, *shape)
     padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
-    index = _joint_index(flat, node)
-    return LogTable(padded, node.n_rows, index, source)
+    return LogTable(padded, node.n_rows, joint, source)
 
 
 def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
@@ -444,7 +470,7 @@ class Stats(dict[str, Entry]):
     most_sweeps = 1000
     use_priors = False
 
-    def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
+    def add(self, log_table: LogTable, posterior: Floats | Spread, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.
 
         Args:
@@ -453,6 +479,8 @@ class Stats(dict[str, Entry]):
             summed: rows that read the same row of the table were added up already.
         """
         source = log_table.source
+        if isinstance(posterior, Spread):
+            posterior, summed = _counted(log_table, posterior)
         if isinstance(source, Steps):
             self._add_steps(log_table, source, posterior, summed)
         elif isinstance(source, Choice):
@@ -499,6 +527,16 @@ class Stats(dict[str, Entry]):
             self[node.key].add(arrays)
         else:
             self[node.key] = Entry(node.family, cells, arrays, source.slots)
+
+
+def _counted(log_table: LogTable, posterior: Spread) -> tuple[Floats, bool]:
+    """The posterior of the members, and whether it is summed over those that read the same row."""
+    source = log_table.source
+    tally = source.node.kept.get("tally") if isinstance(source, Source) else None
+    if tally is None:
+        return posterior.array, False
+    counts = tally.count(posterior.by_parent(), len(log_table.array))
+    return counts.reshape(len(counts), *posterior.shape[1:]), True
 
 
 def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,7 @@ class Bound:
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
         self.shard_size = shard_size or self._default_shard()
         self._kept: list[Shard] | None = None
+        self.kept: dict[tuple[int, str], dict[str, Any]] = {}
 
     @property
     def n_units(self) -> int:
@@ -136,9 +138,19 @@ class Bound:
 
     def _default_shard(self) -> int:
         entries = sum(
-            cost * self.rows.n_rows(scope) for scope, cost in self.program.row_cost.items()
+            self._cost(scope) * self.rows.n_rows(scope) for scope in self.program.row_cost
         )
         return max(1, int(SHARD_ENTRIES * self.rows.n_units / max(entries, 1)))
+
+    def _cost(self, scope: str) -> int:
+        """Table entries per row; where the members of a plate only read tables, their codes."""
+        parts = [part for part in self.program.parts.values() if part.scope == scope]
+        record = self.program.outline.scopes.get(scope)
+        reads = record is not None and record.kind == "plate" and record.size is not None
+        pointed = all(self._columns[part.key].points is not None for part in parts)
+        if reads and pointed and not any(part.is_axis for part in parts):
+            return 1
+        return self.program.row_cost[scope]
 
     # --- columns ------------------------------------------------------------------------------
 
@@ -340,6 +352,7 @@ class Shard:
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
+            kept=self.bound.kept.setdefault((self.first, part.key), {}),
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]
@@ -353,22 +366,20 @@ class Shard:
         return node
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
-        outline, columns = self.bound.program.outline, self.bound.rows
+        size = self.scopes[name].index.size if name in self.scopes else self._size(name)
+        return Index(name, lambda: self._codes(name, scope, lag), size)
+
+    def _codes(self, name: str, scope: str, lag: int) -> Integers:
+        outline = self.bound.program.outline
         if name in outline.scopes:
-            home, codes = name, self.scopes[name].index.codes
-            size = self.scopes[name].index.size
+            home, codes = name, self.scopes[name].number
         else:
-            place = outline.nodes.get(name) or outline.covariates[name]
-            home, size = place.scope, self._size(name)
-            codes = columns.codes[name][self._slice(home)]
-        if lag:
-            codes = _lagged(codes, self.scopes[home], lag)
-        while scope != home:
+            home = (outline.nodes.get(name) or outline.covariates[name]).scope
+            codes = self.bound.rows.codes[name][self._slice(home)]
+        if scope != home:
             parent = self.scopes[scope].parent
-            return Index(
-                name, self._index(name, outline.scopes[scope].parent, lag).codes[parent], size
-            )
-        return Index(name, codes, size)
+            return self.index(name, outline.scopes[scope].parent, lag).codes[parent]
+        return _lagged(codes, self.scopes[home], lag) if lag else codes
 
     def _size(self, name: str) -> int:
         return self.bound.program.analysis.layout.sizes[name]
