@@ -79,7 +79,7 @@ class Bound:
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
         self.shard_size = shard_size or self._default_shard()
         self._kept: list[Shard] | None = None
-        self.kept: dict[tuple[int, str], dict[str, Any]] = {}
+        self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
     @property
     def n_units(self) -> int:
@@ -340,10 +340,12 @@ class Shard:
         column = self.bound.column(part.key)
         low, high = self.ranges[part.scope]
         rows = slice(low, high)
+        kept = self.bound.kept.setdefault((self.first, self.last, part.key), {})
         if column.points is None:
             assert column.x is not None
             known = {name: value[rows] for name, value in column.known.items()}
-            points, index = Observations(part.family, column.x[rows], known), None
+            memory = kept.setdefault("memory", {})
+            points, index = Observations(part.family, column.x[rows], known, memory=memory), None
         else:
             points = column.points
             index = None if column.index is None else column.index[rows]
@@ -352,7 +354,7 @@ class Shard:
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
-            kept=self.bound.kept.setdefault((self.first, part.key), {}),
+            kept=kept,
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pgem.families import _gaussian
+from pgem.families._parts import value_range
 
 Floats = NDArray[np.float64]
 
@@ -111,6 +112,6 @@ def test_which_way_is_taken() -> None:
 @pytest.mark.parametrize("size", [1, 3, 16, 200])
 def test_ranges(n: int, size: int) -> None:
     x = np.random.default_rng(n).normal(size=(n, size))
-    low, high = _gaussian._range(x)
+    low, high = value_range(x)
     assert np.array_equal(low, x.min(axis=0))
     assert np.array_equal(high, x.max(axis=0))
