@@ -16,6 +16,7 @@ from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, ScopeData
 from pgem.run.data import Columns
 from pgem.run.merge import merge_units
+from pgem.run.threads import count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
@@ -46,11 +47,13 @@ class Bound:
         responsibilities: per latent node, [rows, K] to start from.
         barren: per node, rows whose conditional counts nothing (it sums to one).
         merge: merge equal units with counts, where that pays; statistics and totals stay the same.
+        n_jobs: threads over the shards: a number, -1 for all cores, None for all where that pays.
 
     Attributes:
         columns: all data.
         rows: what the shards read: the data, or their distinct units.
         which: the unit among `rows` of every unit; None if units were not merged.
+        n_threads: threads over the shards.
         choices: what was done to make the run quicker and why, for the report.
 
     Raises:
@@ -67,6 +70,7 @@ class Bound:
         responsibilities: dict[str, Floats] | None = None,
         barren: dict[str, Mask] | None = None,
         merge: bool = False,
+        n_jobs: int | None = 1,
     ) -> None:
         self.barren = barren or {}
         self.program, self.columns, self.flat = program, columns, flat
@@ -77,7 +81,12 @@ class Bound:
             self.rows, self.which = merged.columns, merged.which
             self.choices.append(merged.note)
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
-        self.shard_size = shard_size or self._default_shard()
+        entries = sum(self._cost(scope) * self.rows.n_rows(scope) for scope in program.row_cost)
+        n_units = self.rows.n_units
+        self.shard_size = shard_size or max(1, int(SHARD_ENTRIES * n_units / max(entries, 1)))
+        self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
+        self.n_threads, note = count_threads(n_jobs, n_shards, entries)
+        self.choices.append(note)
         self._kept: list[Shard] | None = None
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
@@ -97,7 +106,9 @@ class Bound:
 
     def unmerged(self) -> Bound:
         """The same data run unit by unit."""
-        return self if self.which is None else Bound(self.program, self.columns, self.shard_size)
+        if self.which is None:
+            return self
+        return Bound(self.program, self.columns, self.shard_size, n_jobs=self.n_jobs)
 
     @property
     def report(self) -> str:
@@ -135,12 +146,6 @@ class Bound:
     def column(self, key: str) -> _Column:
         """Values of one component."""
         return self._columns[key]
-
-    def _default_shard(self) -> int:
-        entries = sum(
-            self._cost(scope) * self.rows.n_rows(scope) for scope in self.program.row_cost
-        )
-        return max(1, int(SHARD_ENTRIES * self.rows.n_units / max(entries, 1)))
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where the members of a plate only read tables, their codes."""

@@ -7,7 +7,8 @@ import numpy as np
 from pgem.arrays import Floats
 from pgem.errors import FitError
 from pgem.routines import Semiring, Stats
-from pgem.run.bind import Bound
+from pgem.run.bind import Bound, Shard
+from pgem.run.threads import in_order
 
 SUM = Semiring()
 
@@ -23,15 +24,19 @@ def sum_statistics(
         FitError: a unit of positive weight has probability zero, or a value that is no number.
     """
     asked = bound
-    if semiring.name == "sample":  # equal units have draws of their own
+    if semiring.name == "sample":  # equal units have draws of their own, shards one generator
         bound = bound.unmerged()
-    stats = Stats()
-    parts = []
-    with np.errstate(all="ignore"):
-        for shard in bound.shards():
-            part = Stats()
-            parts.append(bound.program.e_step(shard, params, part, semiring))
-            stats.merge(part)
+
+    def work(shard: Shard) -> tuple[Floats, Stats]:
+        part = Stats()
+        with np.errstate(all="ignore"):  # a thread starts with the default
+            return bound.program.e_step(shard, params, part, semiring), part
+
+    stats, parts = Stats(), []
+    n_threads = 1 if semiring.name == "sample" else bound.n_threads
+    for by_unit, part in in_order(work, bound.shards(), n_threads):
+        parts.append(by_unit)
+        stats.merge(part)
     log_p = np.concatenate(parts)
     check_units(log_p, bound)
     return log_p if bound is asked else log_p[asked.rows.units], stats
