@@ -501,7 +501,7 @@ class Stats(dict[str, Entry]):
         self, log_table: LogTable, source: Steps, posterior: Floats, summed: bool
     ) -> None:
         if not summed:
-            posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+            posterior = sum_rows(posterior, log_table.index, len(log_table.array))
         start = 0
         for part, count in zip(source.parts, source.counts, strict=True):
             rows = posterior[start : start + count]
@@ -521,7 +521,7 @@ class Stats(dict[str, Entry]):
             arrays = _accumulate_rows(source, weights.reshape(node.n_rows, -1))
         else:
             if not summed:
-                posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+                posterior = sum_rows(posterior, log_table.index, len(log_table.array))
             arrays = _accumulate_points(source, posterior)
         if node.key in self:
             self[node.key].add(arrays)
@@ -552,7 +552,7 @@ def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Fl
     return posterior.sum(axis=axes, keepdims=True) if axes else posterior
 
 
-def _sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
+def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     """Add rows that read the same row of the table: [N, ...] → [R, ...]."""
     if index is None:
         if n_rows == 1:
