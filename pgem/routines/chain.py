@@ -22,6 +22,10 @@ from pgem.routines.scan_plan import Pass, Rows, ScanPlan
 from pgem.routines.tables import sum_rows
 
 
+BLOCK = 1 << 16
+"""Table entries that are made ready at a time, so that they stay in the processor's cache."""
+
+
 @lru_cache(maxsize=64)
 def is_chain(plan: ScanPlan) -> bool:
     """Whether a step multiplies by one matrix, then by vectors over all states."""
@@ -145,13 +149,20 @@ class ChainLogPass(_Chain):
 
 def _scaled(logs: Floats) -> tuple[Floats, Floats, float]:
     """exp of a table over its rows' peaks; log peaks; the least log that is not -inf."""
-    peaks = logs.max(axis=1, initial=-np.inf)
-    peaks = np.where(np.abs(peaks) < np.inf, peaks, 0.0)
-    table = logs - peaks[:, None]
-    lowest = float(table.min(initial=0.0))
-    if not lowest > -np.inf:
-        lowest = float(table[table > -np.inf].min(initial=0.0))
-    return np.exp(table, out=table), peaks, lowest
+    table, peaks, lowest = np.empty_like(logs), np.empty(len(logs)), 0.0
+    block = max(1, BLOCK // max(logs.shape[1], 1))
+    for first in range(0, len(logs), block):
+        rows = slice(first, first + block)
+        peak = logs[rows].max(axis=1)
+        peak = np.where(np.abs(peak) < np.inf, peak, 0.0)
+        part = logs[rows] - peak[:, None]
+        low = float(part.min())
+        if not low > -np.inf:
+            low = float(part[part > -np.inf].min(initial=0.0))
+        lowest = min(lowest, low)
+        np.exp(part, out=table[rows])
+        peaks[rows] = peak
+    return table, peaks, lowest
 
 
 def _unsigned(index: Integers) -> NDArray[np.uint64]:

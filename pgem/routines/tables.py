@@ -573,8 +573,9 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
     flat = _flat_index(cells, node.n_rows)
     if flat is None:
         chosen = _group_cells(cells, 0)
-        back = np.argsort(chosen)
-        return node.family.accumulate(node.points, weights[:, back], source.slots)
+        if (chosen[1:] < chosen[:-1]).any():  # gates in another order than their axes
+            weights = weights[:, np.argsort(chosen)]
+        return node.family.accumulate(node.points, weights, source.slots)
     total: list[Floats] | None = None
     for code, rows, points in _groups(node, flat):
         chosen = _group_cells(cells, code)
