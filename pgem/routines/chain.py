@@ -21,7 +21,6 @@ from pgem.routines.kernels import HARMLESS
 from pgem.routines.scan_plan import Pass, Rows, ScanPlan
 from pgem.routines.tables import sum_rows
 
-
 BLOCK = 1 << 16
 """Table entries that are made ready at a time, so that they stay in the processor's cache."""
 

@@ -157,6 +157,30 @@ def forward_log(  # type: ignore[no-untyped-def]
         total[s] += np.log(value)
 
 
+@_inline
+def _share_out(total, logs, out):  # type: ignore[no-untyped-def]
+    """Split `total` by the shares of the logs; nothing of what is impossible."""
+    whole = 0.0
+    for j in range(len(out)):
+        out[j] = np.exp(logs[j])
+        whole += out[j]
+    for j in range(len(out)):
+        out[j] *= total / whole if whole > 0.0 else 0.0
+
+
+@_inline
+def _add_exact(  # type: ignore[no-untyped-def]
+    lost, message, logs, r, size, joint, weight, found
+):
+    """Posteriors under later states whose sum had underflowed."""
+    for j in range(size):
+        if lost[j] > 0.0:
+            _exact(-np.inf, message, logs, r, j, size, joint)
+            for a in range(size):
+                weight[a] += lost[j] * joint[a]
+                found[r, a, j] += lost[j] * joint[a]
+
+
 @compiled
 def backward_log(  # type: ignore[no-untyped-def]
     starts, index, turned, logs, seen, messages, weights, found, found_exact, found_b
@@ -164,18 +188,12 @@ def backward_log(  # type: ignore[no-untyped-def]
     """`backward` with logarithms of messages; `found_exact` holds what is not to be multiplied."""
     size = np.uint64(messages.shape[1])
     weight, message = np.empty(size), np.empty(size)
-    share, ratio, joint = np.empty(size), np.empty(size), np.empty(size)
+    share, ratio, joint, lost = np.empty((4, size))
     own = len(seen) == 0
     for s in range(len(starts) - 1):
         first, end = np.uint64(starts[s]), np.uint64(starts[s + 1])
-        if end == first:
-            continue
-        value = 0.0
-        for j in range(size):
-            weight[j] = np.exp(messages[end - ONE, j])
-            value += weight[j]
-        for j in range(size):
-            weight[j] *= weights[s] / value if value > 0.0 else 0.0  # else it is impossible
+        if end > first:
+            _share_out(weights[s], messages[end - ONE], weight)
         for back in range(end - first):
             t = end - ONE - back
             r, row = index[t], t if own else seen[t]
@@ -189,17 +207,11 @@ def backward_log(  # type: ignore[no-untyped-def]
                 for a in range(size):
                     value += share[a] * turned[r, j, a]
                 ratio[j] = weight[j] / value if value > TINY else 0.0
-                joint[j] = weight[j] if value <= TINY else 0.0
+                lost[j] = weight[j] if value <= TINY else 0.0
             for a in range(size):
                 value = 0.0
                 for j in range(size):
                     value += turned[r, j, a] * ratio[j]
                     found[r, a, j] += share[a] * ratio[j]
                 weight[a] = share[a] * value
-            for j in range(size):
-                if joint[j] > 0.0:  # rare
-                    rest = joint[j]
-                    _exact(-np.inf, message, logs, r, j, size, ratio)
-                    for a in range(size):
-                        weight[a] += rest * ratio[a]
-                        found_exact[r, a, j] += rest * ratio[a]
+            _add_exact(lost, message, logs, r, size, joint, weight, found_exact)
