@@ -13,10 +13,10 @@ from pgem.analyse.elimination import (
     Schedule,
     Step,
     Var,
-    is_axis,
     make_schedule,
 )
 from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout, vector_sizes
+from pgem.analyse.regions import Region, find_regions, is_axis, is_random
 from pgem.graph import ModelGraph, Schema
 
 
@@ -30,6 +30,7 @@ class Analysis:
         layout: sizes.
         schedule: how the latents are eliminated.
         blocks: how the parameters are solved.
+        regions: Gaussian nodes that are integrated out together.
     """
 
     graph: ModelGraph
@@ -37,6 +38,7 @@ class Analysis:
     layout: Layout
     schedule: Schedule
     blocks: list[Block]
+    regions: list[Region]
 
 
 def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
@@ -46,9 +48,10 @@ def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
         DeclarationError: sizes do not fit.
         IntractableError: no exact E-step within the limits.
     """
-    layout = make_layout(graph, schema)
-    schedule = make_schedule(graph, schema, layout.sizes)
-    return Analysis(graph, schema, layout, schedule, make_blocks(layout))
+    regions = find_regions(graph, schema)
+    layout = make_layout(graph, schema, regions)
+    schedule = make_schedule(graph, schema, layout.sizes, regions)
+    return Analysis(graph, schema, layout, schedule, make_blocks(layout), regions)
 
 
 __all__ = [
@@ -59,6 +62,7 @@ __all__ = [
     "Factor",
     "Layout",
     "ParamLayout",
+    "Region",
     "Scan",
     "Schedule",
     "Settled",
@@ -66,5 +70,6 @@ __all__ = [
     "Var",
     "analyse",
     "is_axis",
+    "is_random",
     "vector_sizes",
 ]

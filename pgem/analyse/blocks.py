@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
+from pgem.analyse.pooling import noise_cancels
 from pgem.declare import SlotRecord
 from pgem.families import Family, Slot
+from pgem.families._roles import MEAN
 from pgem.graph import Key
 
 CLOSED, NEWTON, ECM, NUMERIC, OWN_FIT = (
@@ -33,6 +35,7 @@ class Block:
         rung: how it is solved.
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
+        regression: coefficients that are solved together, before the others.
     """
 
     params: tuple[str, ...]
@@ -40,6 +43,7 @@ class Block:
     rung: str
     joint: Key | None
     cancels: frozenset[str]
+    regression: tuple[str, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -68,6 +72,8 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
     if any(layout.components[key].family.own_fit for key in keys):
         check_own_fit(params, keys, layout)
         return Block(tuple(p.name for p in params), keys, OWN_FIT, None, frozenset())
+    if any(layout.components[key].family.regresses for key in keys):
+        return regression_block(params, keys, layout)
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):
@@ -82,6 +88,17 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
         return Block(tuple(p.name for p in params), keys, family.rung, joint, cancels)
     assert names
     return Block(tuple(p.name for p in params), keys, ECM, None, cancels)
+
+
+def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
+    """Coefficients of linear means together, then the covariances, in turn if these matter."""
+    coefs = [p for p in params if p.role is MEAN]
+    others = [p for p in params if p.role is not MEAN]
+    cancels = noise_cancels(coefs, keys, layout)
+    rung = CLOSED if cancels or not coefs or not others else ECM
+    ready = frozenset(p.name for p in (params if cancels else others))
+    names = tuple(p.name for p in [*coefs, *others])
+    return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
 
 
 def _has_roles(family: Family) -> bool:

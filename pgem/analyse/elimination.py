@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pgem.analyse.regions import Region, is_axis
 from pgem.declare import UNIT, Gate, NodeRecord
 from pgem.errors import IntractableError
 from pgem.graph import ModelGraph, Schema
@@ -40,7 +41,8 @@ class Factor:
 
     Attributes:
         name: what it is called in the listing.
-        kind: `node` (a conditional), `evidence`, `query`, `message` or `scan`.
+        kind: `node` (a conditional), `region` (Gaussian nodes integrated out), `evidence`,
+            `query`, `message` or `scan`.
         scope: the rows that it has.
         axes: variables that it depends on.
         node: the node behind it.
@@ -120,29 +122,30 @@ class Schedule:
     positions: dict[Var, int] = field(default_factory=dict)
 
 
-def is_axis(graph: ModelGraph, schema: Schema, node: str) -> bool:
-    """Whether a node is summed over (otherwise it is an index or a leaf)."""
-    record = graph.nodes[node]
-    if node in schema.given:
-        return False
-    return record.kind == "latent" or node in schema.axes
-
-
-def make_schedule(graph: ModelGraph, schema: Schema, sizes: Mapping[str, int]) -> Schedule:
-    """Find the elimination order of the whole model.
+def make_schedule(
+    graph: ModelGraph, schema: Schema, sizes: Mapping[str, int], regions: Sequence[Region] = ()
+) -> Schedule:
+    """Find the elimination order of the whole model, its Gaussian regions integrated out.
 
     Raises:
         IntractableError: a table passes the limit.
     """
-    worker = _Worker(graph, schema, sizes)
+    worker = _Worker(graph, schema, sizes, regions)
     worker.number_axes(UNIT, 1)
     worker.schedule.roots = worker.visit(UNIT)
     return worker.schedule
 
 
 class _Worker:
-    def __init__(self, graph: ModelGraph, schema: Schema, sizes: Mapping[str, int]) -> None:
-        self.graph, self.schema, self.sizes = graph, schema, sizes
+    def __init__(
+        self,
+        graph: ModelGraph,
+        schema: Schema,
+        sizes: Mapping[str, int],
+        regions: Sequence[Region],
+    ) -> None:
+        self.graph, self.schema, self.sizes, self.regions = graph, schema, sizes, regions
+        self.inside = {name for region in regions for name in region.nodes}
         self.schedule = Schedule()
         self.lags = _lags(graph)
 
@@ -185,6 +188,8 @@ class _Worker:
     def own_factors(self, scope: str) -> list[Factor]:
         found = []
         for node in self.graph.nodes_of(scope):
+            if node.name in self.inside:
+                continue
             axes = {Var(g.name, g.lag) for g in node.gates() if self.axis_gate(g)}
             if self.axis(node.name):
                 axes.add(Var(node.name))
@@ -192,6 +197,11 @@ class _Worker:
             if node.name in self.schema.evidence and self.axis(node.name):
                 only = frozenset({Var(node.name)})
                 found.append(Factor(f"given_{node.name}", "evidence", scope, only, node.name))
+        for region in self.regions:
+            if region.home == scope:
+                gates = frozenset(Var(*gate) for gate in region.gates)
+                self.check_size(gates, self.weight(gates), scope)
+                found.append(Factor(region.name, "region", scope, gates, region.name))
         for k, query in enumerate(self.schema.queries):
             if self.query_scope(query) == scope:
                 axes = {Var(*pair) for pair in query}

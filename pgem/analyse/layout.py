@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
+from pgem.analyse.linear import has_terms, make_linear
 from pgem.analyse.priors import Prior, make_prior
+from pgem.analyse.regions import Region, is_random
 from pgem.arrays import Floats, Mask
-from pgem.declare import Gate, SlotRecord
+from pgem.declare import Gate, SlotRecord, slot_of
 from pgem.errors import DeclarationError
-from pgem.families import Family
+from pgem.families import Family, Slot
 from pgem.families._roles import Role
 from pgem.gating import Cells, Pick, make_cells
 from pgem.graph import Component, Key, ModelGraph, Schema
@@ -89,7 +91,7 @@ class Layout:
     params: dict[str, ParamLayout]
 
 
-def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
+def make_layout(graph: ModelGraph, schema: Schema, regions: Sequence[Region] = ()) -> Layout:
     """Settle sizes, families and parameter shapes.
 
     Raises:
@@ -97,8 +99,9 @@ def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
     """
     sizes = _sizes(graph, schema)
     components = {}
+    families = _families(graph, schema, sizes, regions)
     for key, component in graph.components.items():
-        family = _settle(component, graph, sizes, schema)
+        family = families[key]
         _check_given(graph, component, family, sizes)
         slots = {
             name: [gate_token(gate) for gate in slot.gates]
@@ -110,6 +113,78 @@ def make_layout(graph: ModelGraph, schema: Schema) -> Layout:
         _check_switch(graph, component, sizes)
     params = {name: _param(name, graph, components, sizes) for name in graph.params}
     return Layout(sizes, components, params)
+
+
+def _families(
+    graph: ModelGraph, schema: Schema, sizes: Mapping[str, int], regions: Sequence[Region]
+) -> dict[Key, Family]:
+    """The families of all components, those with linear means replaced by their terms."""
+    lengths = _vector_lengths(graph, schema)
+    found = {key: _settle(component, sizes, lengths) for key, component in graph.components.items()}
+    inside = {name for region in regions for name in region.nodes}
+
+    def length(name: str) -> int | None:
+        if name in graph.covariates:
+            return schema.vectors.get(name)
+        family = found[graph.leaves_of(name)[0].key]
+        return (family.size or 1) if family.event_ndim or family.size is not None else None
+
+    linear = {key for key, c in graph.components.items() if has_terms(c) or c.node in inside}
+    linear = _tied(graph, linear, found)
+    for key in linear:
+        component = graph.components[key]
+        where = graph.nodes[component.node].origin
+        family = make_linear(
+            component, found[key], length, lambda n: is_random(graph, schema, n), where
+        )
+        family.owner = key
+        found[key] = family
+    return found
+
+
+def _tied(graph: ModelGraph, linear: set[Key], families: Mapping[Key, Family]) -> set[Key]:
+    """Components that share a mean with a linear one are solved as linear ones too."""
+    means = {
+        key: {s.name for n, s in c.leaf.slots.items() if s.kind == "param" and slot_of(n) == "mean"}
+        for key, c in graph.components.items()
+        if families[key].gaussian
+    }
+    while new := {
+        key
+        for key, names in means.items()
+        if key not in linear and names & set().union(*(means.get(k, set()) for k in linear))
+    }:
+        linear = linear | new
+    return linear
+
+
+def _vector_lengths(graph: ModelGraph, schema: Schema) -> dict[str, int]:
+    """Lengths of vector-valued nodes, from their data, their settings, or what they multiply."""
+    found = dict(schema.vectors)
+    for name in graph.nodes:
+        components = [*graph.leaves_of(name), *graph.firsts_of(name)]
+        shown = [c.family.size or _shown_vector(graph, c) for c in components]
+        size = next((s for s in shown if s), None)
+        if size is not None:
+            found.setdefault(name, size)
+    for component in graph.components.values():
+        for slot in component.leaf.slots.values():
+            times = slot.times
+            if times is None or not times.contracts or slot.kind == "param":
+                continue
+            known = [found[c] for c in times.covariates if c in found]
+            if known and graph.components[times.parent].family.event_ndim:
+                found.setdefault(times.parent, known[0])
+    for name, node in graph.nodes.items():
+        family = graph.leaves_of(name)[0].family
+        vector = node.kind == "latent" and family.event_ndim and not graph.is_finite(name)
+        if vector and name not in found:
+            raise DeclarationError(
+                f"latent node '{name}': the length of its vectors is not known",
+                where=node.origin,
+                advice=f"give size=: pg.{type(family).__name__}(size=...)",
+            )
+    return found
 
 
 def _check_given(
@@ -133,12 +208,22 @@ def vector_sizes(graph: ModelGraph, params: Mapping[str, Any]) -> dict[str, int]
     found = {}
     for component in graph.components.values():
         for slot in component.family.slots:
-            record = component.leaf.slots[slot.name]
-            given = params.get(record.name, 0.0) if record.kind == "param" else 0.0
-            shape: tuple[int, ...] = np.shape(given)
-            if slot.axes[:1] == "d" and len(shape) > len(record.gates):
-                found[component.node] = int(shape[-1])
+            for name, record in component.leaf.slots.items():
+                given = params.get(record.name, 0.0) if record.kind == "param" else 0.0
+                size = _vector_axis(slot, name, record, given)
+                if size is not None:
+                    found[component.node] = size
     return found
+
+
+def _vector_axis(slot: Slot, name: str, record: SlotRecord, value: Any) -> int | None:
+    """The length of the vector of a node that a value in one of its slots shows."""
+    shape: tuple[int, ...] = np.shape(value)[len(record.gates) :]
+    if slot.axes[:1] != "d" or (slot_of(name) != slot.name and name != slot.name) or not shape:
+        return None
+    if record.times is not None and record.times.contracts:
+        return int(shape[0]) if len(shape) == 2 else None
+    return int(shape[-1])
 
 
 def gate_token(gate: Gate) -> Any:
@@ -204,7 +289,9 @@ def _shown_size(graph: ModelGraph, name: str) -> int | None:
 
 
 def _settle(
-    component: Component, graph: ModelGraph, sizes: Mapping[str, int], schema: Schema
+    component: Component,
+    sizes: Mapping[str, int],
+    lengths: Mapping[str, int],
 ) -> Family:
     structures = {
         name: slot.structure
@@ -215,7 +302,7 @@ def _settle(
     if size is None and type(component.family).domain is not Family.domain:
         size = sizes.get(component.node) if component.family.settings.keys() else None
     if size is None:
-        size = schema.vectors.get(component.node) or _shown_vector(graph, component)
+        size = lengths.get(component.node)
     family = component.family.settled(size, structures)
     family.owner = component.key
     return family
@@ -224,13 +311,13 @@ def _settle(
 def _shown_vector(graph: ModelGraph, component: Component) -> int | None:
     """The length of a vector that a fixed value in one of its slots shows."""
     for slot in component.family.slots:
-        record = component.leaf.slots[slot.name]
-        value = record.value if record.kind == "constant" else None
-        if record.kind == "param":
-            value = graph.params[record.name].value
-        table = np.asarray(0.0 if value is None else value)
-        if slot.axes[:1] == "d" and table.ndim > len(record.gates):
-            return int(table.shape[-1])
+        for name, record in component.leaf.slots.items():
+            value = record.value if record.kind == "constant" else None
+            if record.kind == "param":
+                value = graph.params[record.name].value
+            size = _vector_axis(slot, name, record, 0.0 if value is None else value)
+            if size is not None:
+                return size
     return None
 
 

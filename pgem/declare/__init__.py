@@ -26,6 +26,8 @@ from pgem.declare.records import (
     ParamRecord,
     ScopeRecord,
     SlotRecord,
+    TimesRecord,
+    slot_of,
 )
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "ParamRecord",
     "ScopeRecord",
     "SlotRecord",
+    "TimesRecord",
     "constant",
     "covariate",
     "diagonal",
@@ -50,6 +53,7 @@ __all__ = [
     "plate",
     "prev",
     "sequence",
+    "slot_of",
     "spherical",
     "switch",
     "tree",

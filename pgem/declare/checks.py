@@ -16,6 +16,7 @@ from pgem.declare.records import (
     NodeRecord,
     ParamRecord,
     SlotRecord,
+    slot_of,
 )
 from pgem.errors import DeclarationError
 from pgem.families import Family
@@ -227,12 +228,15 @@ def _check_leaf(
             check_table(setting, float, f"setting '{name}' of {what}")
     family = kind(**{name: value for name, value in leaf.settings.items() if value is not None})
     slots = {slot.name: slot for slot in kind.slots}
-    if list(leaf.slots) != list(slots):
+    if list(dict.fromkeys(slot_of(n) if s.times else n for n, s in leaf.slots.items())) != [*slots]:
         raise _fail(f"{what} fills other slots than {kind.__name__} has", node.origin,
                     expected=", ".join(slots), received=", ".join(leaf.slots))  # fmt: skip
     for name, slot in leaf.slots.items():
         _check_slot(f"slot '{node.name}.{name}'", slot, params, record,
                     known=name in family.known_slots)  # fmt: skip
+        if slot.times is not None:
+            _check_times(f"slot '{node.name}.{name}'", slot, record)
+            name = slot_of(name)
         if slot.kind == "covariate" and slots[name].per_cell:
             raise _fail(f"slot '{node.name}.{name}' holds a covariate, but is known per cell",
                         node.origin)  # fmt: skip
@@ -257,6 +261,18 @@ def _check_slot(
         _expect(slot.name, [c.name for c in record.covariates], f"the covariate of {what}")
         if not known:
             raise _fail(f"{what} holds a covariate: they stand only in known slots so far")
+
+
+def _check_times(what: str, slot: SlotRecord, record: ModelRecord) -> None:
+    times = slot.times
+    assert times is not None
+    check_table(times.scale, float, f"the scale of {what}")
+    for name in (*times.covariates, *times.over):
+        _expect(name, [c.name for c in record.covariates], f"a covariate of {what}")
+    if times.parent:
+        _expect(times.parent, [n.name for n in record.nodes], f"the parent of {what}")
+    if times.lag < 0 or (times.lag and not times.parent):
+        raise _fail(f"{what} has lag '{times.lag}'")
 
 
 # --- gates --------------------------------------------------------------------------------------

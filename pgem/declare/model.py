@@ -19,6 +19,7 @@ from pgem.declare.records import (
     ParamRecord,
     ScopeRecord,
     SlotRecord,
+    slot_of,
 )
 from pgem.declare.references import check_gates, check_lags
 from pgem.declare.slots import fill_slots
@@ -271,12 +272,12 @@ class Declaration:
         self, bare: Any, family: Any, prefix: str, gates: tuple[Gate, ...], node: NodeRecord
     ) -> LeafRecord:
         """First-step slots: values that do not look back stay, everything else is learned."""
-        for name, slot in node.leaf.slots.items():
-            looks_back = any(base.lag for gate in slot.gates for base in gate.base())
-            if slot.kind != "param" and not looks_back:
-                bare.arguments[name] = family.arguments.get(name)
-            elif slot.structure != "full":
-                bare.arguments[name] = ex.Structured(slot.structure)
+        for slot in family.slots:
+            written = [r for n, r in node.leaf.slots.items() if slot.name in (n, slot_of(n))]
+            if all(r.kind != "param" and not _looks_back(r) for r in written):
+                bare.arguments[slot.name] = family.arguments.get(slot.name)
+            elif written[0].structure != "full":
+                bare.arguments[slot.name] = ex.Structured(written[0].structure)
         return self._leaf(bare, prefix, gates, node.origin)
 
     # --- parameters ---------------------------------------------------------------------------
@@ -295,6 +296,11 @@ class Declaration:
         if param.prior is not None:
             self.families[qualified(type(param.prior))] = type(param.prior)
         return name
+
+
+def _looks_back(slot: SlotRecord) -> bool:
+    earlier = slot.times is not None and slot.times.lag > 0
+    return earlier or any(base.lag for gate in slot.gates for base in gate.base())
 
 
 def lagged(thing: object) -> object:

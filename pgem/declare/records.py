@@ -49,8 +49,35 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class TimesRecord:
+    """What multiplies the coefficient of a term.
+
+    Attributes:
+        scale: a number.
+        covariates: inputs that are multiplied in.
+        over: inputs that it is divided by.
+        parent: a latent Gaussian, or an earlier or observed node, that is multiplied in.
+        lag: how many steps back the parent is read.
+        inverse: the parent divides instead.
+        contracts: written with `@`: the last axis of the coefficient (without a coefficient, the
+            covariate) and the vector are summed over.
+    """
+
+    scale: float = 1.0
+    covariates: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    parent: str = ""
+    lag: int = 0
+    inverse: bool = False
+    contracts: bool = False
+
+
+@dataclass(frozen=True)
 class SlotRecord:
-    """What stands in a slot: a gated parameter, a gated constant, or a covariate.
+    """What stands in a slot, or one term of it: a gated parameter, a constant, or a covariate.
+
+    An expression in a slot `mean` is kept as terms `mean_0`, `mean_1`, …, which are slots of their
+    own: a coefficient, and what it is multiplied by.
 
     Attributes:
         kind: which of the three.
@@ -58,6 +85,7 @@ class SlotRecord:
         value: nested lists of a constant.
         gates: what indexes it.
         structure: `full`, `diagonal` or `spherical`.
+        times: what multiplies it, in an expression.
     """
 
     kind: Literal["param", "constant", "covariate"]
@@ -65,6 +93,7 @@ class SlotRecord:
     value: Any = None
     gates: tuple[Gate, ...] = ()
     structure: str = "full"
+    times: TimesRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -146,15 +175,32 @@ class NodeRecord:
         switch = self.switch.base() if self.switch else ()
         return tuple(dict.fromkeys([*switch, *found]))
 
+    def parents(self) -> tuple[tuple[str, int], ...]:
+        """Nodes (with lags) whose values are multiplied into slots of the steady step."""
+        return tuple(dict.fromkeys(p for leaf in self.components for p in leaf_parents(leaf)))
+
     def lag(self) -> int:
         """The longest look back."""
-        return max((gate.lag for gate in self.gates()), default=0)
+        lags = [gate.lag for gate in self.gates()] + [lag for _, lag in self.parents()]
+        return max(lags, default=0)
 
 
 def leaf_gates(leaf: LeafRecord) -> tuple[Gate, ...]:
     """Base gates of all slots of a leaf, in order of appearance."""
     found = [b for slot in leaf.slots.values() for gate in slot.gates for b in gate.base()]
     return tuple(dict.fromkeys(found))
+
+
+def leaf_parents(leaf: LeafRecord) -> tuple[tuple[str, int], ...]:
+    """Nodes, and how many steps back, that are multiplied into the slots of a leaf."""
+    times = [slot.times for slot in leaf.slots.values() if slot.times is not None]
+    return tuple(dict.fromkeys((t.parent, t.lag) for t in times if t.parent))
+
+
+def slot_of(name: str) -> str:
+    """The family's slot that a term stands in: `mean` for `mean_0`."""
+    stem, _, number = name.rpartition("_")
+    return stem if stem and number.isdigit() else name
 
 
 @dataclass(frozen=True)

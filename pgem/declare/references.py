@@ -38,7 +38,41 @@ def check_gates(node: NodeRecord, nodes: Nodes, scopes: Scopes, covariates: Cova
                 advice=f"declare '{node.name}' inside '{home}', or move '{gate.name}' out",
             )
         if gate.lag:
-            _check_lag(node, gate, scopes)
+            _check_lag(node, gate.name, scopes)
+    _check_parents(node, nodes, scopes, covariates, path)
+
+
+def _check_parents(
+    node: NodeRecord, nodes: Nodes, scopes: Scopes, covariates: Covariates, path: list[str]
+) -> None:
+    """What is multiplied into a slot lives in the node's own scope or around it."""
+    for leaf in (*node.components, *node.firsts):
+        for slot in leaf.slots.values():
+            if slot.times is None:
+                continue
+            homes = {
+                name: covariates[name].scope for name in (*slot.times.covariates, *slot.times.over)
+            }
+            if slot.times.parent in nodes:
+                homes[slot.times.parent] = nodes[slot.times.parent].scope
+            elif slot.times.parent and not slot.times.lag:
+                raise DeclarationError(
+                    f"node '{node.name}' depends on '{slot.times.parent}', which is not part of "
+                    "this model",
+                    where=node.origin,
+                    advice="declare it earlier in the same `with pg.Model(...)` block",
+                )
+            for name, home in homes.items():
+                if home not in path:
+                    raise DeclarationError(
+                        f"node '{node.name}' depends on '{name}', which lives in "
+                        f"{scopes[home].kind} '{home}'",
+                        where=node.origin,
+                        expected=f"something of the same or an outer scope ({', '.join(path)})",
+                        advice=f"declare '{node.name}' inside '{home}', or move '{name}' out",
+                    )
+            if slot.times.lag:
+                _check_lag(node, slot.times.parent, scopes)
 
 
 def _home(gate: Gate, node: NodeRecord, nodes: Nodes, covariates: Covariates) -> str | None:
@@ -57,7 +91,7 @@ def _home(gate: Gate, node: NodeRecord, nodes: Nodes, covariates: Covariates) ->
     )
 
 
-def _check_lag(node: NodeRecord, gate: Gate, scopes: Scopes) -> None:
+def _check_lag(node: NodeRecord, target: str, scopes: Scopes) -> None:
     kind = scopes[node.scope].kind
     if kind == "sequence":
         return
@@ -65,7 +99,7 @@ def _check_lag(node: NodeRecord, gate: Gate, scopes: Scopes) -> None:
     problem = (
         f"node '{node.name}' looks back inside a plate inside a sequence"
         if "sequence" in outer
-        else f"node '{node.name}' looks back to '{gate.name}' outside a sequence"
+        else f"node '{node.name}' looks back to '{target}' outside a sequence"
     )
     raise DeclarationError(
         problem,
@@ -82,19 +116,13 @@ def check_lags(nodes: Nodes, finite: Container[str]) -> None:
         DeclarationError: one does not, or is not.
     """
     for node in nodes.values():
+        for name, lag in node.parents():
+            if lag:
+                _check_target(node, name, nodes)
         for gate in node.gates():
             if not gate.lag:
                 continue
-            target = nodes.get(gate.name)
-            if target is None or target.scope != node.scope:
-                raise DeclarationError(
-                    f"node '{node.name}' looks back to '{gate.name}', which is no node of "
-                    f"sequence '{node.scope}'",
-                    where=node.origin,
-                    received="a name that is not declared"
-                    if target is None
-                    else f"a node of '{target.scope}'",
-                )
+            _check_target(node, gate.name, nodes)
             if gate.name not in finite:
                 raise DeclarationError(
                     f"node '{node.name}' is gated by the earlier value of '{gate.name}', "
@@ -102,3 +130,16 @@ def check_lags(nodes: Nodes, finite: Container[str]) -> None:
                     where=node.origin,
                     advice="gate by a Categorical or Bernoulli node",
                 )
+
+
+def _check_target(node: NodeRecord, name: str, nodes: Nodes) -> None:
+    target = nodes.get(name)
+    if target is None or target.scope != node.scope:
+        raise DeclarationError(
+            f"node '{node.name}' looks back to '{name}', which is no node of "
+            f"sequence '{node.scope}'",
+            where=node.origin,
+            received="a name that is not declared"
+            if target is None
+            else f"a node of '{target.scope}'",
+        )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pgem.declare import expressions as ex
 from pgem.declare.records import Gate, SlotRecord
+from pgem.declare.terms import is_expression, parse
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
 
@@ -27,12 +29,52 @@ def fill_slots(
         origin: file and line of the node.
         register: gives a parameter object its public name.
     """
-    filled = {}
+    filled: dict[str, SlotRecord] = {}
     for slot in family.slots:
         written = family.arguments.get(slot.name)
         name = f"{prefix}.{slot.name}"
-        filled[slot.name] = _fill(written, slot, name, family, gates, origin, register)
+        inside = written.inside if isinstance(written, ex.Structured) else written
+        if _is_product(inside, slot, family):
+            filled |= _terms(written, slot, name, family, origin, register)
+        else:
+            filled[slot.name] = _fill(written, slot, name, family, gates, origin, register)
     return filled
+
+
+def _is_product(written: Any, slot: Slot, family: Family) -> bool:
+    """Whether covariates or nodes are multiplied in."""
+    known = slot.name in family.known_slots
+    return is_expression(written) or (isinstance(written, ex.Covariate) and not known)
+
+
+def _terms(
+    written: Any, slot: Slot, name: str, family: Family, origin: str, register: Register
+) -> dict[str, SlotRecord]:
+    """The terms of an expression: `mean_0`, `mean_1`, …; other slots hold a single one."""
+    structure = "full"
+    if isinstance(written, ex.Structured):
+        structure, written = written.kind, written.inside
+        if slot.axes != "dd":
+            raise DeclarationError(
+                f"slot '{name}' is no matrix and cannot be {structure}", where=origin
+            )
+    if slot.name in family.known_slots:
+        raise DeclarationError(
+            f"slot '{name}' is never estimated and cannot hold an expression",
+            where=origin,
+            expected=slot.role.expected,
+        )
+    terms = parse(written, name, origin, register)
+    if slot.linear:
+        return {f"{slot.name}_{k}": term for k, term in enumerate(terms)}
+    if len(terms) > 1:
+        raise DeclarationError(
+            f"slot '{name}' holds a sum",
+            where=origin,
+            expected="a single product: only means and links are sums of terms",
+            received=f"'{len(terms)}' terms",
+        )
+    return {slot.name: replace(terms[0], structure=structure)}
 
 
 def _fill(
@@ -66,15 +108,7 @@ def _fill(
     if isinstance(written, ex.Indexed):
         return _indexed(written, slot, name, family, structure, origin, register)
     if isinstance(written, ex.Covariate):
-        return _covariate(written, slot, name, family, origin)
-    if isinstance(written, ex.Operand) and not isinstance(written, ex.Constant):
-        raise DeclarationError(
-            f"slot '{name}' holds an expression: regressions and latent parents are not available "
-            "yet",
-            where=origin,
-            expected="a parameter, a value, or pg.param(...)[gates]",
-            received=f"'{type(written).__name__}'",
-        )
+        return _covariate(written, slot, name, origin)
     value = written.value if isinstance(written, ex.Constant) else written
     return SlotRecord("constant", value=_numbers(value, name, origin), structure=structure)
 
@@ -105,18 +139,7 @@ def _check_estimable(slot: Slot, name: str, family: Family, origin: str) -> None
         )
 
 
-def _covariate(
-    written: ex.Covariate, slot: Slot, name: str, family: Family, origin: str
-) -> SlotRecord:
-    if slot.name not in family.known_slots:
-        raise DeclarationError(
-            f"slot '{name}' holds covariate '{written.name}': covariates stand only in known "
-            "slots so far",
-            where=origin,
-            expected=f"a covariate in {', '.join(family.known_slots)}"
-            if family.known_slots
-            else "a parameter, a value or a constant: this family has no known slot",
-        )
+def _covariate(written: ex.Covariate, slot: Slot, name: str, origin: str) -> SlotRecord:
     if slot.per_cell:
         raise DeclarationError(
             f"slot '{name}' holds covariate '{written.name}', but the sums that its M-step needs "

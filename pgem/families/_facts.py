@@ -29,6 +29,10 @@ class Facts:
     """The log-density in LaTeX, for the derivation."""
     rung: ClassVar[str]
     """How the joint M-step is solved, for the report."""
+    gaussian: ClassVar[bool] = False
+    """Whether the mean may be linear in other nodes and covariates: slots mean and (co)variance."""
+    regresses: ClassVar[bool] = False
+    """Whether the mean is a sum of terms, whose coefficients are solved together."""
     own_fit: ClassVar[bool] = False
     """Whether there is no statistic to sum: `estimate` sees all slots of a cell at once."""
     owner: str = ""

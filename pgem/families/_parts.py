@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgem.arrays import Floats, Mask
-from pgem.families._roles import Role
+from pgem.families._roles import MEAN, Role
 
 if TYPE_CHECKING:
     from pgem.families._family import Family
@@ -38,6 +38,11 @@ class Slot:
     free_of: tuple[str, ...] = ()
     per_cell: bool = False
     positive: bool = False
+
+    @property
+    def linear(self) -> bool:
+        """Whether it may hold a sum of terms."""
+        return self.role is MEAN
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class MvNormal(Family):
     formula = r"-\tfrac12 \log |2\pi V| - \tfrac12 (x - m)^T V^{-1} (x - m)"
 
     conjugate_to = MEAN
+    gaussian = True
 
     def pseudo_statistics(self, **slots: Floats) -> Statistics:
         precision = np.linalg.inv(slots["cov"])

@@ -35,6 +35,7 @@ class Normal(Family):
     formula = r"-\tfrac12 \log 2\pi v - (x - m)^2 / 2v"
 
     conjugate_to = MEAN
+    gaussian = True
 
     def pseudo_statistics(self, **slots: Floats) -> Statistics:
         return 1 / slots["var"], slots["mean"] / slots["var"]

@@ -57,6 +57,7 @@ class Schema:
         evidence: discrete nodes that are axes and whose value is given in some rows.
         given: latent nodes whose values are given in every row.
         queries: groups of (node, lag) whose joint posterior is asked for.
+        open: observed nodes with infinitely many values and holes, on which others depend.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Schema:
     evidence: frozenset[str] = frozenset()
     given: frozenset[str] = frozenset()
     queries: tuple[tuple[tuple[str, int], ...], ...] = ()
+    open: frozenset[str] = frozenset()
 
     def key(self) -> tuple[Any, ...]:
         """A hashable form, to keep programs by."""
@@ -75,6 +77,7 @@ class Schema:
             self.evidence,
             self.given,
             self.queries,
+            self.open,
         )
 
 
@@ -147,10 +150,16 @@ class ModelGraph:
                 graph.add_edge(gate.name, name, lags=(*lags, gate.lag))
         for name, covariate in self.covariates.items():
             graph.add_node(name, kind="covariate", scope=covariate.scope, family="")
+        for name, node in self.nodes.items():
+            for parent, lag in node.parents():
+                lags = graph.get_edge_data(parent, name, {"lags": ()})["lags"]
+                graph.add_edge(parent, name, lags=(*lags, lag))
         for component in self.components.values():
             for slot in component.leaf.slots.values():
-                if slot.kind == "covariate":
-                    graph.add_edge(slot.name, component.node, lags=(0,))
+                times = slot.times
+                inputs = (*times.covariates, *times.over) if times else ()
+                for name in (slot.name,) if slot.kind == "covariate" else inputs:
+                    graph.add_edge(name, component.node, lags=(0,))
         for name, scope in self.scopes.items():
             if name in graph:
                 graph.nodes[name].update(kind=scope.kind, scope=scope.parent, family="")
@@ -229,7 +238,10 @@ def _check_known(record: ModelRecord, nodes: Mapping[str, NodeRecord]) -> None:
 
 def _order(nodes: Mapping[str, NodeRecord]) -> list[str]:
     parents = {
-        name: [g.name for g in node.gates() if g.kind == "node" and not g.lag]
+        name: [
+            *(g.name for g in node.gates() if g.kind == "node" and not g.lag),
+            *(parent for parent, lag in node.parents() if not lag),
+        ]
         for name, node in nodes.items()
     }
     try:
@@ -244,13 +256,14 @@ def _order(nodes: Mapping[str, NodeRecord]) -> list[str]:
 
 
 def _check_gates(graph: ModelGraph, node: NodeRecord) -> None:
-    if node.kind == "latent" and not graph.is_finite(node.name):
-        raise DeclarationError(
-            f"latent node '{node.name}' is continuous or unbounded: such latents are not available "
-            "yet",
-            where=node.origin,
-            expected="a latent node with finitely many values (Categorical, Bernoulli)",
-        )
+    for parent, _ in node.parents():
+        if graph.is_finite(parent):
+            raise DeclarationError(
+                f"node '{node.name}' multiplies by '{parent}', which has categories for values",
+                where=node.origin,
+                expected="a Gaussian node; categories index parameters",
+                advice=f"pg.param('effect')[{parent}]",
+            )
     for gate in node.gates():
         if gate.kind == "node" and not graph.is_finite(gate.name):
             raise DeclarationError(

@@ -23,8 +23,10 @@ class NodeOutline:
         size: number of categories or vector length, if declared.
         families: one per component of a switch.
         known: per family, known slot → covariate that holds it.
-        parents: nodes that gate it, at any lag.
+        parents: nodes that gate it or stand in its mean, at any lag.
         has_children: whether it gates another node.
+        feeds: whether it stands in another node's mean.
+        linear: whether its own mean is a sum of terms.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
         origin: where it was declared.
@@ -40,6 +42,8 @@ class NodeOutline:
     known: tuple[dict[str, str], ...]
     parents: tuple[str, ...]
     has_children: bool
+    feeds: bool
+    linear: bool
     lag: int
     conditioned: bool
     origin: str
@@ -96,7 +100,8 @@ class Outline:
 def make_outline(graph: ModelGraph) -> Outline:
     """The outline of a model."""
     gating = {gate.name for node in graph.nodes.values() for gate in node.gates()}
-    nodes = {name: _node(graph, name, name in gating) for name in graph.nodes}
+    feeding = {parent for node in graph.nodes.values() for parent, _ in node.parents()}
+    nodes = {name: _node(graph, name, name in gating, name in feeding) for name in graph.nodes}
     scopes = {
         s.name: ScopeOutline(s.name, s.kind, s.parent, s.size)
         for s in graph.scopes.values()
@@ -109,7 +114,7 @@ def make_outline(graph: ModelGraph) -> Outline:
     return Outline(graph.name, nodes, scopes, covariates)
 
 
-def _node(graph: ModelGraph, name: str, has_children: bool) -> NodeOutline:
+def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> NodeOutline:
     record = graph.nodes[name]
     leaves = graph.leaves_of(name)
     known = tuple(
@@ -121,6 +126,7 @@ def _node(graph: ModelGraph, name: str, has_children: bool) -> NodeOutline:
         for leaf in leaves
     )
     levels = leaves[0].family.settings.get("levels")
+    gates = [g.name for g in record.gates() if g.kind == "node"]
     return NodeOutline(
         name,
         record.kind,
@@ -130,8 +136,10 @@ def _node(graph: ModelGraph, name: str, has_children: bool) -> NodeOutline:
         leaves[0].family.size,
         tuple(leaf.family for leaf in leaves),
         known,
-        tuple(dict.fromkeys(g.name for g in record.gates() if g.kind == "node")),
+        tuple(dict.fromkeys([*gates, *(parent for parent, _ in record.parents())])),
         has_children,
+        feeds,
+        any(slot.times for leaf in record.components for slot in leaf.slots.values()),
         record.lag(),
         record.conditioned,
         record.origin,

@@ -20,7 +20,8 @@ def data_variance(bound: Bound, param: ParamLayout) -> Floats:
     whole = values[~np.isnan(values).any(axis=1)]
     if param.n_own == 2 and len(whole) > 1:
         cov = np.cov(whole.T, bias=True).reshape(values.shape[1], -1)
-        if np.linalg.eigvalsh(cov)[0] > 0:
+        roots = np.linalg.eigvalsh(cov)
+        if roots[0] > 1e-12 * roots[-1]:
             return np.asarray(cov)
     filled = np.isnan(values)
     with np.errstate(all="ignore"):
@@ -32,8 +33,31 @@ def data_variance(bound: Bound, param: ParamLayout) -> Floats:
 def _measured(bound: Bound, param: ParamLayout) -> Floats | None:
     """Values of the node behind a parameter, on the scale that its slots refer to."""
     part = bound.program.parts[param.uses[0][0]]
-    values = bound.columns.numbers.get(part.node)
-    return None if values is None else part.family.measured(values)
+    node = stand_in(bound, part.node)
+    values = bound.columns.numbers.get(node)
+    if values is None:
+        return None
+    if node == part.node:
+        return part.family.measured(values)
+    size = (part.family.size or 1,) if part.family.event_ndim or part.family.size else ()
+    if values.shape[1:] == size:
+        return values
+    alike = values.reshape(len(values), -1).mean(axis=1)
+    return np.repeat(alike[:, None], size[0], axis=1) if size else alike
+
+
+def stand_in(bound: Bound, node: str) -> str:
+    """The node whose data show the scale of another: itself, or one that repeats it plus noise."""
+    graph, seen = bound.program.analysis.graph, [node]
+    for name in seen:
+        if name in bound.columns.numbers:
+            return name
+        for child in graph.nodes.values():
+            slots = [s for leaf in child.components for s in leaf.slots.values()]
+            known = any(s.times and s.times.parent == name and s.kind == "constant" for s in slots)
+            if known and child.name not in seen:
+                seen.append(child.name)
+    return node
 
 
 def _positive(variance: Floats) -> Floats:

@@ -77,7 +77,7 @@ def start_params(
     labels = random_labels(bound, generator)
     for name in set(wanted) & set(labels):
         labels[name] = given_labels(wanted[name], name, bound)
-    return params_from_labels(program, _labelled(bound, labels)) | values
+    return params_from_labels(program, _labelled(bound, labels), generator) | values
 
 
 def _labelled(bound: Bound, labels: dict[str, Floats]) -> Bound:

@@ -19,6 +19,7 @@ from pgem.analyse import ParamLayout
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import FitError, did_you_mean
+from pgem.families._linear import Linear, Term
 from pgem.learn.degenerate import data_mean, data_variance
 from pgem.plan import Program
 from pgem.run import Bound, sum_statistics
@@ -29,30 +30,69 @@ LLOYD = 10
 """Iterations of k-means behind a start."""
 MOST_COLUMNS = 16
 """Columns that a node with many categories takes: beyond, each category has a random place."""
+DECAY = 0.8
+"""What is left of a state after one step."""
 NOISE = 0.25
 """Share of random noise in the labels."""
 
 
-def neutral_params(bound: Bound) -> dict[str, Floats]:
+def neutral_params(bound: Bound, generator: Generator) -> dict[str, Floats]:
     """Values inside all constraints, at the scale of the data: what an M-step starts from."""
     params = {}
     for name, layout in bound.program.params.items():
         centre, scale = data_mean(bound, layout), data_variance(bound, layout)
-        value = layout.role.neutral(layout.shape, centre, scale)
+        term = _term_of(bound, layout)
+        if term is None:
+            value = layout.role.neutral(layout.shape, centre, scale)
+        else:
+            value = _coefficients(bound, layout, term, scale, generator)
         if layout.value is not None:
             value = np.where(layout.fixed, layout.value, value)
         params[name] = layout.role.complete(value, layout.fixed)
     return params
 
 
-def params_from_labels(program: Program, bound: Bound) -> dict[str, Floats]:
+def _term_of(bound: Bound, layout: ParamLayout) -> Term | None:
+    """The term of a linear mean that a parameter is the coefficient of; not of an intercept."""
+    key, slot = layout.uses[0]
+    family = bound.program.parts[key].family
+    if not isinstance(family, Linear):
+        return None
+    term = next((t for t in family.terms if t.slot == slot), None)
+    return term if term is not None and (term.factors or term.over or term.parent) else None
+
+
+def _coefficients(
+    bound: Bound, layout: ParamLayout, term: Term, scale: Floats, generator: Generator
+) -> Floats:
+    """Zeros for what is seen, a slow decay for a state, random loadings for other latents."""
+    shape = layout.shape
+    if term.parent is None:
+        return np.zeros(shape)
+    name, lag = term.parent
+    if lag and name == bound.program.parts[layout.uses[0][0]].node:
+        own = np.zeros(int(np.prod(term.own)))
+        diagonal = [term.placement[k, k] for k in range(min(term.placement.shape))]
+        own[diagonal] = DECAY
+        return np.broadcast_to(own.reshape(term.own), shape).copy()
+    spread = np.sqrt(np.mean(variances_of(scale)) / max(term.stop - term.start, 1))
+    return np.asarray(generator.normal(size=shape) * spread)
+
+
+def variances_of(scale: Floats) -> Floats:
+    """The variances in a variance or covariance."""
+    return np.asarray(np.diagonal(scale) if scale.ndim == 2 else scale)
+
+
+def params_from_labels(program: Program, bound: Bound, generator: Generator) -> dict[str, Floats]:
     """One M-step under given responsibilities of the latents.
 
     Args:
         program: the program of the fit, whose M-step is used.
         bound: data bound with responsibilities, all conditionals left out.
+        generator: of random loadings.
     """
-    neutral = neutral_params(bound)
+    neutral = neutral_params(bound, generator)
     _, stats = sum_statistics(bound, neutral)
     with np.errstate(all="ignore"):
         found = program.m_step(neutral, stats, set())
@@ -86,7 +126,7 @@ def random_labels(bound: Bound, generator: Generator) -> dict[str, Floats]:
     labels = {}
     sizes = bound.program.analysis.layout.sizes
     for name, node in bound.program.outline.nodes.items():
-        if node.kind != "latent" or name in bound.program.schema.given:
+        if node.kind != "latent" or not node.finite or name in bound.program.schema.given:
             continue
         n_rows, size = bound.columns.n_rows(node.scope), sizes[name]
         if size > n_rows:

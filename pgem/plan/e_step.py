@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pgem.analyse import Analysis, Collect, Eliminate, Factor, Scan, Var, is_axis
-from pgem.declare import UNIT, Gate, SlotRecord
+from pgem.analyse import Analysis, Collect, Eliminate, Factor, Scan, Var, is_axis, is_random
+from pgem.declare import UNIT, Gate, NodeRecord, SlotRecord
 from pgem.graph import Component
 from pgem.plan.naming import WIDTH, Names, axis_name, call, clique_name, var_name
 
@@ -70,6 +70,8 @@ class EStepWriter:
             axes = [self.axis_names[v] for v in self.ordered(factor.axes)]
             dims = str(n_dims(self.analysis, factor.scope))
             self.put(name, "query", [rows, dims, *axes], f"{shape} zeros")
+        elif factor.kind == "region":
+            self.region(factor, name, shape)
         elif factor.kind == "evidence":
             own = self.axis_names[Var(factor.node)]
             arguments = [self.load(factor.node), own]
@@ -77,6 +79,32 @@ class EStepWriter:
         else:
             routine, arguments = self.conditional(factor)
             self.put(name, routine, arguments, f"{shape} log {self.conditional_name(factor.node)}")
+
+    def region(self, factor: Factor, name: str, shape: str) -> None:
+        """The table of Gaussian nodes that are integrated out together."""
+        region = next(r for r in self.analysis.regions if r.name == factor.node)
+        data = self.names(f"{region.name}_region", ("region", region.name))
+        self.loads.setdefault(data, f'data.region("{region.name}")')
+        axes = ", ".join(self.axis_names[v] for v in self.ordered(factor.axes))
+        random = [n for n in region.nodes if is_random(self.graph, self.analysis.schema, n)]
+        seen = [n for n in region.nodes if self.graph.nodes[n].kind == "observed"]
+        given = " | " + ", ".join(map(str, self.ordered(factor.axes))) if factor.axes else ""
+        along = f", all along {region.chain}" if region.chain else ""
+        self.say(
+            f"{shape} log p({', '.join(seen)}{given}), {', '.join(random)} integrated out{along}"
+        )
+        parts = [data, f"[{axes}]"]
+        for component in self.graph.components.values():
+            if component.node in region.nodes:
+                parts += self.gaussian(component)
+        self.body += [f"{name} = integrate(", *(f"    {part}" for part in _with_commas(parts)), ")"]
+
+    def gaussian(self, component: Component) -> list[str]:
+        """One conditional of a region."""
+        arguments = [self.load(component.key)]
+        for name, slot in component.leaf.slots.items():
+            arguments.append(f"{name}={self.slot(component, name, slot)}")
+        return ["\n    ".join(call("gaussian", arguments))]
 
     def conditional(self, factor: Factor) -> tuple[str, list[str]]:
         """Routine and arguments of a node's log-table."""
@@ -209,7 +237,7 @@ class EStepWriter:
         self.body.append(f"{targets} = {chain}.backward({incoming})")
         for k, (factor, name) in enumerate(zip(step.inputs, names, strict=True)):
             self.posterior[factor] = name
-            if factor.kind == "node":
+            if factor.kind in ("node", "region"):
                 self.add_statistics(factor, f", summed={chain}.is_summed({k})")
 
     def give(self, factor: Factor, posterior: str, axes: Iterable[Var]) -> None:
@@ -218,7 +246,7 @@ class EStepWriter:
             kept = "".join(f", {self.axis_names[v]}" for v in self.ordered(factor.axes))
             posterior = f"keep({posterior}{kept})"
         self.posterior[factor] = posterior
-        if factor.kind == "node":
+        if factor.kind in ("node", "region"):
             self.add_statistics(factor, "")
 
     def add_statistics(self, factor: Factor, tail: str) -> None:
@@ -254,13 +282,14 @@ class EStepWriter:
 
     def table_name(self, factor: Factor) -> str:
         """The identifier of a log-table."""
-        wanted = f"log_{factor.name}" if factor.kind == "node" else factor.name
+        named = factor.kind in ("node", "region")
+        wanted = f"log_{factor.name}" if named else factor.name
         return self.names(wanted, factor)
 
     def conditional_name(self, node: str) -> str:
         """`p(x | z)`."""
-        gates = ", ".join(str(g) for g in self.graph.nodes[node].gates())
-        return f"p({node} | {gates})" if gates else f"p({node})"
+        given = ", ".join(given_names(self.graph.nodes[node]))
+        return f"p({node} | {given})" if given else f"p({node})"
 
     def ordered(self, axes: Iterable[Var]) -> list[Var]:
         """Variables by axis number."""
@@ -272,7 +301,24 @@ class EStepWriter:
         return "[" + ", ".join([rows, *(str(v) for v in self.ordered(axes))]) + "]"
 
 
+def given_names(node: NodeRecord) -> list[str]:
+    """What a node's distribution depends on: gates, parents, covariates."""
+    names = [str(gate) for gate in node.gates()]
+    for leaf in node.components:
+        for slot in leaf.slots.values():
+            if slot.times is not None:
+                parent = Gate("node", slot.times.parent, slot.times.lag)
+                names += [str(parent)] if parent.name else []
+                names += [*slot.times.covariates, *slot.times.over]
+    return list(dict.fromkeys(names))
+
+
 def n_dims(analysis: Analysis, scope: str) -> int:
     """Dimensions of a table of a scope: rows, then every variable of the scopes around it."""
     path, nodes = analysis.graph.path(scope), analysis.graph.nodes
     return 1 + sum(nodes[v.node].scope in path for v in analysis.schedule.positions)
+
+
+def _with_commas(parts: Iterable[str]) -> list[str]:
+    """Arguments that may run over several lines, each followed by a comma."""
+    return "\n".join(f"{part}," for part in parts).split("\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pgem.analyse import Analysis, Block, ParamLayout
 from pgem.analyse.blocks import ECM, NUMERIC, OWN_FIT
 from pgem.plan.e_step import EStepWriter
@@ -110,22 +112,48 @@ def _block(block: Block, analysis: Analysis) -> list[str]:
     if block.joint is not None:
         return [*head, f'new |= estimate(stats, "{block.joint}", new, READS)']
     keys = "[" + ", ".join(f'"{key}"' for key in block.components) + "]"
+    if block.regression:
+        return _regression(block, keys, analysis)
     if block.rung == OWN_FIT:
         return [*head, *call("new |= fit_cells", ["stats", keys, "new", "READS"])]
     if block.rung == NUMERIC:
         learned = ", ".join(f'LEARNED["{name}"]' for name in block.params)
         arguments = ["stats", keys, f"[{learned}]", "new", "READS"]
         return [*head, *call("new |= climb", arguments)]
+    solves = _solves(block.params, analysis)
+    if block.rung == ECM:
+        return [*head, *_loop(block, keys, solves)]
+    return [*head, *solves] if len(block.params) > 1 else [f"{solves[0]} ({block.rung})", solves[1]]
+
+
+def _regression(block: Block, keys: str, analysis: Analysis) -> list[str]:
+    """Coefficients by least squares, then covariances."""
+    learned = ", ".join(f'LEARNED["{name}"]' for name in block.regression)
+    arguments = ["stats", keys, f"[{learned}]", "new", "READS", "empty"]
+    others = [name for name in block.params if name not in block.regression]
+    lines = [
+        f"# {', '.join(block.regression)} by weighted least squares",
+        *call("new |= regress", arguments),
+        *_solves(others, analysis),
+    ]
+    head = [f"# {', '.join(block.params)}: {block.rung}"]
+    return [*head, *(_loop(block, keys, lines) if block.rung == ECM else lines)]
+
+
+def _loop(block: Block, keys: str, solves: list[str]) -> list[str]:
+    """Conditional maxima in turn."""
+    learned = ", ".join(f'LEARNED["{name}"]' for name in block.params)
+    loop = call("for _ in sweeps", ["stats", keys, f"[{learned}]", "new", "READS"], "):")
+    return [*loop, *(f"    {line}" for line in solves)]
+
+
+def _solves(names: Iterable[str], analysis: Analysis) -> list[str]:
+    """One conditional maximum a parameter."""
     solves = []
-    for name in block.params:
+    for name in names:
         uses = " and ".join(f"{key}.{slot}" for key, slot in analysis.layout.params[name].uses)
         formula = analysis.layout.params[name].role.formula
         pooled = f", pooled over {uses}" if " and " in uses else ""
         solves.append(f"# {name} = {formula}{pooled}")
         solves.append(f'new["{name}"] = maximise(stats, LEARNED["{name}"], new, READS, empty)')
-    if block.rung == ECM:
-        body = [f"    {line}" for line in solves]
-        learned = ", ".join(f'LEARNED["{name}"]' for name in block.params)
-        loop = call("for _ in sweeps", ["stats", keys, f"[{learned}]", "new", "READS"], "):")
-        return [*head, *loop, *body]
-    return [*head, *solves] if len(block.params) > 1 else [f"{solves[0]} ({block.rung})", solves[1]]
+    return solves

@@ -150,15 +150,81 @@ class Fit:
         program, columns, _ = self.read(data)
         return queries.decode(program, columns, self.params)
 
-    def predict(self, data: Any) -> dict[str, Any]:
-        """Marginal mode (discrete) or mean (others) of latent nodes and holes."""
-        program, columns, _ = self.read(data)
-        return queries.predict(program, columns, self.params)
+    def predict(self, data: Any, node: str | None = None) -> Any:
+        """Marginal mode (discrete) or mean (others) of latent nodes and holes.
 
-    def impute(self, data: Any) -> dict[str, Any]:
-        """The data with holes and latent nodes filled by `predict`."""
+        Args:
+            data: data in any accepted form.
+            node: predict this node from all others, whatever its own values are.
+
+        Returns:
+            A mapping over nodes; with `node`, its predictions.
+
+        Raises:
+            DataError: the data do not fit, or `node` is no node.
+        """
+        if node is None:
+            program, columns, _ = self.read(data)
+            return queries.predict(program, columns, self.params)
+        program, columns, _ = self._read_without(data, node)
+        return queries.predict(program, columns, self.params)[node]
+
+    def impute(self, data: Any, how: str = "mean", seed: int | None = None) -> dict[str, Any]:
+        """The data with holes and latent nodes filled.
+
+        Args:
+            data: data in any accepted form.
+            how: `mean` (as `predict`: marginal modes and means), `mode` (discrete nodes jointly
+                decoded, means of the others given these) or `draw` (one joint posterior draw).
+            seed: of the draw.
+
+        Raises:
+            DataError: the data do not fit, or `how` is none of these.
+        """
+        if how not in ("mean", "mode", "draw"):
+            raise DataError(
+                f"holes cannot be filled by '{how}'", expected="'mean', 'mode' or 'draw'"
+            )
         program, columns, mapping = self.read(data)
-        return queries.impute(program, columns, self.params, mapping)
+        if how == "mean":
+            return queries.impute(program, columns, self.params, mapping)
+        if how == "draw":
+            return {**mapping, **self.draw(data, seed)}
+        decoded = {**mapping, **queries.decode(program, columns, self.params)}
+        program, columns, _ = self.read(decoded)
+        return queries.impute(program, columns, self.params, decoded)
+
+    def draw(self, data: Any, seed: int | None = None) -> dict[str, Any]:
+        """One joint draw of all latent nodes and holes from their posterior.
+
+        Args:
+            data: data in any accepted form.
+            seed: of the random numbers; the same seed gives the same draw.
+
+        Raises:
+            DataError: the data do not fit. FitError: a unit has probability zero.
+        """
+        from pgem.result.draws import draw
+
+        program, columns, _ = self.read(data)
+        return draw(program, columns, self.params, np.random.default_rng(seed))
+
+    def _read_without(self, data: Any, node: str) -> tuple[Program, Columns, Mapping[str, Any]]:
+        """Data whose values of one node are taken away."""
+        outline = self.program.outline
+        if node not in outline.nodes:
+            raise DataError(
+                f"'{node}' is no node of model '{outline.name}'",
+                expected=", ".join(outline.nodes),
+                advice=did_you_mean(node, outline.nodes),
+            )
+        program, columns, mapping = self.read(data)
+        codes, numbers = dict(columns.codes), dict(columns.numbers)
+        if node in codes:
+            codes[node] = np.full_like(codes[node], -1)
+        if node in numbers:
+            numbers[node] = np.full_like(numbers[node], np.nan)
+        return program, replace(columns, codes=codes, numbers=numbers), mapping
 
     def log_likelihoods(self, data: Any) -> Floats:
         """log p of every unit [N] of other data, not weighted."""

@@ -11,6 +11,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import DataError
+from pgem.graph import Schema
 from pgem.plan import Program
 from pgem.result.barren import barren_cells
 from pgem.result.containers import labelled, nest, unweighted
@@ -53,11 +54,12 @@ def marginals(
 ) -> tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]], list[Floats]]:
     """Flat marginals [rows, K], moments of numeric holes, and joint tables of queries."""
     columns = unweighted(columns)
-    schema = make_schema(columns, holes_as_axes=True)
+    schema = _schema(program, columns)
     axes = _axes(program, columns, schema.axes, schema.given)
     holes = _numeric_holes(program, columns)
     queries: list[Query] = [((name, 0),) for name in axes]
-    for name in holes:
+    apart = [name for name in holes if not _is_integrated(program, schema, name)]
+    for name in apart:
         for key in keys_of(program, name):
             gates = axis_gates(program, key, axes)
             if gates:
@@ -65,17 +67,31 @@ def marginals(
     for query in joint:
         _check_query(query, axes, program)
     wanted = tuple(dict.fromkeys([*queries, *joint]))
-    variant = program.variant(make_schema(columns, holes_as_axes=True, queries=wanted))
+    variant = program.variant(replace(schema, queries=wanted))
     bound = Bound(variant, columns)
-    _, answers = answer(bound, params, semiring or Semiring())
-    found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers, strict=True)}
+    answers = answer(bound, params, semiring or Semiring())
+    found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers.tables, strict=True)}
     flat = {name: found[((name, 0),)] for name in axes}
     for name in schema.given:
         size = program.analysis.layout.sizes[name]
         flat[name] = (columns.codes[name][:, None] == np.arange(size)).astype(float)
     order = [n for n in program.outline.nodes if n in flat]
-    moments = {name: hole_moments(variant, columns, params, name, found) for name in holes}
+    integrated = {n: _own_axes(m, n, variant) for n, m in answers.moments.items()}
+    integrated |= {n: m for n in _continuous(program) if (m := _given_moments(columns, n, variant))}
+    moments = {
+        name: integrated[name]
+        if name in integrated
+        else hole_moments(variant, columns, params, name, found)
+        for name in program.outline.nodes
+        if name in integrated or name in holes
+    }
     return {n: flat[n] for n in order}, moments, [found[q] for q in joint]
+
+
+def _schema(program: Program, columns: Columns) -> Schema:
+    """What is asked about holes: discrete ones are axes; vectors are as long as in the fit."""
+    schema = make_schema(columns, holes_as_axes=True)
+    return replace(schema, vectors={**program.schema.vectors, **schema.vectors})
 
 
 def decode(program: Program, columns: Columns, params: dict[str, Floats]) -> dict[str, Any]:
@@ -114,8 +130,8 @@ def decoded_codes(
             replace(schema, queries=queries, evidence=schema.evidence | set(pinned))
         )
         bound = Bound(variant, _given(columns, pinned), barren=barren)
-        _, answers = answer(bound, params, Semiring("max"))
-        for (pair,), table in zip(queries, answers, strict=True):
+        answers = answer(bound, params, Semiring("max"))
+        for (pair,), table in zip(queries, answers.tables, strict=True):
             codes[pair[0]] = table.reshape(len(table), -1).argmax(axis=1)
         for name, mask in barren.items():
             codes[name] = np.where(mask, -1, codes[name])
@@ -153,8 +169,37 @@ def _axes(
     return [
         name
         for name, node in program.outline.nodes.items()
-        if (node.kind == "latent" and name not in given) or name in holes
+        if node.finite and ((node.kind == "latent" and name not in given) or name in holes)
     ]
+
+
+def _continuous(program: Program) -> list[str]:
+    """Latent nodes with infinitely many values."""
+    nodes = program.outline.nodes
+    return [name for name, node in nodes.items() if node.kind == "latent" and not node.finite]
+
+
+def _is_integrated(program: Program, schema: Schema, name: str) -> bool:
+    """Whether a node is part of a region for these data."""
+    return any(name in region.nodes for region in program.variant(schema).analysis.regions)
+
+
+def _own_axes(moments: tuple[Floats, Floats], name: str, program: Program) -> tuple[Floats, Floats]:
+    """Mean [rows, d] and covariance [rows, d, d], a scalar's without own axes."""
+    family = program.parts[keys_of(program, name)[0]].family
+    if family.event_ndim or family.size is not None:
+        return moments
+    return moments[0][:, 0], moments[1][:, 0, 0]
+
+
+def _given_moments(columns: Columns, name: str, program: Program) -> tuple[Floats, Floats] | None:
+    """Certain values of a latent node that the data give in every row."""
+    if _has_holes(columns, name):
+        return None
+    values = columns.numbers[name]
+    return _own_axes((values.reshape(len(values), -1), np.zeros((*values.shape, values.shape[-1])))
+                     if values.ndim > 1 else
+                     (values[:, None], np.zeros((len(values), 1, 1))), name, program)  # fmt: skip
 
 
 def _has_holes(columns: Columns, name: str) -> bool:

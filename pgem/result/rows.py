@@ -74,6 +74,14 @@ class Rows:
         gone = np.isnan(self.columns.numbers[node][rows])
         return rows[gone if gone.ndim == 1 else gone.any(axis=1)]
 
+    def number_of(self, name: str, lag: int, scope: str, rows: Integers) -> Floats:
+        """Values of a covariate or numeric node, some steps back, for these rows of `scope`."""
+        outline = self.columns.outline
+        if name in outline.covariates:
+            return self.covariate(name, scope, rows)
+        earlier = self.owner(scope, outline.nodes[name].scope)[rows] - lag
+        return np.asarray(self.columns.numbers[name][earlier])
+
     def covariate(self, name: str, scope: str, rows: Integers) -> Floats:
         """Values of a covariate for these rows of `scope`."""
         values = self.columns.numbers.get(name)

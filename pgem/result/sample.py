@@ -19,6 +19,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import DataError
+from pgem.families._linear import Linear
 from pgem.gating import Pick
 from pgem.plan import Part, Program
 from pgem.result.cells import cell_slots
@@ -162,9 +163,21 @@ class Sampler:
         for name, slot in settled.component.leaf.slots.items():
             if slot.kind == "covariate":
                 slots[name] = self.rows.covariate(slot.name, part.scope, rows)
+        if isinstance(part.family, Linear):
+            slots |= self._design(part.family, part.scope, rows)
         for name in draw_inputs(part.family):
             slots[name] = self.rows.totals[part.node][rows]
         return slots
+
+    def _design(self, family: Linear, scope: str, rows: Integers) -> dict[str, Floats]:
+        """Regressors of a linear mean, and what multiplies its covariance, for these rows."""
+        values = {
+            (name, lag): self.rows.number_of(name, lag, scope, rows)
+            for name, lag in family.regressors(parents=True)
+        }
+        found = {"design": family.design(values, len(rows))}
+        spread = family.multiplier(values, len(rows))
+        return found if spread is None else {**found, "spread": spread}
 
 
 def _token(gate: Any) -> Any:
@@ -184,7 +197,11 @@ def turns(program: Program, scope: str) -> list[tuple[list[str], bool]]:
     graph = program.analysis.graph
     names = [node.name for node in graph.nodes_of(scope)]
     parents = {
-        name: {g.name for g in graph.nodes[name].gates() if g.kind == "node"} & set(names)
+        name: {
+            *(g.name for g in graph.nodes[name].gates() if g.kind == "node"),
+            *(parent for parent, _ in graph.nodes[name].parents()),
+        }
+        & set(names)
         for name in names
     }
     above = {name: _reached(name, parents) for name in names}

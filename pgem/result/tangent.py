@@ -20,6 +20,7 @@ from pgem.families._roles import Covariance, Direction, Mean, Prob, Probs, Rate
 from pgem.result.score import role_statistic
 from pgem.routines import Stats
 from pgem.routines.maximise import rows_of
+from pgem.routines.tables import Entry
 
 BOUNDARY = 1e-8
 """A probability (or an expected count behind a rate) this small sits on the boundary."""
@@ -163,11 +164,24 @@ def _spread(layout: ParamLayout, stats: Stats, shape: tuple[int, ...]) -> Floats
     for key, slot in layout.uses:
         if key in stats:
             entry = stats[key]
+            if entry.family.regresses:
+                np.minimum.at(rows, entry.cells.rows[slot], _coefficient_scale(entry, slot))
+                continue
             variance = entry.family.moments(entry.origin)[1]
             if variance.ndim > rows.ndim:
                 variance = np.asarray(np.einsum("cii->ci", variance))
             np.minimum.at(rows, entry.cells.rows[slot], np.sqrt(variance))
     return np.where(np.isfinite(found) & (found > 0), found, 1.0)
+
+
+def _coefficient_scale(entry: Entry, slot: str) -> Floats:
+    """Noise over regressor: the change of a coefficient that moves a value by its spread."""
+    statistic = role_statistic(entry, slot)
+    assert statistic is not None
+    precision = statistic[0]
+    count = entry.arrays[0].reshape(-1, *(1,) * (precision.ndim - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(precision > 0, np.sqrt(count / precision), np.inf)
 
 
 def _summed(layout: ParamLayout, stats: Stats, which: int, shape: tuple[int, ...]) -> Floats:

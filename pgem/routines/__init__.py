@@ -2,6 +2,7 @@
 
 from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.contract import Semiring, keep
+from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
     climb,
@@ -12,11 +13,13 @@ from pgem.routines.maximise import (
     sweeps,
 )
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.regress import regress
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
     Axis,
     Gated,
     Index,
+    Joint,
     LogTable,
     NodeData,
     Stats,
@@ -34,9 +37,11 @@ __all__ = [
     "Axis",
     "Gated",
     "Index",
+    "Joint",
     "Learned",
     "LogTable",
     "NodeData",
+    "RegionData",
     "ScopeData",
     "Semiring",
     "Stats",
@@ -50,10 +55,13 @@ __all__ = [
     "expected_log_density",
     "fit_cells",
     "free",
+    "gaussian",
+    "integrate",
     "keep",
     "maximise",
     "pick",
     "query",
+    "regress",
     "scan",
     "spread",
     "steps",

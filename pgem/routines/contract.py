@@ -68,7 +68,7 @@ class Semiring:
 
 def first_maximum(joint: Floats, peak: Floats, axis: int) -> Floats:
     """A one at the first maximum along `axis`, given the maxima."""
-    found = (joint == peak).astype(float)
+    found: Floats = (joint == peak).astype(float)
     if (found.sum(axis=axis) == 1.0).all():
         return found
     return one_hot(joint.argmax(axis=axis), joint.shape[axis], axis)

@@ -9,12 +9,14 @@ or a few distinct rows with an index.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Observations, Statistics
@@ -120,6 +122,22 @@ class Choice:
     parts: tuple[LogTable, ...]
 
 
+class Joint(ABC):
+    """Where the table of several nodes together came from."""
+
+    @abstractmethod
+    def entries(self, posterior: Floats) -> dict[str, Entry]:
+        """Expected statistics of every component, under the posterior of the table's axes."""
+
+    @abstractmethod
+    def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
+        """Posterior mean and covariance of the values that are not seen, by node."""
+
+    @abstractmethod
+    def draw(self, generator: Generator, posterior: Floats) -> dict[str, Floats]:
+        """A joint draw of the values that are not seen, by node."""
+
+
 @dataclass(frozen=True, eq=False)
 class LogTable:
     """A log-table.
@@ -135,7 +153,7 @@ class LogTable:
     array: Floats
     n_rows: int
     reads: Integers | Callable[[], Integers] | None = None
-    source: Source | Steps | Choice | None = None
+    source: Source | Steps | Choice | Joint | None = None
 
     @cached_property
     def index(self) -> Integers | None:
@@ -159,7 +177,7 @@ def _size(gate: Axis | Index) -> int:
     return gate.size
 
 
-def _cells(node: NodeData, slots: dict[str, Gated]) -> Cells:
+def cells_of(node: NodeData, slots: dict[str, Gated]) -> Cells:
     """The cells of a node; kept, since gates do not change (a pick is made anew every time)."""
     gates = {name: gated.gates for name, gated in slots.items()}
     if any(isinstance(gate, Pick) for own in gates.values() for gate in own):
@@ -170,7 +188,7 @@ def _cells(node: NodeData, slots: dict[str, Gated]) -> Cells:
     return node.cache[key]  # type: ignore[no-any-return]
 
 
-def _slot_values(cells: Cells, slots: dict[str, Gated], family: Family) -> dict[str, Floats]:
+def slot_values(cells: Cells, slots: dict[str, Gated], family: Family) -> dict[str, Floats]:
     """Slot values per cell [C, own axes]."""
     values = {}
     for name, gated in slots.items():
@@ -206,7 +224,7 @@ def _n_seen(cells: Cells) -> int:
     return math.prod(cells.shape[k] for k in _split(cells)[0])
 
 
-def _flat_index(cells: Cells, n_rows: int) -> Integers | None:
+def flat_index(cells: Cells, n_rows: int) -> Integers | None:
     """Joint code of the index gates per row; None without index gates."""
     seen, _ = _split(cells)
     if not seen:
@@ -217,7 +235,7 @@ def _flat_index(cells: Cells, n_rows: int) -> Integers | None:
     return flat
 
 
-def _aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
+def aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
     """Shape of a table's own axes: 1 except at the given positions."""
     shape = [1] * (n_dims - 1)
     for axis in axes:
@@ -225,7 +243,7 @@ def _aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _arrange(by_cell: Floats, cells: Cells) -> Floats:
+def arrange(by_cell: Floats, cells: Cells) -> Floats:
     """[U, C] → [G, U, axis gates...]: index gates first, then points, axes by position."""
     seen, axes = _split(cells)
     table = by_cell.reshape(len(by_cell), *cells.shape)
@@ -249,43 +267,43 @@ def _arrange_back(table: Floats, cells: Cells) -> Floats:
 
 def density(node: NodeData, **slots: Gated) -> LogTable:
     """log p(node | gates): one row per value, one axis per gate that is summed over."""
-    cells = _cells(node, slots)
-    values = _slot_values(cells, slots, node.family)
+    cells = cells_of(node, slots)
+    values = slot_values(cells, slots, node.family)
     source = Source(node, cells, values, None)
     axes = [cells.gates[k] for k in _split(cells)[1]]
-    shape = _aligned(node.n_dims, axes)
+    shape = aligned(node.n_dims, axes)
 
     def joint() -> Integers:
-        return _joint_index(_flat_index(cells, node.n_rows), node)
+        return _joint_index(flat_index(cells, node.n_rows), node)
 
     if node.flat:
         n_rows = node.n_rows if node.index is None else _n_seen(cells) * len(node.points.x) + 1
         index = None if node.index is None else joint
         return LogTable(np.zeros((n_rows, *shape)), node.n_rows, index, source)
     if node.index is None and _split(cells)[0]:
-        flat = _flat_index(cells, node.n_rows)
+        flat = flat_index(cells, node.n_rows)
         assert flat is not None
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
     by_cell = node.family.log_density(node.points, values)
     if node.index is None:
-        return LogTable(_arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
-    table = _arrange(by_cell, cells).reshape(-1, *shape)
+        return LogTable(arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
+    table = arrange(by_cell, cells).reshape(-1, *shape)
     padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
     return LogTable(padded, node.n_rows, joint, source)
 
 
 def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     """log p(node | gates) of a node that is itself summed over, along its own axis."""
-    cells = _cells(node, slots)
-    values = _slot_values(cells, slots, node.family)
+    cells = cells_of(node, slots)
+    values = slot_values(cells, slots, node.family)
     axes = [cells.gates[k] for k in _split(cells)[1]]
     by_cell = node.family.log_density(node.points, values)
     if node.flat:
         by_cell = np.zeros_like(by_cell)
-    arranged = np.moveaxis(_arrange(by_cell, cells), 1, 1 + sum(a < own for a in axes))
-    shape = _aligned(node.n_dims, [*axes, own])
-    flat = _flat_index(cells, node.n_rows)
+    arranged = np.moveaxis(arrange(by_cell, cells), 1, 1 + sum(a < own for a in axes))
+    shape = aligned(node.n_dims, [*axes, own])
+    flat = flat_index(cells, node.n_rows)
     array, source = arranged.reshape(-1, *shape), Source(node, cells, values, own)
     barren = node.cache.get("barren")
     if barren is not None:
@@ -319,7 +337,7 @@ def _groups(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observa
 
 def _group_cells(cells: Cells, code: int) -> Integers:
     """Cells of one joint index code, axes by position."""
-    cell = _arrange(np.arange(cells.n_cells, dtype=float)[None], cells)[code]
+    cell = arrange(np.arange(cells.n_cells, dtype=float)[None], cells)[code]
     return np.asarray(cell.ravel().astype(np.int64))
 
 
@@ -335,7 +353,7 @@ def _by_group(node: NodeData, cells: Cells, values: dict[str, Floats], flat: Int
 
 def evidence(node: NodeData, own: Axis) -> LogTable:
     """0 at the given value, -inf elsewhere, 0 throughout where nothing is given."""
-    shape = _aligned(node.n_dims, [own])
+    shape = aligned(node.n_dims, [own])
     soft = node.cache.get("responsibilities")
     if soft is not None:
         with np.errstate(divide="ignore"):
@@ -348,7 +366,7 @@ def evidence(node: NodeData, own: Axis) -> LogTable:
 
 def query(n_rows: int, n_dims: int, *axes: Axis) -> LogTable:
     """A table of zeros: its posterior is the joint posterior of its axes."""
-    return LogTable(np.zeros((n_rows, *_aligned(n_dims, axes))), n_rows)
+    return LogTable(np.zeros((n_rows, *aligned(n_dims, axes))), n_rows)
 
 
 def steps(number: Integers, *parts: LogTable | None) -> LogTable:
@@ -486,16 +504,14 @@ class Stats(dict[str, Entry]):
         elif isinstance(source, Choice):
             for k, part in enumerate(source.parts):
                 self.add(part, _chosen(source.gate, k, posterior, part))
+        elif isinstance(source, Joint):
+            self._add_entries(source.entries(posterior))
         elif source is not None:
             self._add_source(log_table, source, posterior, summed)
 
     def merge(self, other: Stats) -> None:
         """Add another shard's statistics."""
-        for key, entry in other.items():
-            if key in self:
-                self[key].add(entry.arrays)
-            else:
-                self[key] = entry
+        self._add_entries(other)
 
     def _add_steps(
         self, log_table: LogTable, source: Steps, posterior: Floats, summed: bool
@@ -523,10 +539,14 @@ class Stats(dict[str, Entry]):
             if not summed:
                 posterior = sum_rows(posterior, log_table.index, len(log_table.array))
             arrays = _accumulate_points(source, posterior)
-        if node.key in self:
-            self[node.key].add(arrays)
-        else:
-            self[node.key] = Entry(node.family, cells, arrays, source.slots)
+        self._add_entries({node.key: Entry(node.family, cells, arrays, source.slots)})
+
+    def _add_entries(self, entries: dict[str, Entry]) -> None:
+        for key, entry in entries.items():
+            if key in self:
+                self[key].add(entry.arrays)
+            else:
+                self[key] = entry
 
 
 def _counted(log_table: LogTable, posterior: Spread) -> tuple[Floats, bool]:
@@ -570,7 +590,7 @@ def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
 def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
     """Statistics from one value per row, with responsibilities [N, product of the axes]."""
     node, cells = source.node, source.cells
-    flat = _flat_index(cells, node.n_rows)
+    flat = flat_index(cells, node.n_rows)
     if flat is None:
         chosen = _group_cells(cells, 0)
         if (chosen[1:] < chosen[:-1]).any():  # gates in another order than their axes

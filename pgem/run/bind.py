@@ -12,8 +12,9 @@ from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families import Observations
+from pgem.families._linear import Linear
 from pgem.plan import Part, Program
-from pgem.routines import Index, NodeData, ScopeData
+from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
 from pgem.run.merge import merge_units
 from pgem.run.threads import count_threads
@@ -167,6 +168,8 @@ class Bound:
             return _Column(None, {}, points, codes)
         x = self._numbers(part)
         known = self.known_values(part)
+        if isinstance(part.family, Linear):
+            known = self.design(part, part.family)
         self._check(part, x, known)
         barred = self._barred(part, x, known)
         if barred is not None:
@@ -197,6 +200,61 @@ class Bound:
             home = self.program.outline.covariates[name].scope
             known[slot] = values[self.rows_of(part.scope, home)]
         return known
+
+    def design(self, part: Part, family: Linear) -> dict[str, Floats]:
+        """What the terms of a linear mean are multiplied by, per row of the component's scope.
+
+        Returns:
+            `design` [rows, columns], `spread` [rows] if the covariance has a multiplier, and
+            `scale_k` for each term k whose random parent is multiplied by something.
+        """
+        n_rows = self.rows.n_rows(part.scope)
+        values = {name: self._regressor(*name, part) for name in family.regressors()}
+        known = {"design": family.design(values, n_rows)}
+        spread = family.multiplier(values, n_rows)
+        if spread is not None:
+            known["spread"] = spread
+        for k, term in enumerate(family.terms):
+            if term.parent is not None and (term.factors or term.over or term.scale != 1):
+                scale = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
+                if term.contracts and term.vector is not None:
+                    scale = scale[:, None] * values[term.vector]
+                known[f"scale_{k}"] = scale
+        self._check_design(part, known)
+        return known
+
+    def _regressor(self, name: str, lag: int, part: Part) -> Floats:
+        """A covariate or observed node, for each row of a component's scope; 0 before the start."""
+        outline = self.program.outline
+        place = outline.nodes.get(name) or outline.covariates[name]
+        values = self.rows.numbers.get(name)
+        if values is None:
+            values = self.rows.codes[name].astype(float)
+        if lag:
+            starts = self.rows.starts[place.scope]
+            number = np.arange(len(values)) - np.repeat(starts[:-1], np.diff(starts))
+            values = np.roll(values, lag, axis=0)
+            values[number < lag] = 0.0
+        return values[self.rows_of(part.scope, place.scope)]
+
+    def _check_design(self, part: Part, known: dict[str, Floats]) -> None:
+        """Multipliers are finite, and those of a covariance positive."""
+        node = self.program.outline.nodes[part.node]
+        for name, table in known.items():
+            fits = np.isfinite(table) & ((name != "spread") | (table > 0))
+            good = np.asarray(fits.reshape(len(table), -1).all(axis=1))
+            if not good.all():
+                row = int(np.argmin(good))
+                raise DataError(
+                    f"node '{node.name}' has a variance that is multiplied by a number that is not "
+                    "positive"
+                    if name == "spread"
+                    else f"node '{node.name}' has a regressor that is not finite",
+                    where=node.origin,
+                    expected="positive numbers" if name == "spread" else "finite numbers",
+                    received=f"'{table[row]}' in {self.rows.place(part.scope, row)}",
+                    advice="correct the covariates, or leave these units out",
+                )
 
     def rows_of(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
@@ -314,6 +372,7 @@ class Shard:
                 program.scope_dims[scope.parent], scope.size,
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
+        self._regions: dict[str, RegionData] = {}
         self._indices: dict[tuple[str, str, int], Index] = {}
 
     @property
@@ -330,6 +389,12 @@ class Shard:
     def scope(self, name: str) -> ScopeData:
         """Rows of a plate or sequence."""
         return self.scopes[name]
+
+    def region(self, name: str) -> RegionData:
+        """Rows of the Gaussian nodes that are integrated out together."""
+        if name not in self._regions:
+            self._regions[name] = self._region(name)
+        return self._regions[name]
 
     def index(self, name: str, scope: str, lag: int) -> Index:
         """Codes of a seen node, covariate or plate, for each row of `scope`."""
@@ -371,6 +436,36 @@ class Shard:
         if soft is not None:
             node.cache["responsibilities"] = soft[rows]
         return node
+
+    def _region(self, name: str) -> RegionData:
+        program = self.bound.program
+        region = next(r for r in program.analysis.regions if r.name == name)
+        outline, members = program.outline, {}
+        inside: dict[str, ScopeData] = {}
+        for node in region.nodes:
+            scope = outline.nodes[node].scope
+            members[node] = (scope, self._rows_of_components(node))
+            while scope != region.home:
+                inside[scope] = self.scopes[scope]
+                scope = outline.scopes[scope].parent
+        low, high = self.ranges[region.home]
+        return RegionData(
+            region.home, high - low, program.scope_dims[region.home], region.chain or None,
+            inside, {name: outline.scopes[name].parent for name in inside}, members,
+        )  # fmt: skip
+
+    def _rows_of_components(self, node: str) -> dict[str, Integers | None]:
+        """The rows that each component of a node describes; None for all."""
+        components = self.bound.program.analysis.layout.components
+        found = {key: s.component.step for key, s in components.items() if s.component.node == node}
+        lag = self.bound.program.outline.nodes[node].lag
+        if not lag:
+            return dict.fromkeys(found)
+        number = self.scopes[self.bound.program.outline.nodes[node].scope].number
+        return {
+            key: np.flatnonzero(number == step - 1 if step else number >= lag)
+            for key, step in found.items()
+        }
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
         size = self.scopes[name].index.size if name in self.scopes else self._size(name)

@@ -256,10 +256,14 @@ def make_schema(
 ) -> Schema:
     """What the compiler may know about the data."""
     outline = columns.outline
-    axes, evidence, given = set(), set(), set()
+    axes, evidence, given, opened = set(), set(), set(), set()
     vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim == 2}
     for name, node in outline.nodes.items():
         if not node.finite:
+            holed = name not in columns.numbers or columns.missing(name).any()
+            asked = node.feeds or (holes_as_axes and node.linear)
+            if node.kind == "observed" and asked and holed:
+                opened.add(name)
             continue
         holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)
         if node.kind == "latent" and not holes.any():
@@ -275,4 +279,5 @@ def make_schema(
         frozenset(evidence),
         frozenset(given),
         queries,
+        frozenset(opened),
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from numpy.random import Generator
 
 from pgem.arrays import Floats
 from pgem.errors import FitError
-from pgem.routines import Semiring, Stats
+from pgem.routines import Joint, Semiring, Stats
 from pgem.run.bind import Bound, Shard
 from pgem.run.threads import in_order
 
@@ -66,26 +70,53 @@ def log_likelihood(bound: Bound, params: dict[str, Floats]) -> Floats:
     return bound.expand(np.concatenate(parts))
 
 
-def answer(
-    bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM
-) -> tuple[Floats, list[Floats]]:
-    """Joint posteriors of all queries: log p [N], and per query [rows, axes...].
+@dataclass(frozen=True)
+class Answer:
+    """What was asked of a program.
+
+    Attributes:
+        log_p: log-likelihood of every unit [N].
+        tables: per query, the joint posterior [rows, axes...].
+        moments: of nodes that are integrated out, mean [rows, d] and covariance [rows, d, d].
+        draws: of the same nodes, a joint draw [rows, d] (in the sampling semiring).
+    """
+
+    log_p: Floats
+    tables: list[Floats]
+    moments: dict[str, tuple[Floats, Floats]]
+    draws: dict[str, Floats]
+
+
+def answer(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) -> Answer:
+    """Joint posteriors of all queries, and what is known of the nodes that are integrated out.
 
     Raises:
         FitError: a unit has probability zero, so that it has no posterior.
     """
     bound = bound.unmerged()
-    parts, found = [], []
+    parts, found, moments, draws = [], [], [], []
     with np.errstate(all="ignore"):
         for shard in bound.shards():
             answers: dict[str, Floats] = {}
             asked = (answers,) if bound.program.queries else ()
-            parts.append(bound.program.e_step(shard, params, Nothing(), semiring, *asked))
+            listener = Unseen(semiring.generator)
+            parts.append(bound.program.e_step(shard, params, listener, semiring, *asked))
             found.append(answers)
+            moments.append(listener.moments)
+            draws.append(listener.draws)
     log_p = np.concatenate(parts)
     check_units(log_p, bound)
     names = [f"query_{k}" for k in range(len(bound.program.queries))]
-    return log_p, [np.concatenate([answers[name] for answers in found]) for name in names]
+    tables = [np.concatenate([answers[name] for answers in found]) for name in names]
+    joined = {
+        name: (
+            np.concatenate([part[name][0] for part in moments if name in part]),
+            np.concatenate([part[name][1] for part in moments if name in part]),
+        )
+        for name in dict.fromkeys(name for part in moments for name in part)
+    }
+    drawn = {name: np.concatenate([part[name] for part in draws]) for name in draws[0]}
+    return Answer(log_p, tables, joined, drawn)
 
 
 class Nothing(Stats):
@@ -93,3 +124,26 @@ class Nothing(Stats):
 
     def add(self, *ignored: object, **options: object) -> None:
         """Ignore them."""
+
+
+class Unseen(Nothing):
+    """What the posterior says of the nodes that are integrated out.
+
+    Args:
+        generator: of joint draws; None for moments.
+    """
+
+    def __init__(self, generator: Generator | None) -> None:
+        super().__init__()
+        self.generator = generator
+        self.moments: dict[str, tuple[Floats, Floats]] = {}
+        self.draws: dict[str, Floats] = {}
+
+    def add(self, *found: Any, **options: object) -> None:
+        """Take the moments (or a draw) of a table of integrated nodes under its posterior."""
+        table, posterior = found
+        if isinstance(table.source, Joint):
+            if self.generator is None:
+                self.moments |= table.source.moments(posterior)
+            else:
+                self.draws |= table.source.draw(self.generator, posterior)

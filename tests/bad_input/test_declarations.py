@@ -106,15 +106,20 @@ END = "\nm.compile()"
     ("looking back at a continuous node", T + "pg.observed('x', pg.Normal(), given=pg.prev('x'))", ERROR, "'x'", "continuous"),
     ("a lag of zero", T + "pg.prev('s', 0)", ERROR, "'0'", "lag"),
     ("looking back inside a plate inside a sequence", T + "\n with pg.plate('p', size=2): pg.latent('s', pg.Categorical(size=2), after='s')", ERROR, "'s'", "plate inside a sequence", "put the plate outside"),
-    # not available yet
-    ("a continuous latent", M + "pg.latent('f', pg.Normal(0.0, 1.0))" + END, ERROR, "'f'", "not available yet", "Categorical"),
-    ("an unbounded latent", M + "pg.latent('f', pg.Poisson())" + END, ERROR, "'f'", "not available yet"),
-    ("a regression", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=pg.param('a') * x + pg.param('b')))", ERROR, "y.mean", "not available yet"),
-    ("a number minus a parameter", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.observed('y', pg.Normal(mean=1.0 - pg.param('a')[z]))", ERROR, "y.mean", "not available yet"),
-    ("an array times a parameter", M + "pg.observed('y', pg.Normal(mean=np.ones(3) @ pg.param('a')))", ERROR, "y.mean", "not available yet"),
-    ("a negative parameter", M + "pg.observed('y', pg.Normal(mean=-pg.param('a')))", ERROR, "y.mean", "not available yet"),
-    ("a latent parent in a slot", M + "f = pg.latent('f', pg.Categorical(size=2)); pg.observed('y', pg.Normal(mean=f))", ERROR, "y.mean", "not available yet"),
-    ("a covariate as a mean", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=x))", ERROR, "y.mean", "'x'"),
+    # expressions
+    ("an unbounded latent", M + "pg.latent('f', pg.Poisson())" + END, pg.IntractableError, "'f'", "Poisson", "infinitely many", "pg.latent('f', pg.Normal())"),
+    ("an array times a parameter", M + "pg.observed('y', pg.Normal(mean=np.ones(3) @ pg.param('a')))", ERROR, "y.mean", "table"),
+    ("a product of parameters", M + "pg.observed('y', pg.Normal(mean=pg.param('a') * pg.param('b')))", ERROR, "y.mean", "two parameters", "'a'", "'b'"),
+    ("a product of nodes", M + "f = pg.latent('f', pg.Normal(0.0, 1.0)); g = pg.latent('g', pg.Normal(0.0, 1.0)); pg.observed('y', pg.Normal(mean=f * g))", ERROR, "y.mean", "two nodes", "'f'", "'g'"),
+    ("a sum below the line", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=pg.param('a') / (x + 1.0)))", ERROR, "y.mean", "divides by a sum"),
+    ("a parameter below the line", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=x / pg.param('a')))", ERROR, "y.mean", "divides by a parameter"),
+    ("a parameter without a name in an expression", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(mean=pg.param() * x))", ERROR, "y.mean", "no name"),
+    ("a sum as a variance", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(var=pg.param('a') * x + 1.0))", ERROR, "y.var", "holds a sum"),
+    ("an expression in a known slot", M + "x = pg.covariate('x'); pg.observed('y', pg.Binomial(trials=2 * x))", ERROR, "y.trials", "never estimated"),
+    ("an expression in a family without linear mean", M + "x = pg.covariate('x'); pg.observed('y', pg.LogNormal(mean=pg.param('a') * x))" + END, ERROR, "'y'", "LogNormal", "linear mean"),
+    ("a word in an expression", M + "pg.observed('y', pg.Normal(mean=pg.param('a') + 'b'))", ERROR, "y.mean", "'b'"),
+    ("a covariate of an inner scope", M + "\n with pg.plate('p'): x = pg.covariate('x')\n pg.observed('y', pg.Normal(mean=pg.param('a') * x))", ERROR, "'y'", "'x'", "'p'"),
+    ("a category in a mean", M + "f = pg.latent('f', pg.Categorical(size=2)); pg.observed('y', pg.Normal(mean=f))" + END, ERROR, "'y'", "'f'", "categories", "pg.param('effect')[f]"),
 )  # fmt: skip
 def test_is_refused(case: Case) -> None:
     check(case)

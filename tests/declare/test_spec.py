@@ -230,7 +230,6 @@ BAD: dict[str, Any] = {
         spec["nodes"][0]["components"][0]),
     "conditioned without looking back": change(*R, "conditioned", True),
     "latent switch": change(*E, "kind", "latent"),
-    "continuous latent": change(*R, "kind", "latent"),
     "no nodes": change("nodes", []),
 }  # fmt: skip
 

@@ -1,0 +1,192 @@
+"""Regions: connected Gaussian latents with their children, integrated out as one factor.
+
+A region is a connected set of linear-Gaussian nodes, some of them random (latent, or observed with
+holes while others depend on them).  Given the discrete variables that gate it, it is one joint
+Gaussian, so it leaves a table over these variables, in the scope where its outermost latent lives
+(for a chain of states, in the scope around the sequence).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgem.declare import Gate
+from pgem.errors import IntractableError
+from pgem.graph import ModelGraph, Schema
+
+
+@dataclass(frozen=True)
+class Region:
+    """Linear-Gaussian nodes that are integrated out together.
+
+    Attributes:
+        name: its first random node.
+        nodes: all of its nodes, parents first.
+        home: the scope whose rows its table has.
+        chain: the sequence that its states run along, or "".
+        gates: discrete variables that gate it: node and lag.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    home: str
+    chain: str
+    gates: tuple[tuple[str, int], ...]
+
+
+def is_axis(graph: ModelGraph, schema: Schema, node: str) -> bool:
+    """Whether a node is summed over (otherwise it is an index or a leaf)."""
+    record = graph.nodes[node]
+    if node in schema.given or not graph.is_finite(node):
+        return False
+    return record.kind == "latent" or node in schema.axes
+
+
+def is_random(graph: ModelGraph, schema: Schema, name: str) -> bool:
+    """Whether a node with infinitely many values is integrated over."""
+    return name in schema.open or (graph.nodes[name].kind == "latent" and not graph.is_finite(name))
+
+
+def find_regions(graph: ModelGraph, schema: Schema) -> list[Region]:
+    """All regions, by their first node.
+
+    Raises:
+        IntractableError: a region is not linear-Gaussian, or gated from inside.
+    """
+    random = {name for name in graph.nodes if is_random(graph, schema, name)}
+    groups: list[set[str]] = []
+    for name, node in graph.nodes.items():
+        linked = {parent for parent, _ in _parents(graph, name) if parent in random}
+        if name in random or linked:
+            new = {name} | linked
+            touched = [group for group in groups if group & new]
+            groups = [g for g in groups if g not in touched] + [new.union(*touched)]
+            _check_gaussian(graph, name, linked)
+        assert node
+    order = list(graph.nodes)
+    groups.sort(key=lambda group: min(map(order.index, group)))
+    return [_region(graph, schema, sorted(g, key=order.index), random) for g in groups]
+
+
+def _parents(graph: ModelGraph, name: str) -> list[tuple[str, int]]:
+    """Nodes multiplied into any slot of any component of a node."""
+    components = [*graph.leaves_of(name), *graph.firsts_of(name)]
+    times = [slot.times for c in components for slot in c.leaf.slots.values() if slot.times]
+    return [(t.parent, t.lag) for t in times if t.parent]
+
+
+def _check_gaussian(graph: ModelGraph, name: str, parents: set[str]) -> None:
+    """A node of a region is Gaussian; its latent parents stand in its mean."""
+    node = graph.nodes[name]
+    for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
+        if not component.family.gaussian:
+            raise _not_gaussian(graph, name, type(component.family).__name__, parents)
+        for slot_name, slot in component.leaf.slots.items():
+            if slot.times is not None and slot.times.parent in parents and not _linear(slot_name):
+                raise IntractableError(
+                    f"node '{name}' has the latent '{slot.times.parent}' in its slot '{slot_name}'",
+                    where=node.origin,
+                    expected="a Gaussian latent in the mean: there the posterior stays Gaussian",
+                    advice=f"pg.Normal(mean=pg.param('loading') * {slot.times.parent})",
+                )
+    if node.switch is not None:
+        raise IntractableError(
+            f"node '{name}' is a switch and has a continuous latent parent or holes",
+            where=node.origin,
+            expected="one Gaussian family",
+            advice=f"index the parameters of one family: pg.{node.kind}('{name}', pg.Normal(...), "
+            "given=...)",
+        )
+
+
+def _linear(slot: str) -> bool:
+    return slot.rpartition("_")[2].isdigit()
+
+
+def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) -> IntractableError:
+    node = graph.nodes[name]
+    if parents:
+        latent = min(parents)
+        return IntractableError(
+            f"node '{name}' is {family} and depends on the Gaussian latent '{latent}': their "
+            "posterior has no closed form",
+            where=node.origin,
+            expected=f"a Gaussian child of '{latent}', or a latent that is conjugate to {family}",
+            received=f"'{family}'",
+            advice=f"pg.observed('{name}', pg.Normal(mean=pg.param('loading') * {latent})), or a "
+            f"discrete latent: {latent} = pg.latent('{latent}', pg.Categorical(size=5))",
+        )
+    return IntractableError(
+        f"latent node '{name}' is {family}: it has infinitely many values and is not Gaussian",
+        where=node.origin,
+        expected="a latent with finitely many values, or a Gaussian one",
+        advice=f"pg.latent('{name}', pg.Categorical(size=...)) or pg.latent('{name}', pg.Normal())",
+    )
+
+
+def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str]) -> Region:
+    inside = [name for name in nodes if name in random]
+    top = min((graph.nodes[n].scope for n in inside), key=lambda s: len(graph.path(s)))
+    chains = {
+        graph.nodes[n].scope
+        for n in nodes
+        for parent, lag in _parents(graph, n)
+        if lag and parent in random
+    }
+    if len(chains) > 1:
+        raise IntractableError(
+            f"the latents {', '.join(map(repr, inside))} run along two sequences",
+            where=graph.nodes[inside[0]].origin,
+            received=" and ".join(map(repr, sorted(chains))),
+            expected="one sequence",
+        )
+    chain = next(iter(chains), "")
+    home = graph.scopes[chain].parent if chain == top else top
+    gates = _axis_gates(graph, schema, nodes)
+    for name, gate in gates:
+        if graph.nodes[gate.name].scope not in graph.path(home):
+            raise _gated_inside(graph, inside, name, gate, chain)
+    variables = dict.fromkeys((gate.name, gate.lag) for _, gate in gates)
+    return Region(inside[0], tuple(nodes), home, chain, tuple(variables))
+
+
+def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tuple[str, Gate]]:
+    """Gates that are summed over, with a node that they gate."""
+    found = []
+    for name in nodes:
+        for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
+            for slot in component.leaf.slots.values():
+                gates = [base for gate in slot.gates for base in gate.base()]
+                found += [
+                    (name, gate)
+                    for gate in gates
+                    if gate.kind == "node" and is_axis(graph, schema, gate.name)
+                ]
+    return found
+
+
+def _gated_inside(
+    graph: ModelGraph, inside: list[str], name: str, gate: Gate, chain: str
+) -> IntractableError:
+    where = graph.nodes[name].origin
+    latent = graph.nodes[inside[0]]
+    if chain and graph.nodes[gate.name].scope == chain:
+        return IntractableError(
+            f"node '{name}' is gated by '{gate.name}', which changes from step to step, while the "
+            f"continuous state '{inside[0]}' runs along the same sequence (a switching linear "
+            "dynamical system): the exact posterior is a mixture that doubles at every step",
+            where=where,
+            expected=f"gates of a Gaussian chain that are observed, or live outside '{chain}'",
+            advice=f"declare '{gate.name}' outside pg.sequence('{chain}') (a mixture of "
+            f"state-space models), or give '{inside[0]}' no lag (a hidden Markov model with a "
+            "Gaussian factor)",
+        )
+    scope = graph.nodes[gate.name].scope
+    return IntractableError(
+        f"node '{name}' depends on the continuous latent '{inside[0]}' of scope '{latent.scope}' "
+        f"and is gated by '{gate.name}' of the inner scope '{scope}': the exact posterior of "
+        f"'{inside[0]}' is a mixture over all members' values of '{gate.name}' together",
+        where=where,
+        expected=f"gates that live with '{inside[0]}' or around it, or are observed",
+        advice=f"declare '{inside[0]}' inside '{scope}', or '{gate.name}' outside it",
+    )

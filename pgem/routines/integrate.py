@@ -1,0 +1,265 @@
+"""Instruction `integrate`: Gaussian latents and their children, given the variables that gate them.
+
+Given the discrete gates, the nodes of a region are one joint Gaussian.  Forward, the density of
+what is seen is a log-table over the gates; in reverse, the posterior moments of what is not seen
+give the expected statistics of every node.  The numerics are in `region.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from pgem.arrays import Floats, Integers
+from pgem.families._gaussian import LOG_2PI
+from pgem.families._linear import Linear
+from pgem.families._parts import flat_rows
+from pgem.gating import Cells
+from pgem.routines.collect import ScopeData
+from pgem.routines.region import Link, Member, Piece, Region, RegionLayout
+from pgem.routines.tables import (
+    Axis,
+    Entry,
+    Gated,
+    Joint,
+    LogTable,
+    NodeData,
+    aligned,
+    arrange,
+    cells_of,
+    flat_index,
+    slot_values,
+)
+
+
+class Gaussian(NamedTuple):
+    """One component of a region with what stands in its slots."""
+
+    node: NodeData
+    slots: dict[str, Gated]
+
+
+def gaussian(node: NodeData, **slots: Gated) -> Gaussian:
+    """A linear-Gaussian conditional, to be integrated together with others."""
+    return Gaussian(node, slots)
+
+
+@dataclass(eq=False)
+class RegionData:
+    """The rows of a region in a shard.
+
+    Attributes:
+        home: the scope whose rows its table has.
+        n_rows: rows of that scope.
+        n_dims: dimensions of a table of that scope.
+        chain: the sequence that its states run along, or None.
+        scopes: the scopes inside.
+        parents: the scope around each of them.
+        members: per node its scope, and its components with the rows that each describes.
+    """
+
+    home: str
+    n_rows: int
+    n_dims: int
+    chain: str | None
+    scopes: dict[str, ScopeData]
+    parents: dict[str, str]
+    members: dict[str, tuple[str, dict[str, Integers | None]]]
+    cache: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A component with its parameters by coefficient set and configuration of the gates.
+
+    Attributes:
+        node: its values.
+        cells: its cells.
+        slots: slot values per cell.
+        cell: the cell of each coefficient set and configuration [K, G].
+    """
+
+    node: NodeData
+    cells: Cells
+    slots: dict[str, Floats]
+    cell: Integers
+
+    @property
+    def family(self) -> Linear:
+        assert isinstance(self.node.family, Linear)
+        return self.node.family
+
+
+def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> LogTable:
+    """log p(all that is seen in the region | gates): [rows, axes...].
+
+    Args:
+        region: its rows.
+        axes: the discrete variables that gate it.
+        parts: all of its components.
+    """
+    order = sorted(axes, key=lambda axis: axis.position)
+    made = {part.node.key: _part(part, order) for part in parts}
+    if "layout" not in region.cache:
+        region.cache["layout"] = _layout(region, made)
+    layout, started = region.cache["layout"]
+    coefs = {key: part.family.coefs(part.slots)[part.cell] for key, part in made.items()}
+    noise = {key: part.family.noise(part.slots)[part.cell] for key, part in made.items()}
+    n_configurations = math.prod(axis.size for axis in order)
+    for key, (size, _) in started.items():
+        coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
+        noise[key] = np.ones((1, n_configurations, size))
+    found = layout.evaluate(coefs, noise)
+    shape = aligned(region.n_dims, order)
+    flat = any(part.node.flat for part in parts)
+    array = np.zeros_like(found.log_p) if flat else found.log_p
+    for size, count in started.values():
+        array = array + 0.5 * LOG_2PI * size * count[:, None]
+    source = Integrated(found, made, region)
+    return LogTable(array.reshape(-1, *shape), region.n_rows, None, source)
+
+
+def _part(part: Gaussian, axes: Sequence[Axis]) -> _Part:
+    node, slots = part
+    cells = cells_of(node, slots)
+    values = slot_values(cells, slots, node.family)
+    numbered = arrange(np.arange(cells.n_cells, dtype=float)[None], cells)
+    own = [gate for gate in cells.gates if isinstance(gate, Axis)]
+    shape = [axis.size if axis in own else 1 for axis in axes]
+    cell = numbered.reshape(len(numbered), *shape).astype(np.int64)
+    sizes = [axis.size for axis in axes]
+    cell = np.broadcast_to(cell, (len(cell), *sizes)).reshape(len(cell), math.prod(sizes))
+    return _Part(node, cells, values, cell)
+
+
+Started = dict[str, tuple[int, Floats]]
+"""Per piece of values that are conditioned on, their length and their number per home row."""
+
+
+def _layout(region: RegionData, parts: Mapping[str, _Part]) -> tuple[RegionLayout, Started]:
+    """Members with their pieces, in order.
+
+    The first values of a node that are conditioned on get a density of their own, about
+    themselves, whose constant is taken back.
+    """
+    members, started = [], Started()
+    for name, (scope, keys) in region.members.items():
+        pieces = [_piece(parts[key], rows) for key, rows in keys.items()]
+        values = flat_rows(parts[next(iter(keys))].node.points.x)
+        described = [piece.rows for piece in pieces if piece.rows is not None]
+        if len(described) == len(pieces):
+            rest = np.setdiff1d(np.arange(len(values)), np.concatenate(described))
+            if len(rest):
+                key = f"{name} at the start"
+                pieces.append(Piece(key, rest, None, values[rest], (), None, diagonal=True))
+                home = _home_rows(region, scope, len(values))[rest]
+                count = np.bincount(home, minlength=region.n_rows).astype(float)
+                started[key] = values.shape[1], count
+        members.append(Member(name, scope, values, tuple(pieces)))
+    layout = RegionLayout(
+        members, region.scopes, region.parents, region.home, region.n_rows, region.chain
+    )
+    return layout, started
+
+
+def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
+    """The home row of each row of a scope."""
+    rows = np.arange(n_rows)
+    while scope != region.home:
+        rows = region.scopes[scope].parent[rows]
+        scope = region.parents[scope]
+    return rows
+
+
+def _piece(part: _Part, rows: Integers | None) -> Piece:
+    known, family = part.node.points.known, part.family
+    chosen: Any = slice(None) if rows is None else rows
+    design = known["design"][chosen]
+    if len(design) and (design == design[:1]).all():
+        design = design[:1]
+    links = []
+    for k, term in enumerate(family.terms):
+        if term.parent is not None:
+            scale = known.get(f"scale_{k}")
+            links.append(
+                Link(*term.parent, term.start, term.stop,
+                     None if scale is None else scale[chosen], term.contracts)
+            )  # fmt: skip
+    code = flat_index(part.cells, part.node.n_rows)
+    spread = known.get("spread")
+    return Piece(
+        part.node.key,
+        rows,
+        None if code is None else code[chosen],
+        design,
+        tuple(links),
+        None if spread is None else spread[chosen],
+        family.diagonal,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Integrated(Joint):
+    """Where the table of a region came from.
+
+    Attributes:
+        region: the evaluated region.
+        parts: its components by key.
+        data: its rows.
+    """
+
+    region: Region
+    parts: Mapping[str, _Part]
+    data: RegionData
+
+    def weights(self, posterior: Floats) -> Floats:
+        """The posterior of the gates' configurations [rows, G]."""
+        n_rows = self.data.n_rows
+        return np.broadcast_to(posterior, (n_rows, *posterior.shape[1:])).reshape(n_rows, -1)
+
+    def entries(self, posterior: Floats) -> dict[str, Entry]:
+        """Expected statistics of every component, under the posterior of its gates."""
+        found = {}
+        for key, sums in self.region.statistics(self.weights(posterior)).items():
+            if key not in self.parts:
+                continue
+            part = self.parts[key]
+            parts = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
+            arrays = tuple(_by_cell(array, part) for array in parts)
+            found[key] = Entry(part.family, part.cells, arrays, part.slots)
+        return found
+
+    def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
+        """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged."""
+        found = {}
+        for name, (mean, cov) in self.region.moments().items():
+            weight = self.rows_of(name, self.weights(posterior))
+            total = np.einsum("ng,ngd->nd", weight, mean)
+            apart = mean - total[:, None]
+            spread = np.einsum(
+                "ng,ngij->nij", weight, np.broadcast_to(cov, (*mean.shape, mean.shape[2]))
+            )
+            found[name] = total, spread + np.einsum("ng,ngi,ngj->nij", weight, apart, apart)
+        return found
+
+    def draw(self, generator: Generator, posterior: Floats) -> dict[str, Floats]:
+        """One joint draw of what is not seen [rows, d], given the gates that were drawn."""
+        return self.region.draw(generator, self.weights(posterior).argmax(axis=1))
+
+    def rows_of(self, name: str, values: Floats) -> Floats:
+        """What the home row of each row of a member has."""
+        scope, keys = self.data.members[name]
+        n_rows = self.parts[next(iter(keys))].node.n_rows
+        return values[_home_rows(self.data, scope, n_rows)]
+
+
+def _by_cell(array: Floats, part: _Part) -> Floats:
+    """Add what coefficient sets and configurations of one cell have: [K, G, ...] → [C, ...]."""
+    total = np.zeros((part.cells.n_cells, *array.shape[2:]))
+    np.add.at(total, part.cell, array)
+    return total

@@ -1,0 +1,220 @@
+"""Eliminating along a chain: from the last step backwards, then forwards.
+
+In step t the columns are x_t = [own noise | state | outer]: the state holds the earlier values that
+the step looks back at, as deviations from the values about which everything is expanded.  The next
+step's [state | outer] is T x_t + [c_t | 0], with the defect c_t by which those values miss the
+step's own prediction.  What later steps tell about it is the message J', h'.
+
+`Chain` goes step by step with all sequences side by side; `CompiledChain` runs the same recursions
+in compiled loops.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.routines.region_eliminate import (
+    Elimination,
+    eliminate,
+    join,
+    largest_product,
+    transpose,
+)
+from pgem.routines.region_layout import ChainLayout
+
+LONG = 100
+"""Steps of the longest sequence from which compiled loops are used: about ten milliseconds of
+NumPy, so that some tens of iterations pay for importing Numba."""
+MANY = 20_000
+"""Rows from which they are used."""
+
+
+class Chain:
+    """A chain at given parameters, its own noise integrated out.
+
+    Args:
+        layout: of the chain.
+        information: of each step alone [G, local groups, X, X].
+        move: T [G, local groups, state + outer, X].
+        n_own: number of columns of own noise.
+
+    Attributes:
+        steps: the distinct matrices of the elimination.
+        step: which of them each node of `layout.back` has.
+        local: local group of each row.
+    """
+
+    def __init__(self, layout: ChainLayout, information: Floats, move: Floats, n_own: int) -> None:
+        self.layout = layout
+        self.local: Integers = layout.back.keys[layout.back.ids]
+        self.move = np.ascontiguousarray(move)
+        n_rest = move.shape[2]
+        n_g, n = len(information), len(layout.back.keys)
+        self.n_own, self.n_rest, self.width = n_own, n_rest, n_own + n_rest
+        self.steps = Elimination(
+            np.empty((n_g, n, n_own, n_own)),
+            np.empty((n_g, n, n_own, n_own)),
+            np.empty((n_g, n, n_own, n_rest)),
+            np.empty((n_g, n, n_rest, n_rest)),
+            np.empty((n_g, n)),
+        )
+        self.step: Integers = np.arange(n)
+        self._eliminate(information)
+        self.step_of_row: Integers = self.step[layout.back.ids]
+
+    def _eliminate(self, information: Floats) -> None:
+        nodes, found = self.layout.back, self.steps
+        for level, (a, b) in enumerate(pairwise(nodes.levels)):
+            whole = information[:, nodes.keys[a:b]]
+            if level > 0:
+                move = self.move[:, nodes.keys[a:b]]
+                whole = whole + transpose(move) @ found.message[:, nodes.next[a:b]] @ move
+            step = eliminate(whole, self.n_own)
+            found.root[:, a:b], found.inverse[:, a:b] = step.root, step.inverse
+            found.gain[:, a:b], found.message[:, a:b] = step.gain, step.message
+            found.log_det[:, a:b] = step.log_det
+
+    def covariances(self, outer: Floats) -> tuple[Floats, Integers]:
+        """Posterior covariances of x.
+
+        Args:
+            outer: posterior covariance of the enclosing rows [G, groups, outer, outer].
+
+        Returns:
+            The distinct ones [G, n, X, X], and which of them each node of `layout.forth` has.
+        """
+        nodes, steps = self.layout.forth, self.steps
+        n_g, n_state = len(outer), self.n_rest - outer.shape[-1]
+        found = np.empty((n_g, len(nodes.keys), self.width, self.width))
+        for level, (a, b) in enumerate(pairwise(nodes.levels)):
+            before, node = nodes.next[a:b], nodes.keys[a:b]
+            if level == 0:
+                known = np.zeros((n_g, b - a, self.n_rest, self.n_rest))
+                known[:, :, n_state:, n_state:] = outer[:, before]
+            else:
+                move = self.move[:, self.layout.back.keys[nodes.keys[before]]]
+                known = move @ found[:, before] @ transpose(move)
+            found[:, a:b] = join(steps.inverse[:, node], steps.gain[:, node], known)
+        return found, np.arange(len(nodes.keys))
+
+    def gradients(self, gradient: Floats, defect: Floats) -> tuple[Floats, Floats, float]:
+        """The vectors of the elimination.
+
+        Args:
+            gradient: on x from each step alone, with the prior of its own noise [G, rows, X].
+            defect: c [G, rows, state].
+
+        Returns:
+            M⁻¹ h of each row [G, rows, own], the message to the enclosing rows [G, sequences,
+            outer], and the largest square of a correction in posterior deviations.
+        """
+        layout, steps = self.layout, self.steps
+        n_g, n_state = len(gradient), defect.shape[-1]
+        means = np.empty((n_g, gradient.shape[1], self.n_own))
+        message, largest = np.zeros((n_g, len(layout.lengths), self.n_rest)), 0.0
+        for t in range(int(layout.lengths.max(initial=0)) - 1, -1, -1):
+            alive = np.flatnonzero(layout.lengths > t)
+            rows = layout.starts[alive] + t
+            total = gradient[:, rows]
+            going = np.flatnonzero(layout.lengths[alive] > t + 1)
+            if len(going):
+                ahead = self.step_of_row[rows[going] + 1]
+                c = defect[:, rows[going]]
+                pull = _times(steps.message[:, ahead, :, :n_state], c)
+                largest = max(largest, largest_product(c, pull[..., :n_state]))
+                told = message[:, alive[going]] - pull
+                total[:, going] += _times(transpose(self.move[:, self.local[rows[going]]]), told)
+            step, own = self.step_of_row[rows], total[..., : self.n_own]
+            means[:, rows] = _times(steps.inverse[:, step], own)
+            largest = max(largest, largest_product(own, means[:, rows]))
+            message[:, alive] = total[..., self.n_own :] - _times(
+                transpose(steps.gain[:, step]), own
+            )
+        return means, message[..., n_state:], largest
+
+    def positions(self, means: Floats, defect: Floats, outer: Floats) -> Floats:
+        """x of every row [G, rows, X].
+
+        Args:
+            means: own noise where the rest of x is 0 [G, rows, own].
+            defect: c [G, rows, state].
+            outer: x of the enclosing rows [G, sequences, outer].
+        """
+        layout, n_state = self.layout, defect.shape[-1]
+        found = np.empty((len(means), means.shape[1], self.width))
+        rest = np.zeros((len(means), len(layout.lengths), self.n_rest))
+        rest[..., n_state:] = outer
+        for t in range(int(layout.lengths.max(initial=0))):
+            alive = np.flatnonzero(layout.lengths > t)
+            rows = layout.starts[alive] + t
+            gain = self.steps.gain[:, self.step_of_row[rows]]
+            own = means[:, rows] - _times(gain, rest[:, alive])
+            x = np.concatenate([own, rest[:, alive]], axis=-1)
+            found[:, rows] = x
+            moved = _times(self.move[:, self.local[rows]], x)
+            moved[..., :n_state] += defect[:, rows]
+            rest[:, alive] = moved
+        return found
+
+
+class CompiledChain(Chain):
+    """The same in compiled loops, which share the matrices of steps at which they settle."""
+
+    def _eliminate(self, information: Floats) -> None:
+        from pgem.routines.region_loops import eliminate_steps
+
+        nodes, s = self.layout.back, self.steps
+        n = eliminate_steps(
+            nodes.keys, nodes.next, nodes.n_first, np.ascontiguousarray(information), self.move,
+            self.step, s.root, s.inverse, s.gain, s.message, s.log_det,
+        )  # fmt: skip
+        parts = (s.root, s.inverse, s.gain, s.message, s.log_det)
+        self.steps = Elimination(*(np.ascontiguousarray(part[:, :n]) for part in parts))
+
+    def covariances(self, outer: Floats) -> tuple[Floats, Integers]:
+        from pgem.routines.region_loops import covariances
+
+        nodes, shared = self.layout.forth, np.empty(len(self.layout.forth.keys), dtype=np.int64)
+        found = np.empty((len(outer), len(nodes.keys), self.width, self.width))
+        n = covariances(
+            nodes.keys, nodes.next, nodes.n_first, self.step, self.layout.back.keys, self.move,
+            np.ascontiguousarray(outer), self.steps.inverse, self.steps.gain, shared, found,
+        )  # fmt: skip
+        return found[:, :n], shared
+
+    def gradients(self, gradient: Floats, defect: Floats) -> tuple[Floats, Floats, float]:
+        from pgem.routines.region_loops import gradients
+
+        layout, n_state = self.layout, defect.shape[-1]
+        means = np.empty((*gradient.shape[:2], self.n_own))
+        message = np.zeros((len(gradient), len(layout.lengths), self.n_rest))
+        s = self.steps
+        largest = gradients(
+            layout.starts, self.local, self.step_of_row, self.move, s.inverse, s.gain, s.message,
+            gradient, defect, means, message,
+        )  # fmt: skip
+        return means, message[..., n_state:], float(largest)
+
+    def positions(self, means: Floats, defect: Floats, outer: Floats) -> Floats:
+        from pgem.routines.region_loops import positions
+
+        found = np.empty((*means.shape[:2], self.width))
+        positions(
+            self.layout.starts, self.local, self.step_of_row, self.move, self.steps.gain,
+            np.ascontiguousarray(means), defect, np.ascontiguousarray(outer), found,
+        )  # fmt: skip
+        return found
+
+
+def make_chain(layout: ChainLayout, information: Floats, move: Floats, n_own: int) -> Chain:
+    """The chain, compiled where there is enough to do (see `Chain` for the arguments)."""
+    long = len(layout.back.levels) > LONG or len(layout.back.ids) * len(move) > MANY
+    return (CompiledChain if long else Chain)(layout, information, move, n_own)
+
+
+def _times(matrices: Floats, vectors: Floats) -> Floats:
+    """Matrix times vector, row by row: [G, R, a, b], [G, R, b] → [G, R, a]."""
+    return np.asarray((matrices @ vectors[..., None])[..., 0])

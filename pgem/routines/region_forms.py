@@ -1,0 +1,289 @@
+"""The conditionals of a region: as affine forms in the noise x, and evaluated at given noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgem.arrays import Floats
+from pgem.routines.region_groups import sum_groups
+from pgem.routines.region_kernels import Kernel, make_kernel, square_root
+from pgem.routines.region_layout import LinkLayout, MemberLayout, PieceLayout
+
+BLOCK = 1 << 16
+"""Numbers in a block of rows."""
+
+
+@dataclass(eq=False)
+class Forms:
+    """The matrices of a piece: how φ, C φ, the residual and the value depend on x.
+
+    Attributes:
+        member, piece: what they belong to.
+        coefs: C [G, K, d, M].
+        kernel: the noise given its shown coordinates.
+        precision: inverse variances [G, K, d], if V is diagonal.
+        phi: of φ [G, forms, M, X].
+        predicted: of C φ [G, forms, d, X].
+        root: how the missing free coordinates depend on the row's own noise [G, B, free, free], or
+            its diagonal [G, B, free]; None if they have none.
+    """
+
+    member: MemberLayout
+    piece: PieceLayout
+    coefs: Floats
+    kernel: Kernel
+    precision: Floats | None
+    phi: Floats
+    predicted: Floats
+    root: Floats | None
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether V is diagonal."""
+        return self.piece.piece.diagonal
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether the residual is that of wholly shown rows."""
+        return self.root is None and self.kernel.rest is None
+
+    def residual(self) -> Floats:
+        """Forms of the residual [G, designs, d, X]."""
+        piece, kernel = self.piece, self.kernel
+        predicted = self.predicted[:, piece.form]
+        if kernel.fill is not None:
+            out = -(kernel.fill[:, piece.kernel] @ predicted)
+        elif kernel.rest is not None:
+            out = -predicted * piece.shown[piece.kernel][:, :, None]
+        else:
+            out = -predicted
+        if self.root is not None:
+            root = self.root if self.root.ndim == 4 else self.root[..., None] * np.eye(self._n_free)
+            scaled = root[:, piece.kernel] * np.sqrt(piece.spread)[:, None, None]
+            out[:, :, self.member.free, self.member.own] += scaled
+        return np.asarray(out)
+
+    @property
+    def _n_free(self) -> int:
+        return len(self.member.free)
+
+    def value(self) -> Floats:
+        """Forms of the value [G, designs, d, X], 0 for shown coordinates."""
+        shown = self.piece.shown[self.piece.kernel]
+        whole = self.predicted[:, self.piece.form] + self.residual()
+        return np.where(shown[:, :, None], 0.0, whole)
+
+    def information(self) -> Floats:
+        """Information on x from the shown coordinates [G, designs, X, X]."""
+        piece = self.piece
+        precision = self.kernel.precision[:, piece.kernel]
+        if self.is_diagonal and piece.forms.n * 4 <= piece.designs.n:
+            found = self._by_form(precision)
+        else:
+            forms = self.predicted[:, piece.form]
+            weighted = precision[..., None] * forms if self.is_diagonal else precision @ forms
+            if forms.shape[2] == 1:
+                found = forms[:, :, 0, :, None] * weighted[:, :, 0, None, :]
+            else:
+                found = np.swapaxes(forms, -1, -2) @ weighted
+        return np.asarray(found / piece.spread[:, None, None])
+
+    def _by_form(self, precision: Floats) -> Floats:
+        """Σ_d precision_d a_d a_dᵀ, where few forms serve many patterns."""
+        n_g, _, size, width = self.predicted.shape
+        n = self.piece.designs.n
+        found = np.empty((n_g, n, width * width))
+        for k in range(self.piece.forms.n):
+            mine = self.piece.form == k
+            a = self.predicted[:, k]
+            squares = (a[..., :, None] * a[..., None, :]).reshape(n_g, size, width * width)
+            found[:, mine] = precision[:, mine] @ squares
+        return found.reshape(n_g, n, width, width)
+
+
+def make_forms(
+    member: MemberLayout,
+    piece: PieceLayout,
+    width: int,
+    coefs: Floats,
+    covs: Floats,
+    values: Mapping[str, Floats],
+) -> Forms:
+    """The forms of a piece.
+
+    Args:
+        member: its member.
+        piece: the piece.
+        width: number of columns of x in its scope.
+        coefs: C [K, G, d, M].
+        covs: V [K, G, d, d] or [K, G, d].
+        values: forms of the members' values [G, designs, d, columns of their scope].
+    """
+    c = np.moveaxis(coefs, 1, 0)
+    phi = np.zeros((len(c), piece.forms.n, c.shape[-1], width))
+    for link in piece.links:
+        if link.columns is not None:
+            _add_state(phi, link)
+        elif link.design is not None:
+            _add_parent(phi, link, values[link.link.parent][:, link.design])
+    kernel = make_kernel(piece, covs)
+    predicted = c[:, piece.form_code] @ phi
+    precision = None
+    if piece.piece.diagonal:
+        var = np.moveaxis(covs, 1, 0)
+        precision = np.where(var > 0, 1.0 / np.where(var > 0, var, 1.0), 0.0)
+    return Forms(member, piece, c, kernel, precision, phi, predicted, _root(member, kernel))
+
+
+def _add_parent(phi: Floats, link: LinkLayout, value: Floats) -> None:
+    """A parent of this row or an enclosing one: its forms fill the last columns of x."""
+    start, stop = link.link.start, link.link.stop
+    place = phi[:, :, start:stop, phi.shape[-1] - value.shape[-1] :]
+    if link.scale is None:
+        place += value
+    elif link.link.contracts:
+        place += np.einsum("fd,gfdx->gfx", link.scale, value)[:, :, None]
+    else:
+        place += link.scale[:, None, None] * value
+
+
+def _add_state(phi: Floats, link: LinkLayout) -> None:
+    """A parent of an earlier step: its free coordinates are columns of x."""
+    assert link.columns is not None
+    start = link.link.start
+    scale = np.ones(phi.shape[1]) if link.scale is None else link.scale
+    for column, coordinate in zip(link.columns, link.free, strict=True):
+        if link.link.contracts:
+            phi[:, :, start, column] += scale[:, coordinate]
+        else:
+            phi[:, :, start + coordinate, column] += scale
+
+
+def _root(member: MemberLayout, kernel: Kernel) -> Floats | None:
+    """How the free coordinates depend on the row's own noise."""
+    if kernel.rest is None or not member.has_forms:
+        return None
+    if kernel.rest.ndim == 3:
+        return np.sqrt(np.maximum(kernel.rest[..., member.free], 0.0))
+    block = kernel.rest[..., member.free[:, None], member.free]
+    return square_root(block)
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """A piece at given noise.
+
+    Attributes:
+        phi: φ [G, R, M].
+        predicted: C φ [G, R, d]; None: nothing is missing.
+        shown: the residual of the shown coordinates, else 0 [G, R, d].
+        residual: the expectation of the whole residual given the noise [G, R, d].
+    """
+
+    phi: Floats
+    predicted: Floats | None
+    shown: Floats
+    residual: Floats
+
+
+def evaluate_piece(
+    forms: Forms, values: Mapping[str, Floats], lagged: Mapping[str, Floats], noise: Floats
+) -> Evaluation:
+    """Evaluate a piece.
+
+    Args:
+        forms: of the piece.
+        values: values of the members in this row or an enclosing one [G, rows, d].
+        lagged: values that later steps read [G, rows, d].
+        noise: own noise of the rows of the scope [G, rows, own].
+    """
+    piece, member = forms.piece, forms.member
+    y = member.values if piece.rows is None else member.values[piece.rows]
+    phi = np.empty((len(forms.coefs), len(y), forms.coefs.shape[-1]))
+    phi[:] = piece.piece.const
+    for link in piece.links:
+        source = (lagged if link.link.lag else values)[link.link.parent]
+        _add_value(phi, link, source if link.rows is None else source[:, link.rows])
+    predicted = piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
+    if piece.is_complete:
+        shown = np.subtract(y, predicted, out=predicted)
+        return Evaluation(phi, None, shown, shown)
+    shown = y - predicted
+    shown *= member.seen if piece.rows is None else member.seen[piece.rows]
+    residual = shown
+    if forms.kernel.fill is not None:
+        residual = piece.kernels.times(shown, np.swapaxes(forms.kernel.fill, -1, -2))
+    if forms.root is not None:
+        residual = residual.copy() if residual is shown else residual
+        residual[:, :, member.free] += _own_part(forms, piece.take(noise[:, :, member.own]))
+    return Evaluation(phi, predicted, shown, residual)
+
+
+def _add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
+    start, stop, scale = link.link.start, link.link.stop, link.link.scale
+    if scale is None:
+        phi[:, :, start:stop] += value
+    elif link.link.contracts:
+        phi[:, :, start] += np.einsum("rd,grd->gr", scale, value)
+    else:
+        phi[:, :, start:stop] += scale[:, None] * value
+
+
+def _own_part(forms: Forms, noise: Floats) -> Floats:
+    assert forms.root is not None
+    kernels = forms.piece.kernels
+    if forms.root.ndim == 3:
+        part = kernels.spread(forms.root) * noise
+    else:
+        part = kernels.times(noise, np.swapaxes(forms.root, -1, -2))
+    spread = forms.piece.piece.spread
+    return part if spread is None else part * np.sqrt(spread)[:, None]
+
+
+def slope(forms: Forms, at: Evaluation) -> Floats:
+    """Gradient of a piece's log-density by x [G, R, X]."""
+    piece, precision = forms.piece, forms.kernel.precision
+    if forms.precision is not None:
+        weighted = forms.precision[:, piece.form_code, :, None] * forms.predicted
+        gradient = piece.forms.times(at.shown, weighted)
+    elif piece.designs.few:
+        weighted = precision[:, piece.kernel] @ forms.predicted[:, piece.form]
+        gradient = piece.designs.times(at.shown, weighted)
+    else:
+        gradient = piece.forms.times(piece.kernels.times(at.shown, precision), forms.predicted)
+    return gradient if piece.piece.spread is None else gradient / piece.piece.spread[:, None]
+
+
+def log_density(forms: Forms, at: Evaluation) -> Floats:
+    """log p of the shown coordinates [G, R]."""
+    piece, kernel = forms.piece, forms.kernel
+    if forms.precision is not None:
+        square = _weighted_squares(at.shown, piece.codes.spread(forms.precision))
+    else:
+        weighted = piece.kernels.times(at.shown, kernel.precision)
+        square = np.einsum("grd,grd->gr", weighted, at.shown)
+    if piece.piece.spread is not None:
+        square = square / piece.piece.spread
+    constant = kernel.log_scale[:, piece.kernel] + kernel.n_shown[piece.kernel] * np.log(
+        piece.spread
+    )
+    return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
+
+
+def _weighted_squares(e: Floats, weights: Floats) -> Floats:
+    """Σ_d weight e² [G, R], in blocks of rows that stay in the cache."""
+    out = np.empty(e.shape[:2])
+    size = max(1, BLOCK // max(1, e.shape[0] * e.shape[2]))
+    for first in range(0, e.shape[1], size):
+        part = e[:, first : first + size]
+        mine = weights if weights.shape[1] == 1 else weights[:, first : first + size]
+        np.einsum("grd,grd->gr", part * mine, part, out=out[:, first : first + size])
+    return out
+
+
+def sum_designs(forms: Forms, values: Floats) -> Floats:
+    """Sum over designs of equal form: [G, designs, ...] → [G, forms, ...]."""
+    return sum_groups(values, forms.piece.form, forms.piece.forms.n)

@@ -1,0 +1,461 @@
+"""The part of a region's computation that does not depend on parameters.
+
+Every value of a region is an affine form in independent standard-normal noise.  In a row of scope s
+the forms have the columns x = [own | state | outer]: the noise of the row itself, in a sequence the
+earlier values that the step looks back at, and the x of the enclosing row.  Which columns there
+are, and which rows have equal forms, is worked out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers, Mask
+from pgem.routines.collect import ScopeData
+from pgem.routines.region_groups import Composition, Groups, number_rows
+from pgem.routines.region_parts import Link, Member, Piece
+
+
+@dataclass(eq=False)
+class LinkLayout:
+    """A link with the rows and columns that it reads.
+
+    Attributes:
+        link: as declared.
+        rows: the parent's row of each row of the piece; None: the same rows.
+        design: the parent's design of each form group (lag 0).
+        columns: columns of x with the parent's free coordinates (lag > 0).
+        free: the parent's free coordinates.
+        scale: the link's scale in each form group.
+    """
+
+    link: Link
+    rows: Integers | None
+    design: Integers | None
+    columns: Integers | None
+    free: Integers
+    scale: Floats | None
+
+
+@dataclass(eq=False)
+class PieceLayout:
+    """A piece with its groups of rows.
+
+    Attributes:
+        piece: as declared.
+        rows: the member's rows that it describes; None: all.
+        links: its links.
+        codes: rows by coefficient set.
+        forms: rows by equal forms of φ.
+        form_code: coefficient set of each form group.
+        kernels: rows by coefficient set and missing pattern.
+        kernel_code: coefficient set of each kernel group.
+        shown: which coordinates each kernel group shows [B, d].
+        designs: rows by form, kernel and spread.
+        form: form group of each design.
+        kernel: kernel group of each design.
+        spread: spread of each design.
+        start: number of the first design among the member's.
+        counted: rows of the piece that enter its statistics; None: all.
+    """
+
+    piece: Piece
+    rows: Integers | None
+    links: list[LinkLayout]
+    codes: Groups
+    forms: Groups
+    form_code: Integers
+    kernels: Groups
+    kernel_code: Integers
+    shown: Mask
+    designs: Groups
+    form: Integers
+    kernel: Integers
+    spread: Floats
+    start: int
+    counted: Integers | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self.shown.all())
+
+    @property
+    def stop(self) -> int:
+        """The number after that of the last design."""
+        return self.start + self.designs.n
+
+    def take(self, values: Floats) -> Floats:
+        """The piece's rows of [G, rows of the member, ...]."""
+        return values if self.rows is None else values[:, self.rows]
+
+    def add(self, total: Floats, values: Floats) -> None:
+        """Add values of the piece's rows to those of all rows of the scope."""
+        if self.rows is None:
+            total += values
+        else:
+            total[:, self.rows] += values
+
+
+@dataclass(eq=False)
+class MemberLayout:
+    """A member with its columns.
+
+    Attributes:
+        member: as declared.
+        values: its values with 0 for what is missing.
+        seen: what is not missing.
+        is_parent: whether some link reads it.
+        free: coordinates that are missing somewhere.
+        own: its columns among the own noise of its rows.
+        lags: how far links look back at it.
+        slot: first column of its lagged values in the state.
+        pieces: its conditionals.
+        designs: design of each row, numbered through all pieces.
+        n_designs: number of designs.
+    """
+
+    member: Member
+    values: Floats
+    seen: Mask
+    is_parent: bool
+    free: Integers
+    own: slice
+    lags: int
+    slot: int
+    pieces: list[PieceLayout] = field(default_factory=list)
+    designs: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    n_designs: int = 0
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether its value is random for those who read it."""
+        return self.is_parent and len(self.free) > 0
+
+
+@dataclass(eq=False)
+class ScopeLayout:
+    """A scope with its columns and groups.
+
+    Attributes:
+        name: of the scope.
+        data: its rows; None for the top.
+        n_rows: number of rows.
+        parent: the enclosing scope; None for the top.
+        members: its members.
+        inner: the scopes inside it.
+        own, state, outer: number of columns of each kind.
+        local: rows by the designs of all members and the composition of the scopes inside.
+        designs: per member, the design in each local group.
+        compositions: per scope inside, what the rows hold of it.
+        composition: per scope inside, the composition in each local group.
+        posterior: rows by equal posterior covariance of x.
+        chain: the order of elimination, if the scope is the chain.
+    """
+
+    name: str
+    data: ScopeData | None
+    n_rows: int
+    parent: ScopeLayout | None
+    members: list[MemberLayout] = field(default_factory=list)
+    inner: list[ScopeLayout] = field(default_factory=list)
+    own: int = 0
+    state: int = 0
+    outer: int = 0
+    local: Groups = field(default_factory=lambda: Groups(np.zeros(0, dtype=np.int64)))
+    designs: dict[str, Integers] = field(default_factory=dict)
+    compositions: dict[str, Composition] = field(default_factory=dict)
+    composition: dict[str, Integers] = field(default_factory=dict)
+    posterior: Groups = field(default_factory=lambda: Groups(np.zeros(0, dtype=np.int64)))
+    posterior_local: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    posterior_outer: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    chain: ChainLayout | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of columns of x."""
+        return self.own + self.state + self.outer
+
+    @property
+    def parent_rows(self) -> Integers:
+        """Enclosing row of each row."""
+        assert self.data is not None
+        return self.data.parent
+
+
+@dataclass(eq=False)
+class Nodes:
+    """Steps of sequences by equal continuation to one end.
+
+    Attributes:
+        ids: node of each row.
+        keys: what distinguishes the step itself, by node.
+        next: node of the neighbouring step, which comes before this one in number; in the first
+            level the number that the sequence was given to begin with.
+        levels: first node of each level (steps from the end), and the number of nodes.
+    """
+
+    ids: Integers
+    keys: Integers
+    next: Integers
+    levels: list[int]
+
+    @property
+    def n_first(self) -> int:
+        """Number of nodes in the first level."""
+        return self.levels[1] if len(self.levels) > 1 else 0
+
+
+@dataclass(eq=False)
+class ChainLayout:
+    """A chain's rows by equal future (`back`), and by equal future and past (`forth`)."""
+
+    starts: Integers
+    lengths: Integers
+    back: Nodes
+    forth: Nodes
+
+
+def number_nodes(keys: Integers, starts: Integers, initial: Integers, *, from_last: bool) -> Nodes:
+    """Number the steps so that equal numbers have equal keys all the way to one end.
+
+    Args:
+        keys: what distinguishes a step itself [rows].
+        starts: first row of each sequence, and the end.
+        initial: a number of each sequence that distinguishes its end.
+        from_last: whether that end is the last step, and not the first.
+    """
+    lengths, ids = np.diff(starts), np.empty(len(keys), dtype=np.int64)
+    none = np.zeros(0, dtype=np.int64)
+    before, found_keys, found_next, alive = initial.copy(), [none], [none], none
+    levels = [0]
+    for k in range(int(lengths.max(initial=0))):
+        alive = np.flatnonzero(lengths > k)
+        if len(alive) == 1:
+            break
+        rows = starts[alive + 1] - 1 - k if from_last else starts[alive] + k
+        width = int(before.max(initial=0)) + 1
+        pairs, inverse = np.unique(keys[rows] * width + before[alive], return_inverse=True)
+        before[alive] = ids[rows] = levels[-1] + inverse
+        key, follows = np.divmod(pairs, width)
+        found_keys.append(key)
+        found_next.append(follows)
+        levels.append(levels[-1] + len(pairs))
+    if len(alive) == 1:  # the rest of the longest sequence
+        n = int(lengths[alive[0]]) - k
+        rows = starts[alive[0]] + k + np.arange(n)
+        rows = starts[alive[0] + 1] - 1 - k - np.arange(n) if from_last else rows
+        ids[rows] = levels[-1] + np.arange(n)
+        found_keys.append(keys[rows])
+        found_next.append(np.append(before[alive], ids[rows[:-1]]))
+        levels += (ids[rows] + 1).tolist()
+    return Nodes(ids, np.concatenate(found_keys), np.concatenate(found_next), levels)
+
+
+class Layout:
+    """Columns and groups of a whole region (see `RegionLayout` for the arguments)."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        scopes: Mapping[str, ScopeData],
+        parents: Mapping[str, str],
+        top: str,
+        n_top: int,
+        chain: str | None,
+    ) -> None:
+        self.chain, self.n_top = chain, n_top
+        self.scopes = _order_scopes(scopes, parents, top, n_top)
+        self.members: dict[str, MemberLayout] = {}
+        self._place_columns(members)
+        for scope in self.scopes.values():
+            for layout in scope.members:
+                self._lay_out(layout)
+        for scope in reversed(self.scopes.values()):
+            _group_locally(scope, chain)
+        for scope in self.scopes.values():
+            _group_posteriors(scope)
+
+    def _place_columns(self, members: Sequence[Member]) -> None:
+        """Own noise and state columns."""
+        lags: dict[str, int] = {}
+        for member in members:
+            for piece in member.pieces:
+                for link in piece.links:
+                    lags[link.parent] = max(link.lag, lags.get(link.parent, 0))
+        for member in members:
+            scope = self.scopes[member.scope]
+            seen = ~np.isnan(member.values)
+            free = np.flatnonzero(~seen.all(axis=0))
+            is_parent = member.name in lags
+            n_own = len(free) if is_parent else 0
+            layout = MemberLayout(
+                member,
+                np.where(seen, member.values, 0.0),
+                seen,
+                is_parent,
+                free,
+                slice(scope.own, scope.own + n_own),
+                lags.get(member.name, 0),
+                scope.state,
+            )
+            scope.own += n_own
+            scope.state += n_own * layout.lags
+            scope.members.append(layout)
+            self.members[member.name] = layout
+        for scope in self.scopes.values():
+            scope.outer = scope.parent.size if scope.parent else 0
+
+    def _lay_out(self, layout: MemberLayout) -> None:
+        """Groups of all pieces of a member."""
+        scope = self.scopes[layout.member.scope]
+        layout.designs = np.zeros(scope.n_rows, dtype=np.int64)
+        patterns = _number_patterns(layout.seen)
+        for piece in layout.member.pieces:
+            placed = self._lay_out_piece(layout, piece, scope, patterns)
+            ids = placed.designs.ids + placed.start
+            layout.designs[slice(None) if placed.rows is None else placed.rows] = ids
+            layout.n_designs = placed.stop
+            layout.pieces.append(placed)
+
+    def _lay_out_piece(
+        self, layout: MemberLayout, piece: Piece, scope: ScopeLayout, patterns: Integers
+    ) -> PieceLayout:
+        rows = np.arange(scope.n_rows) if piece.rows is None else piece.rows
+        n = len(rows)
+        code = np.zeros(n, dtype=np.int64) if piece.code is None else piece.code
+        sources = [self._source_rows(link, scope, rows) for link in piece.links]
+        keys: list[Floats | Integers] = [code]
+        for link, source in zip(piece.links, sources, strict=True):
+            parent = self.members[link.parent]
+            if link.lag == 0 and parent.has_forms:
+                keys.append(parent.designs[source])
+            if link.scale is not None and parent.has_forms:
+                keys += list(link.scale.T) if link.contracts else [link.scale]
+        forms = Groups(number_rows(n, keys))
+        kernels = Groups(number_rows(n, [code, patterns[rows]]))
+        spread = np.ones(n) if piece.spread is None else piece.spread
+        designs = Groups(number_rows(n, [forms.ids, kernels.ids, spread]))
+        shown = layout.seen[rows]
+        counted = layout.is_parent or bool(shown.any(axis=1).all())
+        return PieceLayout(
+            piece,
+            piece.rows,
+            [
+                self._link_layout(link, scope, source, forms)
+                for link, source in zip(piece.links, sources, strict=True)
+            ],
+            Groups(code) if n == 0 or int(code.max()) > 0 else Groups(code, 1),
+            forms,
+            code[forms.first],
+            kernels,
+            code[kernels.first],
+            shown[kernels.first],
+            designs,
+            forms.ids[designs.first],
+            kernels.ids[designs.first],
+            spread[designs.first],
+            layout.n_designs,
+            None if counted else np.flatnonzero(shown.any(axis=1)),
+        )
+
+    def _source_rows(self, link: Link, scope: ScopeLayout, rows: Integers) -> Integers:
+        """The parent's row of each row."""
+        target = self.members[link.parent].member.scope
+        while scope.name != target:
+            rows = scope.parent_rows[rows]
+            assert scope.parent is not None
+            scope = scope.parent
+        if link.lag:
+            assert target == self.chain, "a link looks back outside the chain"
+            assert scope.data is not None
+            assert (scope.data.number[rows] >= link.lag).all(), "a link looks back before the start"
+        return np.asarray(rows - link.lag)
+
+    def _link_layout(
+        self, link: Link, scope: ScopeLayout, source: Integers, forms: Groups
+    ) -> LinkLayout:
+        parent = self.members[link.parent]
+        home = self.scopes[parent.member.scope]
+        design = columns = None
+        if link.lag:
+            first = scope.size - home.size + home.own + parent.slot
+            columns = first + (link.lag - 1) * len(parent.free) + np.arange(len(parent.free))
+        elif parent.has_forms:
+            design = parent.designs[source[forms.first]]
+        same = len(source) == home.n_rows and np.array_equal(source, np.arange(home.n_rows))
+        scale = None if link.scale is None else link.scale[forms.first]
+        return LinkLayout(link, None if same else source, design, columns, parent.free, scale)
+
+
+def _order_scopes(
+    scopes: Mapping[str, ScopeData], parents: Mapping[str, str], top: str, n_top: int
+) -> dict[str, ScopeLayout]:
+    """All scopes, enclosing ones first."""
+    found = {top: ScopeLayout(top, None, n_top, None)}
+    waiting = [name for name in scopes if name != top]
+    while waiting:
+        name = next(name for name in waiting if parents[name] in found)
+        parent = found[parents[name]]
+        found[name] = ScopeLayout(name, scopes[name], scopes[name].n_rows, parent)
+        parent.inner.append(found[name])
+        waiting.remove(name)
+    return found
+
+
+def _number_patterns(seen: Mask) -> Integers:
+    """Number the missing patterns that occur: [rows, d] → [rows]."""
+    varies = np.flatnonzero(~(seen.all(axis=0) | ~seen.any(axis=0)))
+    words = []
+    for first in range(0, len(varies), 60):
+        bits = seen[:, varies[first : first + 60]]
+        words.append(bits @ (1 << np.arange(bits.shape[1], dtype=np.int64)))
+    return number_rows(len(seen), words)
+
+
+def _group_locally(scope: ScopeLayout, chain: str | None) -> None:
+    """Local groups, after those of the scopes inside."""
+    keys = [layout.designs for layout in scope.members]
+    for inner in scope.inner:
+        assert inner.data is not None
+        if inner.chain:
+            made = Composition.of_chains(inner.data, inner.chain.back.ids)
+        else:
+            made = Composition.of_members(inner.data, inner.local)
+        scope.compositions[inner.name] = made
+        keys.append(made.ids)
+    scope.local = Groups(number_rows(scope.n_rows, keys))
+    for layout in scope.members:
+        scope.designs[layout.member.name] = layout.designs[scope.local.first]
+    for name, made in scope.compositions.items():
+        scope.composition[name] = made.ids[scope.local.first]
+    if scope.name == chain:
+        assert scope.data is not None
+        none = np.zeros(len(scope.data.lengths), dtype=np.int64)
+        back = number_nodes(scope.local.ids, scope.data.starts, none, from_last=True)
+        scope.chain = ChainLayout(scope.data.starts, scope.data.lengths, back, back)
+
+
+def _group_posteriors(scope: ScopeLayout) -> None:
+    """Rows by equal posterior covariance, after those of the enclosing scope."""
+    if scope.chain:
+        assert scope.parent is not None
+        back = scope.chain.back
+        forth = number_nodes(
+            back.ids, scope.chain.starts, scope.parent.posterior.ids, from_last=False
+        )
+        scope.chain.forth = forth
+        scope.posterior = Groups(forth.ids, len(forth.keys))
+        scope.posterior_local = back.keys[forth.keys]
+        return
+    keys = [scope.local.ids]
+    if scope.parent:
+        keys.append(scope.parent.posterior.ids[scope.parent_rows])
+    scope.posterior = Groups(number_rows(scope.n_rows, keys))
+    first = scope.posterior.first
+    scope.posterior_local = scope.local.ids[first]
+    if scope.parent:
+        scope.posterior_outer = scope.parent.posterior.ids[scope.parent_rows[first]]
