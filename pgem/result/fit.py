@@ -130,8 +130,9 @@ class Fit:
     def report(self) -> Report:
         """What the compiler decided for these data, and which form of the M-step ran."""
         report = self.program.report
-        if self._bound is not None and self._bound.which is not None:
-            report = replace(report, notes=(*report.notes, *self._bound.choices))
+        bound = self._bound
+        if bound is not None and (bound.which is not None or bound.n_threads > 1):
+            report = replace(report, notes=(*report.notes, *bound.choices))
         if self.m_step == "full":
             return report
         once = "a single pass over conditional maxima (m_step='once')"

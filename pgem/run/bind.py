@@ -123,6 +123,11 @@ class Bound:
             column = self._columns[key]
             if column.points is not None and not part.is_axis:
                 lines.append(f"'{key}': densities computed at {len(column.points.x)} values")
+        lines += [
+            f"members of '{scope}' look up several values at a time"
+            for scope in self.program.outline.scopes
+            if self._looks_up(scope)
+        ]
         holes = {
             name: int(self.columns.missing(name).sum())
             for name in self.program.outline.nodes
@@ -149,14 +154,16 @@ class Bound:
         return self._columns[key]
 
     def _cost(self, scope: str) -> int:
-        """Table entries per row; where the members of a plate only read tables, their codes."""
+        """Table entries per row; where members only look tables up, their codes."""
+        return 1 if self._looks_up(scope) else self.program.row_cost[scope]
+
+    def _looks_up(self, scope: str) -> bool:
+        """Whether the members of a plate of one size do nothing but read rows of tables."""
         parts = [part for part in self.program.parts.values() if part.scope == scope]
         record = self.program.outline.scopes.get(scope)
-        reads = record is not None and record.kind == "plate" and record.size is not None
-        pointed = all(self._columns[part.key].points is not None for part in parts)
-        if reads and pointed and not any(part.is_axis for part in parts):
-            return 1
-        return self.program.row_cost[scope]
+        if record is None or record.kind != "plate" or record.size is None:
+            return False
+        return all(not p.is_axis and self._columns[p.key].points is not None for p in parts)
 
     # --- columns ------------------------------------------------------------------------------
 
