@@ -3,8 +3,8 @@
 Daily ozone, solar radiation, wind and temperature from May to September (Chambers, Cleveland,
 Kleiner and Tukey 1983).  On 42 of the 153 days ozone or radiation was not recorded.  Leaving those
 days out would throw away the wind and temperature that were; here every missing coordinate is
-integrated out given the coordinates of its day, which is Dempster, Laird and Rubin's first example
-of EM.  There is no latent node at all: what is missing is what is hidden.
+integrated out given the coordinates of its day, which is one of the examples of Dempster, Laird and
+Rubin (1977).  There is no latent node at all: what is missing is what is hidden.
 
 `fit.impute(data())` fills the holes with their conditional means.
 """

@@ -15,7 +15,7 @@ more about it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -26,6 +26,7 @@ from pgem.routines.region_chain import Chain, make_chain
 from pgem.routines.region_eliminate import (
     Elimination,
     eliminate,
+    empty_elimination,
     join,
     largest_product,
     transpose,
@@ -36,9 +37,10 @@ from pgem.routines.region_forms import (
     evaluate_piece,
     log_density,
     make_forms,
+    predict,
     slope,
 )
-from pgem.routines.region_groups import Groups, sum_members
+from pgem.routines.region_groups import Groups, block_size, sum_members
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_parts import Link, Member, Piece, RegionStatistics
 from pgem.routines.region_statistics import (
@@ -102,6 +104,10 @@ class _Point:
     pieces: dict[str, Evaluation]
 
 
+def _is_range(values: Integers) -> bool:
+    return np.array_equal(values, np.arange(len(values)))
+
+
 class Region:
     """A region at given parameters.
 
@@ -146,26 +152,52 @@ class Region:
                 member, piece, scope.size, coefs[key], covs[key], self._value_forms
             )
         if member.has_forms:
-            parts = [self._forms[piece.piece.key].value() for piece in member.pieces]
+            parts = [self._forms[piece.piece.key].value(piece.design) for piece in member.pieces]
             self._value_forms[member.member.name] = np.concatenate(parts, axis=1)
 
     def _eliminate(self, scope: ScopeLayout) -> None:
-        information = np.zeros((self._n_g, scope.local.n, scope.size, scope.size))
-        for member in scope.members:
-            parts = [self._forms[piece.piece.key].information() for piece in member.pieces]
-            whole = np.concatenate(parts, axis=1)
-            information += whole[:, scope.designs[member.member.name]]
-        for inner in scope.inner:
-            message = self._steps[inner.name].message[:, :, inner.state :, inner.state :]
-            shared = self._chain.step if inner.chain and self._chain else None
-            total = scope.compositions[inner.name].total(message, shared)
-            information += total[:, scope.composition[inner.name]]
+        n_g, n = self._n_g, scope.local.n
+        if scope.is_leaf:  # nothing to integrate out: rows tell the enclosing ones directly
+            empty = empty_elimination(n_g, n, 0, scope.outer, n_messages=0)
+            self._steps[scope.name] = replace(empty, log_det=np.zeros((n_g, n)))
+            return
+        information = self._information(scope, np.arange(n))
         if scope.chain:
             move = self._move(scope)
             self._chain = make_chain(scope.chain, information, move, scope.own)
             self._steps[scope.name] = self._chain.steps
         else:
             self._steps[scope.name] = eliminate(information, scope.own)
+
+    def _information(self, scope: ScopeLayout, groups: Integers) -> Floats:
+        """Information on x from the rows of some local groups [G, len(groups), X, X]."""
+        total = np.zeros((self._n_g, len(groups), scope.size, scope.size))
+        for member in scope.members:
+            designs = scope.designs[member.member.name][groups]
+            for piece in member.pieces:
+                mine, design = piece.find(designs)
+                wanted, place = np.unique(design, return_inverse=True)
+                part = self._forms[piece.piece.key].information(piece.design[wanted])
+                same = len(mine) == len(groups) and (len(wanted) == 1 or _is_range(place))
+                if same:
+                    total += part
+                else:
+                    total[:, mine] += part[:, place]
+        for inner in scope.inner:
+            total += self._messages(scope, inner)[:, scope.composition[inner.name][groups]]
+        return total
+
+    def _messages(self, scope: ScopeLayout, inner: ScopeLayout) -> Floats:
+        """What the members of an inner scope tell, by composition [G, compositions, X, X]."""
+        made = scope.compositions[inner.name]
+        if inner.is_leaf:
+            step = block_size(self._n_g * inner.size**2)
+            return made.total(lambda groups: self._information(inner, groups), step)
+        message = self._steps[inner.name].message
+        if inner.chain and self._chain:
+            step_of, first = self._chain.step, inner.state
+            return made.total(lambda nodes: message[:, step_of[nodes], first:, first:])
+        return made.total(lambda groups: message[:, groups])
 
     def _step_of_row(self, scope: ScopeLayout) -> Integers:
         """Which matrices of the elimination each row has."""
@@ -238,9 +270,11 @@ class Region:
             if piece.is_complete:
                 continue
             found = pieces[piece.piece.key]
-            assert found.predicted is not None
             rows = slice(None) if piece.rows is None else piece.rows
-            whole = found.predicted + found.residual
+            predicted = found.predicted
+            if predicted is None:
+                predicted = predict(self._forms[piece.piece.key], found.phi)
+            whole = predicted + found.residual
             values[:, rows] = np.where(member.seen[rows], member.values[rows], whole)
         return values
 
@@ -356,17 +390,21 @@ class Region:
     def _posterior_of(self, scope: ScopeLayout, outer: Posterior | None) -> Posterior:
         step, local = self._steps[scope.name], scope.posterior_local
         if outer is None:
-            return Posterior(scope.posterior, step.inverse[:, local], local)
+            return Posterior(scope.posterior, local, step.inverse, local)
+        above = outer.groups_of(scope.posterior_outer)
+        if scope.is_leaf:
+            matrix = above if outer.matrix is None else outer.matrix[above]
+            return Posterior(scope.posterior, local, outer.matrices, matrix)
         if not scope.chain:
-            above = outer.covariance[:, outer.shared(scope.posterior_outer)]
-            covariance = join(step.inverse[:, local], step.gain[:, local], above)
-            return Posterior(scope.posterior, covariance, local)
+            covariance = join(step.inverse[:, local], step.gain[:, local], outer.of(above))
+            return Posterior(scope.posterior, local, covariance)
         assert self._chain
-        above = outer.covariance[:, outer.shared(np.arange(outer.n_groups))]
-        covariance, node = self._chain.covariances(above)
+        n_outer = outer.groups.n if outer.node is None else len(outer.node)
+        whole = outer.of(outer.groups_of(np.arange(n_outer)))
+        covariance, node = self._chain.covariances(whole)
         first = Groups(node, covariance.shape[1]).first
         groups = Groups(node[scope.posterior.ids], covariance.shape[1])
-        return Posterior(groups, covariance, local[first], node)
+        return Posterior(groups, local[first], covariance, None, node)
 
     def statistics(self, weights: Floats) -> dict[str, RegionStatistics]:
         """Expected statistics of every piece.

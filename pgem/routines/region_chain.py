@@ -19,6 +19,7 @@ from pgem.arrays import Floats, Integers
 from pgem.routines.region_eliminate import (
     Elimination,
     eliminate,
+    empty_elimination,
     join,
     largest_product,
     transpose,
@@ -54,13 +55,7 @@ class Chain:
         n_rest = move.shape[2]
         n_g, n = len(information), len(layout.back.keys)
         self.n_own, self.n_rest, self.width = n_own, n_rest, n_own + n_rest
-        self.steps = Elimination(
-            np.empty((n_g, n, n_own, n_own)),
-            np.empty((n_g, n, n_own, n_own)),
-            np.empty((n_g, n, n_own, n_rest)),
-            np.empty((n_g, n, n_rest, n_rest)),
-            np.empty((n_g, n)),
-        )
+        self.steps = empty_elimination(n_g, n, n_own, n_rest)
         self.step: Integers = np.arange(n)
         self._eliminate(information)
         self.step_of_row: Integers = self.step[layout.back.ids]

@@ -9,12 +9,15 @@ and what remains for e is J' = [-K; I]ᵀ J [-K; I] + Kᵀ K and h' = h_e - Kᵀ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pgem.arrays import Floats
 from pgem.routines.region_kernels import cholesky, invert_lower
+
+MANY = 20_000
+"""Groups from which compiled loops are used: tens of milliseconds of LAPACK calls."""
 
 
 @dataclass(eq=False)
@@ -38,6 +41,12 @@ class Elimination:
 
 def eliminate(information: Floats, n_own: int) -> Elimination:
     """Integrate out the first `n_own` columns of [G, n, X, X]."""
+    if n_own == 0:
+        n_g, n, n_rest, _ = information.shape
+        found = empty_elimination(n_g, n, 0, n_rest, n_messages=0)
+        return replace(found, message=information, log_det=np.zeros((n_g, n)))
+    if information.shape[0] * information.shape[1] > MANY:
+        return _eliminate_many(information, n_own)
     own, cross = information[..., :n_own, :n_own], information[..., :n_own, n_own:]
     rest = information[..., n_own:, n_own:]
     lower = cholesky(own + np.eye(n_own))
@@ -51,8 +60,37 @@ def eliminate(information: Floats, n_own: int) -> Elimination:
     return Elimination(root, inverse, gain, (message + transpose(message)) / 2, log_det)
 
 
+def _eliminate_many(information: Floats, n_own: int) -> Elimination:
+    """The same in a compiled loop."""
+    from pgem.routines.region_loops import eliminate_groups
+
+    n_g, n, width, _ = information.shape
+    found = empty_elimination(n_g, n, n_own, width - n_own)
+    eliminate_groups(
+        np.ascontiguousarray(information),
+        found.root, found.inverse, found.gain, found.message, found.log_det,
+    )  # fmt: skip
+    return found
+
+
+def empty_elimination(
+    n_g: int, n: int, n_own: int, n_rest: int, n_messages: int | None = None
+) -> Elimination:
+    """Room for an elimination of n groups."""
+    n_messages = n if n_messages is None else n_messages
+    return Elimination(
+        np.empty((n_g, n, n_own, n_own)),
+        np.empty((n_g, n, n_own, n_own)),
+        np.empty((n_g, n, n_own, n_rest)),
+        np.empty((n_g, n_messages, n_rest, n_rest)),
+        np.empty((n_g, n)),
+    )
+
+
 def join(inverse: Floats, gain: Floats, outer: Floats) -> Floats:
     """Covariance of [ε | e] from that of e, all [G, n, ...]."""
+    if gain.shape[-2] == 0:
+        return outer
     cross = -gain @ outer
     top = np.concatenate([inverse - cross @ transpose(gain), cross], axis=-1)
     return np.concatenate([top, np.concatenate([transpose(cross), outer], axis=-1)], axis=-2)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.routines.region_groups import sum_groups
-from pgem.routines.region_kernels import Kernel, make_kernel, square_root
-from pgem.routines.region_layout import LinkLayout, MemberLayout, PieceLayout
+from pgem.routines.region_kernels import Kernel, make_kernel, masked_product, square_root
+from pgem.routines.region_layout import Designs, LinkLayout, MemberLayout, PieceLayout
 
 BLOCK = 1 << 16
 """Numbers in a block of rows."""
@@ -24,7 +23,6 @@ class Forms:
         member, piece: what they belong to.
         coefs: C [G, K, d, M].
         kernel: the noise given its shown coordinates.
-        precision: inverse variances [G, K, d], if V is diagonal.
         phi: of φ [G, forms, M, X].
         predicted: of C φ [G, forms, d, X].
         root: how the missing free coordinates depend on the row's own noise [G, B, free, free], or
@@ -35,7 +33,6 @@ class Forms:
     piece: PieceLayout
     coefs: Floats
     kernel: Kernel
-    precision: Floats | None
     phi: Floats
     predicted: Floats
     root: Floats | None
@@ -43,65 +40,63 @@ class Forms:
     @property
     def is_diagonal(self) -> bool:
         """Whether V is diagonal."""
-        return self.piece.piece.diagonal
+        return self.kernel.is_diagonal
 
-    @property
-    def is_simple(self) -> bool:
-        """Whether the residual is that of wholly shown rows."""
-        return self.root is None and self.kernel.rest is None
-
-    def residual(self) -> Floats:
+    def residual(self, designs: Designs) -> Floats:
         """Forms of the residual [G, designs, d, X]."""
-        piece, kernel = self.piece, self.kernel
-        predicted = self.predicted[:, piece.form]
+        predicted, kernel = self.predicted[:, designs.form], self.kernel
         if kernel.fill is not None:
-            out = -(kernel.fill[:, piece.kernel] @ predicted)
-        elif kernel.rest is not None:
-            out = -predicted * piece.shown[piece.kernel][:, :, None]
+            out = -(kernel.fill[:, designs.kernel] @ predicted)
+        elif not self.piece.is_complete:
+            out = -predicted * self.piece.shown[designs.kernel][:, :, None]
         else:
             out = -predicted
         if self.root is not None:
-            root = self.root if self.root.ndim == 4 else self.root[..., None] * np.eye(self._n_free)
-            scaled = root[:, piece.kernel] * np.sqrt(piece.spread)[:, None, None]
-            out[:, :, self.member.free, self.member.own] += scaled
+            free = self.member.free
+            root = self.root if self.root.ndim == 4 else self.root[..., None] * np.eye(len(free))
+            scaled = root[:, designs.kernel] * np.sqrt(designs.spread)[:, None, None]
+            out[:, :, free, self.member.own] += scaled
         return np.asarray(out)
 
-    @property
-    def _n_free(self) -> int:
-        return len(self.member.free)
-
-    def value(self) -> Floats:
+    def value(self, designs: Designs) -> Floats:
         """Forms of the value [G, designs, d, X], 0 for shown coordinates."""
-        shown = self.piece.shown[self.piece.kernel]
-        whole = self.predicted[:, self.piece.form] + self.residual()
-        return np.where(shown[:, :, None], 0.0, whole)
+        whole = self.predicted[:, designs.form] + self.residual(designs)
+        return np.where(self.piece.shown[designs.kernel][:, :, None], 0.0, whole)
 
-    def information(self) -> Floats:
+    def information(self, designs: Designs) -> Floats:
         """Information on x from the shown coordinates [G, designs, X, X]."""
-        piece = self.piece
-        precision = self.kernel.precision[:, piece.kernel]
-        if self.is_diagonal and piece.forms.n * 4 <= piece.designs.n:
-            found = self._by_form(precision)
+        precision = self.kernel.precision
+        if self.is_diagonal and designs.share_forms:
+            found = self._by_form(designs)
         else:
-            forms = self.predicted[:, piece.form]
-            weighted = precision[..., None] * forms if self.is_diagonal else precision @ forms
+            forms = self.predicted[:, designs.form]
+            if self.is_diagonal:
+                weights = precision[:, self.kernel.code[designs.kernel]]
+                if not self.piece.is_complete:
+                    weights = weights * self.piece.shown[designs.kernel]
+                weighted = weights[..., None] * forms
+            else:
+                weighted = precision[:, designs.kernel] @ forms
             if forms.shape[2] == 1:
                 found = forms[:, :, 0, :, None] * weighted[:, :, 0, None, :]
             else:
                 found = np.swapaxes(forms, -1, -2) @ weighted
-        return np.asarray(found / piece.spread[:, None, None])
+        if self.piece.piece.spread is not None:
+            found /= designs.spread[:, None, None]
+        return np.asarray(found)
 
-    def _by_form(self, precision: Floats) -> Floats:
+    def _by_form(self, designs: Designs) -> Floats:
         """Σ_d precision_d a_d a_dᵀ, where few forms serve many patterns."""
         n_g, _, size, width = self.predicted.shape
-        n = self.piece.designs.n
-        found = np.empty((n_g, n, width * width))
-        for k in range(self.piece.forms.n):
-            mine = self.piece.form == k
+        found = np.empty((n_g, len(designs), width * width))
+        for k, which in designs.by_form.slices:
             a = self.predicted[:, k]
-            squares = (a[..., :, None] * a[..., None, :]).reshape(n_g, size, width * width)
-            found[:, mine] = precision[:, mine] @ squares
-        return found.reshape(n_g, n, width, width)
+            weighted = self.kernel.precision[:, self.piece.form_code[k], :, None] * a
+            squares = weighted[..., :, None] * a[..., None, :]
+            found[:, which] = masked_product(
+                self.piece.shown[designs.kernel[which]], squares.reshape(n_g, size, width * width)
+            )
+        return found.reshape(n_g, len(designs), width, width)
 
 
 def make_forms(
@@ -131,11 +126,7 @@ def make_forms(
             _add_parent(phi, link, values[link.link.parent][:, link.design])
     kernel = make_kernel(piece, covs)
     predicted = c[:, piece.form_code] @ phi
-    precision = None
-    if piece.piece.diagonal:
-        var = np.moveaxis(covs, 1, 0)
-        precision = np.where(var > 0, 1.0 / np.where(var > 0, var, 1.0), 0.0)
-    return Forms(member, piece, c, kernel, precision, phi, predicted, _root(member, kernel))
+    return Forms(member, piece, c, kernel, phi, predicted, _root(member, kernel))
 
 
 def _add_parent(phi: Floats, link: LinkLayout, value: Floats) -> None:
@@ -164,12 +155,12 @@ def _add_state(phi: Floats, link: LinkLayout) -> None:
 
 def _root(member: MemberLayout, kernel: Kernel) -> Floats | None:
     """How the free coordinates depend on the row's own noise."""
-    if kernel.rest is None or not member.has_forms:
+    if kernel.shown.all() or not member.has_forms:
         return None
-    if kernel.rest.ndim == 3:
-        return np.sqrt(np.maximum(kernel.rest[..., member.free], 0.0))
-    block = kernel.rest[..., member.free[:, None], member.free]
-    return square_root(block)
+    rest = kernel.rest()
+    if kernel.is_diagonal:
+        return np.sqrt(np.maximum(rest[..., member.free], 0.0))
+    return square_root(rest[..., member.free[:, None], member.free])
 
 
 @dataclass(eq=False)
@@ -178,7 +169,7 @@ class Evaluation:
 
     Attributes:
         phi: φ [G, R, M].
-        predicted: C φ [G, R, d]; None: nothing is missing.
+        predicted: C φ [G, R, d]; None: it is not kept, since nobody reads the value.
         shown: the residual of the shown coordinates, else 0 [G, R, d].
         residual: the expectation of the whole residual given the noise [G, R, d].
     """
@@ -207,11 +198,12 @@ def evaluate_piece(
     for link in piece.links:
         source = (lagged if link.link.lag else values)[link.link.parent]
         _add_value(phi, link, source if link.rows is None else source[:, link.rows])
-    predicted = piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
+    predicted = predict(forms, phi)
+    keep = member.has_forms and not piece.is_complete
+    shown = np.subtract(y, predicted, out=None if keep else predicted)
+    kept = predicted if keep else None
     if piece.is_complete:
-        shown = np.subtract(y, predicted, out=predicted)
-        return Evaluation(phi, None, shown, shown)
-    shown = y - predicted
+        return Evaluation(phi, kept, shown, shown)
     shown *= member.seen if piece.rows is None else member.seen[piece.rows]
     residual = shown
     if forms.kernel.fill is not None:
@@ -219,7 +211,12 @@ def evaluate_piece(
     if forms.root is not None:
         residual = residual.copy() if residual is shown else residual
         residual[:, :, member.free] += _own_part(forms, piece.take(noise[:, :, member.own]))
-    return Evaluation(phi, predicted, shown, residual)
+    return Evaluation(phi, kept, shown, residual)
+
+
+def predict(forms: Forms, phi: Floats) -> Floats:
+    """C φ [G, R, d]."""
+    return forms.piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
 
 
 def _add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
@@ -246,11 +243,11 @@ def _own_part(forms: Forms, noise: Floats) -> Floats:
 def slope(forms: Forms, at: Evaluation) -> Floats:
     """Gradient of a piece's log-density by x [G, R, X]."""
     piece, precision = forms.piece, forms.kernel.precision
-    if forms.precision is not None:
-        weighted = forms.precision[:, piece.form_code, :, None] * forms.predicted
+    if forms.is_diagonal:
+        weighted = precision[:, piece.form_code, :, None] * forms.predicted
         gradient = piece.forms.times(at.shown, weighted)
     elif piece.designs.few:
-        weighted = precision[:, piece.kernel] @ forms.predicted[:, piece.form]
+        weighted = precision[:, piece.design.kernel] @ forms.predicted[:, piece.design.form]
         gradient = piece.designs.times(at.shown, weighted)
     else:
         gradient = piece.forms.times(piece.kernels.times(at.shown, precision), forms.predicted)
@@ -260,16 +257,17 @@ def slope(forms: Forms, at: Evaluation) -> Floats:
 def log_density(forms: Forms, at: Evaluation) -> Floats:
     """log p of the shown coordinates [G, R]."""
     piece, kernel = forms.piece, forms.kernel
-    if forms.precision is not None:
-        square = _weighted_squares(at.shown, piece.codes.spread(forms.precision))
+    if forms.is_diagonal:
+        square = _weighted_squares(at.shown, piece.codes.spread(kernel.precision))
     else:
         weighted = piece.kernels.times(at.shown, kernel.precision)
         square = np.einsum("grd,grd->gr", weighted, at.shown)
     if piece.piece.spread is not None:
         square = square / piece.piece.spread
-    constant = kernel.log_scale[:, piece.kernel] + kernel.n_shown[piece.kernel] * np.log(
-        piece.spread
-    )
+    constant = kernel.log_scale[:, piece.design.kernel]
+    if piece.piece.spread is not None:
+        n_shown = piece.shown.sum(axis=1)[piece.design.kernel]
+        constant = constant + n_shown * np.log(piece.design.spread)
     return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
 
 
@@ -282,8 +280,3 @@ def _weighted_squares(e: Floats, weights: Floats) -> Floats:
         mine = weights if weights.shape[1] == 1 else weights[:, first : first + size]
         np.einsum("grd,grd->gr", part * mine, part, out=out[:, first : first + size])
     return out
-
-
-def sum_designs(forms: Forms, values: Floats) -> Floats:
-    """Sum over designs of equal form: [G, designs, ...] → [G, forms, ...]."""
-    return sum_groups(values, forms.piece.form, forms.piece.forms.n)

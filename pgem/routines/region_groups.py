@@ -6,7 +6,7 @@ matrices [G, groups, rows of the matrix, columns].
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import pairwise
 
@@ -19,14 +19,29 @@ FEW = 8
 """Rows per group from which one matrix product per group is faster than one per row."""
 
 
+BLOCK = 1 << 19
+"""Numbers in a block of matrices, so that many rows do not need much room at a time."""
+
+
+def block_size(size: int) -> int:
+    """Number of matrices with so many numbers that make a block."""
+    return max(1, BLOCK // max(1, size))
+
+
 def number_rows(n_rows: int, columns: Iterable[Floats | Integers | Mask]) -> Integers:
-    """Number the distinct combinations of columns [n_rows] that occur: their number by row."""
+    """Number the distinct combinations of columns [n_rows], in the order in which they occur.
+
+    Returns:
+        The number of each row's combination.
+    """
     ids = np.zeros(n_rows, dtype=np.int64)
     for column in columns:
         values, inverse = np.unique(column, return_inverse=True)
         if len(values) > 1:
             _, ids = np.unique(ids * len(values) + inverse, return_inverse=True)
-    return ids
+    rank = np.empty(int(ids.max(initial=-1)) + 1, dtype=np.int64)
+    rank[np.argsort(Groups(ids).first)] = np.arange(len(rank))
+    return rank[ids]
 
 
 class Groups:
@@ -160,14 +175,27 @@ class Composition:
         owner = np.flatnonzero(found >= 0)
         return cls(ids, len(found), owner, found[owner], np.ones(len(owner)))
 
-    def total(self, messages: Floats, shared: Integers | None = None) -> Floats:
-        """Sum the members' messages: [G, n, ...] → [G, compositions, ...].
+    def total(self, message: Callable[[Integers], Floats], step: int | None = None) -> Floats:
+        """Sum the members' messages [G, compositions, ...].
 
-        `shared` tells which message each group of members has; None: one each.
+        Args:
+            message: gives the messages of some groups [G, len(groups), ...].
+            step: number of groups to ask for at a time; None: all.
         """
-        shape = (1, -1) + (1,) * (messages.ndim - 2)
-        group = self._group if shared is None else shared[self._group]
-        return sum_groups(messages[:, group] * self._count.reshape(shape), self._owner, self.n)
+        blocks = range(0, max(len(self._group), 1), step or max(len(self._group), 1))
+        found: Floats | None = None
+        for first in blocks:
+            block = slice(first, first + step if step else None)
+            part = message(self._group[block])
+            part = part * self._count[block].reshape(1, -1, *(1,) * (part.ndim - 2))
+            if len(blocks) == 1:
+                return sum_groups(part, self._owner[block], self.n)
+            if found is None:
+                found = np.zeros((len(part), self.n, *part.shape[2:]))
+            owners, place = np.unique(self._owner[block], return_inverse=True)
+            found[:, owners] += sum_groups(part, place, len(owners))
+        assert found is not None
+        return found
 
 
 def _equal_multisets(scope: ScopeData, groups: Groups) -> Integers:

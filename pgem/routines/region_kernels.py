@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgem.arrays import Floats, Mask, safe_divide
+from pgem.arrays import Floats, Integers, Mask, safe_divide
 from pgem.routines.region_layout import PieceLayout
 
 LOG_2PI = float(np.log(2 * np.pi))
+BLOCK = 1024
+"""Rows of a mask that are turned into numbers at a time."""
 
 
 @dataclass(eq=False)
@@ -17,43 +19,66 @@ class Kernel:
     """A noise e ~ N(0, V) of which coordinates o are shown and m are missing.
 
     Attributes:
-        precision: V_oo⁻¹ with zeros elsewhere [G, B, d, d], or [G, B, d] if V is diagonal.
+        shown: which coordinates each group shows [B, d].
+        code: coefficient set of each group [B].
+        precision: V_oo⁻¹ with zeros elsewhere [G, B, d, d]; if V is diagonal, the inverse
+            variances of all coordinates [G, K, d].
         fill: map from e_o to the expectation of e [G, B, d, d]; None: e_o itself.
-        rest: covariance of e given e_o [G, B, d, d] or [G, B, d]; None: nothing is missing.
+        noise: covariance of e given e_o [G, B, d, d]; if V is diagonal, the variances of all
+            coordinates [G, K, d].
         log_scale: log |2π V_oo| [G, B]; +inf where V_oo has no inverse.
-        n_shown: number of shown coordinates [B].
     """
 
+    shown: Mask
+    code: Integers
     precision: Floats
     fill: Floats | None
-    rest: Floats | None
+    noise: Floats
     log_scale: Floats
-    n_shown: Floats
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether V is diagonal."""
+        return self.precision.ndim == 3
+
+    def rest(self) -> Floats:
+        """Covariance of e given e_o [G, B, d, d], or its diagonal [G, B, d]."""
+        if not self.is_diagonal:
+            return self.noise
+        return np.where(self.shown, 0.0, self.noise[:, self.code])
 
 
 def make_kernel(piece: PieceLayout, covs: Floats) -> Kernel:
     """Condition the covariances [K, G, d, d] or [K, G, d] of a piece."""
-    mine = np.moveaxis(covs, 1, 0)[:, piece.kernel_code]
-    n_shown = piece.shown.sum(axis=1).astype(float)
+    by_gate = np.moveaxis(covs, 1, 0)
     if piece.piece.diagonal:
-        return _diagonal(mine, piece.shown, n_shown)
+        return _diagonal(piece, by_gate)
+    mine = by_gate[:, piece.kernel_code]
+    if not piece.is_complete:
+        return _full(piece, mine)
+    lower = cholesky(mine)
+    inverse = invert_lower(lower)
+    precision = np.swapaxes(inverse, -1, -2) @ inverse
+    log_scale = _log_scale(lower, piece.shown)
+    return Kernel(piece.shown, piece.kernel_code, precision, None, np.zeros_like(mine), log_scale)
+
+
+def _diagonal(piece: PieceLayout, var: Floats) -> Kernel:
+    code, valid = piece.kernel_code, var > 0
+    whole = np.where(valid, var, 1.0)
+    log_var = np.where(valid, np.log(whole) + LOG_2PI, np.inf)
     if piece.is_complete:
-        lower = cholesky(mine)
-        inverse = invert_lower(lower)
-        precision = np.swapaxes(inverse, -1, -2) @ inverse
-        return Kernel(precision, None, None, _log_scale(lower, n_shown), n_shown)
-    return _full(mine, piece.shown, n_shown)
+        log_scale = log_var.sum(axis=-1)[:, code]
+    elif valid.all() and var.shape[1] == 1:
+        log_scale = masked_product(piece.shown, log_var[:, 0, :, None])[..., 0]
+    else:
+        log_scale = np.where(piece.shown, log_var[:, code], 0.0).sum(axis=-1)
+    precision = np.where(valid, 1.0 / whole, 0.0)
+    return Kernel(piece.shown, code, precision, None, var, log_scale)
 
 
-def _diagonal(var: Floats, shown: Mask, n_shown: Floats) -> Kernel:
-    precision = np.where(shown & (var > 0), 1.0 / np.where(var > 0, var, 1.0), 0.0)
-    log_var = np.where(shown, np.log(np.where(var > 0, var, 1.0)) + LOG_2PI, 0.0)
-    log_scale = np.where((shown & ~(var > 0)).any(axis=-1), np.inf, log_var.sum(axis=-1))
-    rest = None if shown.all() else np.where(shown, 0.0, var)
-    return Kernel(precision, None, rest, log_scale, n_shown)
-
-
-def _full(cov: Floats, shown: Mask, n_shown: Floats) -> Kernel:
+def _full(piece: PieceLayout, cov: Floats) -> Kernel:
+    shown = piece.shown
     both = shown[:, :, None] & shown[:, None, :]
     eye = np.eye(cov.shape[-1])
     # the identity stands in for the missing coordinates: one factorisation serves all patterns
@@ -64,10 +89,11 @@ def _full(cov: Floats, shown: Mask, n_shown: Floats) -> Kernel:
     fill = np.where(gone, cov @ precision, eye * shown[:, :, None])
     left = np.where(gone & ~shown[:, None, :], cov - cov @ precision @ cov, 0.0)
     rest = (left + np.swapaxes(left, -1, -2)) / 2
-    return Kernel(precision, fill, rest, _log_scale(lower, n_shown), n_shown)
+    return Kernel(shown, piece.kernel_code, precision, fill, rest, _log_scale(lower, shown))
 
 
-def _log_scale(lower: Floats, n_shown: Floats) -> Floats:
+def _log_scale(lower: Floats, shown: Mask) -> Floats:
+    n_shown = shown.sum(axis=1)
     diagonal = np.diagonal(lower, axis1=-2, axis2=-1)
     total = 2 * np.log(diagonal).sum(axis=-1) + n_shown * LOG_2PI
     return np.where(np.isnan(total), np.inf, total)
@@ -108,3 +134,21 @@ def square_root(matrices: Floats) -> Floats:
     least = 4 * np.finfo(float).eps * matrices.shape[-1]
     root = vectors * np.sqrt(np.where(values > least, values, 0.0))[..., None, :]
     return np.asarray(np.where(finite, deviation[..., :, None] * root, np.nan))
+
+
+def masked_product(mask: Mask, values: Floats) -> Floats:
+    """Sum of the masked rows of values: [n, d], [G, d, q] → [G, n, q]."""
+    out = np.empty((len(values), len(mask), values.shape[-1]))
+    for first in range(0, len(mask), BLOCK):
+        block = slice(first, first + BLOCK)
+        np.matmul(mask[block].astype(float), values, out=out[:, block])
+    return out
+
+
+def masked_total(mask: Mask, values: Floats) -> Floats:
+    """Sum over rows where the mask holds: [n, d], [G, n, q] → [G, d, q]."""
+    out = np.zeros((len(values), mask.shape[1], values.shape[-1]))
+    for first in range(0, len(mask), BLOCK):
+        block = slice(first, first + BLOCK)
+        out += mask[block].T.astype(float) @ values[:, block]
+    return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -41,6 +42,39 @@ class LinkLayout:
 
 
 @dataclass(eq=False)
+class Designs:
+    """Combinations of form, kernel and spread that occur among the rows of a piece.
+
+    Attributes:
+        form: form group of each.
+        kernel: kernel group of each.
+        spread: spread of each.
+        n_forms: number of form groups of the piece.
+    """
+
+    form: Integers
+    kernel: Integers
+    spread: Floats
+    n_forms: int
+
+    def __len__(self) -> int:
+        return len(self.form)
+
+    def __getitem__(self, which: Integers | slice) -> Designs:
+        return Designs(self.form[which], self.kernel[which], self.spread[which], self.n_forms)
+
+    @cached_property
+    def by_form(self) -> Groups:
+        """Designs of equal form."""
+        return Groups(self.form, self.n_forms)
+
+    @property
+    def share_forms(self) -> bool:
+        """Whether few forms serve many designs."""
+        return self.n_forms * 4 <= len(self)
+
+
+@dataclass(eq=False)
 class PieceLayout:
     """A piece with its groups of rows.
 
@@ -55,9 +89,7 @@ class PieceLayout:
         kernel_code: coefficient set of each kernel group.
         shown: which coordinates each kernel group shows [B, d].
         designs: rows by form, kernel and spread.
-        form: form group of each design.
-        kernel: kernel group of each design.
-        spread: spread of each design.
+        design: the designs.
         start: number of the first design among the member's.
         counted: rows of the piece that enter its statistics; None: all.
     """
@@ -72,13 +104,11 @@ class PieceLayout:
     kernel_code: Integers
     shown: Mask
     designs: Groups
-    form: Integers
-    kernel: Integers
-    spread: Floats
+    design: Designs
     start: int
     counted: Integers | None
 
-    @property
+    @cached_property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
         return bool(self.shown.all())
@@ -87,6 +117,11 @@ class PieceLayout:
     def stop(self) -> int:
         """The number after that of the last design."""
         return self.start + self.designs.n
+
+    def find(self, designs: Integers) -> tuple[Integers, Integers]:
+        """Which of some designs of the member are this piece's, and their numbers here."""
+        mine = np.flatnonzero((designs >= self.start) & (designs < self.stop))
+        return mine, designs[mine] - self.start
 
     def take(self, values: Floats) -> Floats:
         """The piece's rows of [G, rows of the member, ...]."""
@@ -178,6 +213,11 @@ class ScopeLayout:
     def size(self) -> int:
         """Number of columns of x."""
         return self.own + self.state + self.outer
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it adds no columns to those of the enclosing scope, and holds no other."""
+        return self.parent is not None and not (self.own or self.chain or self.inner)
 
     @property
     def parent_rows(self) -> Integers:
@@ -355,9 +395,9 @@ class Layout:
             code[kernels.first],
             shown[kernels.first],
             designs,
-            forms.ids[designs.first],
-            kernels.ids[designs.first],
-            spread[designs.first],
+            Designs(
+                forms.ids[designs.first], kernels.ids[designs.first], spread[designs.first], forms.n
+            ),
             layout.n_designs,
             None if counted else np.flatnonzero(shown.any(axis=1)),
         )

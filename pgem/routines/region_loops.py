@@ -114,6 +114,17 @@ def _message(whole, inverse, gain, spare, message):  # type: ignore[no-untyped-d
 
 
 @_jit
+def eliminate_groups(information, root, inverse, gain, message, log_det):  # type: ignore[no-untyped-def]
+    """Eliminate group by group."""
+    spare = np.empty(gain.shape[2:])
+    for g in range(len(information)):
+        for k in range(information.shape[1]):
+            whole = information[g, k]
+            log_det[g, k] = _factorise(whole, root[g, k], inverse[g, k])
+            _message(whole, inverse[g, k], gain[g, k], spare, message[g, k])
+
+
+@_jit
 def eliminate_steps(  # type: ignore[no-untyped-def]
     keys, follows, n_first, information, move, shared, root, inverse, gain, message, log_det
 ):

@@ -6,7 +6,7 @@ product over rows, the second is summed over groups of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +15,10 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.region_eliminate import transpose
-from pgem.routines.region_forms import Evaluation, Forms, sum_designs
-from pgem.routines.region_groups import Groups, sum_groups
-from pgem.routines.region_kernels import square_root
+from pgem.routines.region_forms import BLOCK, Evaluation, Forms
+from pgem.routines.region_groups import Groups, block_size, sum_groups
+from pgem.routines.region_kernels import masked_total, square_root
+from pgem.routines.region_layout import Designs
 from pgem.routines.region_parts import RegionStatistics
 
 
@@ -26,25 +27,26 @@ class Posterior:
     """Posterior covariances of x in the rows of a scope.
 
     Attributes:
-        groups: rows by equal covariance.
-        covariance: the distinct ones [G, n, X, X].
-        local: local group of each of them.
-        node: which of them each posterior group of the layout has; None: one each.
+        groups: rows by posterior.
+        local: local group of each group of rows.
+        matrices: the distinct covariances [G, n, X, X].
+        matrix: which of them each group of rows has; None: one each.
+        node: group of rows of each posterior group of the layout; None: the same.
     """
 
     groups: Groups
-    covariance: Floats
     local: Integers
+    matrices: Floats
+    matrix: Integers | None = None
     node: Integers | None = None
 
-    @property
-    def n_groups(self) -> int:
-        """Number of posterior groups of the layout."""
-        return self.covariance.shape[1] if self.node is None else len(self.node)
+    def of(self, groups: Integers) -> Floats:
+        """Covariances of some groups of rows [G, len(groups), X, X]."""
+        return self.matrices[:, groups if self.matrix is None else self.matrix[groups]]
 
-    def shared(self, groups: Integers) -> Integers:
-        """Which covariance each of these groups of the layout has."""
-        return groups if self.node is None else self.node[groups]
+    def groups_of(self, layout: Integers) -> Integers:
+        """Groups of rows of some posterior groups of the layout."""
+        return layout if self.node is None else self.node[layout]
 
 
 @dataclass(eq=False)
@@ -87,11 +89,9 @@ def piece_statistics(
         square = _squares(codes, n_codes, known, at.residual)
     else:
         square = _gram(codes, n_codes, known, at.residual, at.residual)
-    weight, total = _by_design(forms, given, designs)
-    for target, part in zip(
-        (phi, cross, square), _covariance_parts(forms, weight, total), strict=True
-    ):
-        target += part
+    for part in _covariance_parts(forms, given, designs):
+        for target, addend in zip((phi, cross, square), part, strict=True):
+            target += addend
     return RegionStatistics(
         _outwards(_totals(codes, n_codes, own)),
         _outwards(_totals(codes, n_codes, known)),
@@ -136,8 +136,18 @@ def _squares(codes: Groups, n_codes: int, weights: Floats, e: Floats) -> Floats:
             continue
         for k, rows in codes.slices:
             chosen = _positive(w, rows)
-            out[g, k] = w[chosen] @ e[g, chosen] ** 2
+            out[g, k] = _sum_squares(w[chosen], e[g, chosen])
     return out
+
+
+def _sum_squares(weights: Floats, e: Floats) -> Floats:
+    """Σ w e² [d], in blocks of rows that stay in the cache."""
+    total = np.zeros(e.shape[1])
+    size = max(1, BLOCK // max(1, e.shape[1]))
+    for first in range(0, len(e), size):
+        part = e[first : first + size]
+        total += weights[first : first + size] @ (part * part)
+    return total
 
 
 def _positive(weights: Floats, rows: Integers | slice) -> Integers | slice:
@@ -148,60 +158,106 @@ def _positive(weights: Floats, rows: Integers | slice) -> Integers | slice:
     return whole[weights[whole] > 0]
 
 
-def _by_design(forms: Forms, given: PieceRows, designs: Integers) -> tuple[Floats, Floats]:
-    """Σ w [G, designs] and Σ w/s S [G, designs, X, X] over the rows of each design."""
+def _covariance_parts(
+    forms: Forms, given: PieceRows, designs: Integers
+) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """What the posterior covariance adds to phi, cross and square [G, K, ...], in blocks."""
     piece = forms.piece
-    mine = designs[given.posterior.local]
-    groups = np.flatnonzero((mine >= piece.start) & (mine < piece.stop))
-    design = mine[groups] - piece.start
+    groups, mine = piece.find(designs[given.posterior.local])
+    order = np.argsort(mine, kind="stable")
+    groups, mine = groups[order], mine[order]
+    n_g, _, _, width = forms.phi.shape
+    step = block_size(n_g * width * width)
+    for first in range(0, piece.designs.n, step):
+        block = slice(*np.searchsorted(mine, [first, first + step]))
+        here = piece.design[first : first + step]
+        weight, total = _by_design(forms, here, given, groups[block], mine[block] - first)
+        yield _block_parts(forms, here, weight, total)
+
+
+def _by_design(
+    forms: Forms, here: Designs, given: PieceRows, groups: Integers, design: Integers
+) -> tuple[Floats, Floats]:
+    """Σ w [G, designs] and Σ w/s S [G, designs, X, X] over groups of rows, by their designs."""
+    piece, n = forms.piece, len(here)
     weights = given.by_group[:, groups]
     if piece.counted is not None:
-        weights = weights * piece.shown[piece.kernel[design]].any(axis=1)
-    covariance = given.posterior.covariance[:, groups]
+        weights = weights * piece.shown[here.kernel[design]].any(axis=1)
+    covariance = given.posterior.of(groups)
     if not (weights > 0).all():
         covariance = np.where(weights[..., None, None] > 0, covariance, 0.0)
-    n = piece.designs.n
     if n == 1:
         total = np.einsum("gc,gcxy->gxy", weights, covariance)[:, None]
     else:
         total = sum_groups(weights[..., None, None] * covariance, design, n)
-    return sum_groups(weights, design, n), total / piece.spread[:, None, None]
+    if piece.piece.spread is not None:
+        total = total / here.spread[:, None, None]
+    return sum_groups(weights, design, n), total
 
 
-def _covariance_parts(forms: Forms, weight: Floats, total: Floats) -> tuple[Floats, Floats, Floats]:
-    """What the posterior covariance adds to phi, cross and square [G, K, ...].
+def _block_parts(
+    forms: Forms, here: Designs, weight: Floats, total: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """What some designs add to phi, cross and square [G, K, ...].
 
     Args:
         forms: of the piece.
+        here: the designs.
         weight: Σ w of each design [G, designs].
         total: Σ w/s S of each design [G, designs, X, X].
     """
     piece, n_codes = forms.piece, forms.coefs.shape[1]
-    by_form = sum_designs(forms, total)
-    some = sum_designs(forms, weight) > 0
-    phi = _clear(forms.phi @ by_form @ transpose(forms.phi), some)
-    if forms.is_simple:
-        cross = _clear(-forms.predicted @ by_form @ transpose(forms.phi), some)
-        square = _clear(_square(forms.is_diagonal, forms.predicted, by_form), some)
+    plain = piece.is_complete or (forms.is_diagonal and forms.root is None)
+    if plain and (here.share_forms or here.n_forms == 1):
+        found = _by_form(forms, here, total)
+        some = sum_groups(weight, here.form, here.n_forms) > 0
         code = piece.form_code
-    elif forms.is_diagonal and forms.root is None and piece.forms.n * 4 <= piece.designs.n:
-        cross, square = _masked(forms, total)
-        cross, square, code = _clear(cross, some), _clear(square, some), piece.form_code
     else:
-        residual = forms.residual()
-        cross = _clear(residual @ total @ transpose(forms.phi[:, piece.form]), weight > 0)
-        square = _clear(_square(forms.is_diagonal, residual, total), weight > 0)
-        code = piece.form_code[piece.form]
-    parts = (
-        sum_groups(phi, piece.form_code, n_codes),
-        sum_groups(cross, code, n_codes),
-        sum_groups(square, code, n_codes),
-    )
-    if forms.kernel.rest is not None and forms.root is None:
-        rest = forms.kernel.rest[:, piece.kernel]
-        rest = _clear(weight.reshape(weight.shape + (1,) * (rest.ndim - 2)) * rest, weight > 0)
-        parts[2][:] += sum_groups(rest, piece.form_code[piece.form], n_codes)
-    return parts
+        phi, residual = forms.phi[:, here.form], forms.residual(here)
+        half = total @ transpose(phi)
+        square = _square(forms.is_diagonal, residual, total)
+        found = (phi @ half, residual @ half, square)
+        some, code = weight > 0, piece.form_code[here.form]
+    phi, cross, square = (sum_groups(_clear(part, some), code, n_codes) for part in found)
+    if not piece.is_complete and forms.root is None:
+        square = square + _rest_part(forms, here, weight)
+    return phi, cross, square
+
+
+def _rest_part(forms: Forms, here: Designs, weight: Floats) -> Floats:
+    """What the missing coordinates of a leaf add to its square [G, K, ...]."""
+    kernel, n_codes = forms.kernel, forms.coefs.shape[1]
+    code = kernel.code[here.kernel]
+    if kernel.is_diagonal:
+        total = np.zeros(kernel.noise.shape)
+        for k, which in Groups(code, n_codes).slices:
+            gone = ~kernel.shown[here.kernel[which]]
+            total[:, k] = masked_total(gone, weight[:, which, None])[..., 0]
+        return np.where(total > 0, total * kernel.noise, 0.0)
+    rest = weight[..., None, None] * kernel.noise[:, here.kernel]
+    return sum_groups(_clear(rest, weight > 0), code, n_codes)
+
+
+def _by_form(forms: Forms, here: Designs, total: Floats) -> tuple[Floats, Floats, Floats]:
+    """phi, cross and square by form, where few forms serve many patterns of a leaf."""
+    whole = sum_groups(total, here.form, here.n_forms)
+    half = whole @ transpose(forms.phi)
+    phi = forms.phi @ half
+    if forms.piece.is_complete:
+        square = _square(forms.is_diagonal, forms.predicted, whole)
+        return phi, -forms.predicted @ half, square
+    n_g, n_forms, size, width = forms.predicted.shape
+    cross = np.zeros((n_g, n_forms, size, forms.phi.shape[2]))
+    square = np.zeros((n_g, n_forms, size))
+    for k, which in here.by_form.slices:
+        mine = total[:, which]
+        flat = mine.reshape(*mine.shape[:2], width * width)
+        seen = masked_total(forms.piece.shown[here.kernel[which]], flat)
+        seen = seen.reshape(n_g, size, width, width)
+        part = np.einsum("gdx,gdxy->gdy", forms.predicted[:, k], seen)
+        cross[:, k] = -part @ transpose(forms.phi[:, k])
+        square[:, k] = np.einsum("gdy,gdy->gd", part, forms.predicted[:, k])
+    return phi, cross, square
 
 
 def _clear(values: Floats, some: Mask) -> Floats:
@@ -219,51 +275,30 @@ def _square(diagonal: bool, forms: Floats, covariance: Floats) -> Floats:
     return np.asarray(half @ transpose(forms))
 
 
-def _masked(forms: Forms, total: Floats) -> tuple[Floats, Floats]:
-    """cross and square by form, where few forms serve many patterns of a diagonal leaf."""
-    piece = forms.piece
-    n_g, n_forms, size, width = forms.predicted.shape
-    cross = np.empty((n_g, n_forms, size, forms.phi.shape[2]))
-    square = np.empty((n_g, n_forms, size))
-    shown = piece.shown[piece.kernel].astype(float)
-    for k in range(n_forms):
-        mine = piece.form == k
-        flat = total[:, mine].reshape(n_g, int(mine.sum()), width * width)
-        seen = (shown[mine].T @ flat).reshape(n_g, size, width, width)
-        half = np.einsum("gdx,gdxy->gdy", forms.predicted[:, k], seen)
-        cross[:, k] = -half @ transpose(forms.phi[:, k])
-        square[:, k] = np.einsum("gdy,gdy->gd", half, forms.predicted[:, k])
-    return cross, square
-
-
 def value_covariance(forms: Sequence[Forms], designs: Integers, given: Posterior) -> Floats:
-    """Posterior covariance of a member's value in each posterior group [G, groups, d, d].
+    """Posterior covariance of a member's value in each group of rows [G, groups, d, d].
 
     Args:
         forms: of all pieces of the member.
         designs: its design in each local group.
         given: posterior of its scope.
     """
-    covariance, designs = given.covariance, designs[given.local]
     size = forms[0].coefs.shape[2]
-    found = np.zeros((*covariance.shape[:2], size, size))
+    found = np.zeros((len(given.matrices), given.groups.n, size, size))
     for form in forms:
-        piece = form.piece
-        mine = np.flatnonzero((designs >= piece.start) & (designs < piece.stop))
-        design = designs[mine] - piece.start
-        value = form.value()[:, design]
-        part = value @ covariance[:, mine] @ transpose(value)
-        if form.kernel.rest is not None and form.root is None:
-            rest = _matrices(form)[:, piece.kernel[design]]
-            part = part + rest * piece.spread[design][:, None, None]
+        mine, design = form.piece.find(designs[given.local])
+        here = form.piece.design[design]
+        value = form.value(here)
+        part = value @ given.of(mine) @ transpose(value)
+        if not form.piece.is_complete and form.root is None:
+            part += _matrices(form)[:, here.kernel] * here.spread[:, None, None]
         found[:, mine] = part
     return found
 
 
 def _matrices(forms: Forms) -> Floats:
     """Covariance of the missing coordinates given the shown [G, B, d, d]."""
-    rest = forms.kernel.rest
-    assert rest is not None
+    rest = forms.kernel.rest()
     return rest if rest.ndim == 4 else rest[..., None] * np.eye(rest.shape[-1])
 
 
@@ -272,11 +307,11 @@ def draw_rest(forms: Forms, generator: Generator) -> Floats:
     piece = forms.piece
     n_rows, size = len(piece.kernels.ids), forms.coefs.shape[2]
     noise = generator.standard_normal((len(forms.coefs), n_rows, size))
-    if forms.kernel.rest is None:
+    if piece.is_complete:
         return np.zeros_like(noise)
     if forms.is_diagonal:
-        noise = piece.kernels.spread(np.sqrt(forms.kernel.rest)) * noise
+        noise = piece.kernels.spread(np.sqrt(forms.kernel.rest())) * noise
     else:
-        noise = piece.kernels.times(noise, transpose(square_root(forms.kernel.rest)))
+        noise = piece.kernels.times(noise, transpose(square_root(forms.kernel.rest())))
     spread = piece.piece.spread
     return noise if spread is None else noise * np.sqrt(spread)[:, None]

@@ -83,6 +83,7 @@ def test_group_by_group_and_row_by_row_agree(
     few: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(region_groups, "FEW", few)
+    monkeypatch.setattr(region_groups, "BLOCK", 1 if few else 100)
     for wishes in (Wishes(gates=2), Wishes(chain=True, plate_in_chain=True, lags=2)):
         check(Builder(seed, wishes).build(), seed)
 
