@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import proxy
 
 import numpy as np
 
@@ -55,7 +56,8 @@ class ScopeData:
     def index(self) -> Index:
         """The position as an index (plates of fixed size)."""
         size = self.size or int(self.lengths.max(initial=1))
-        return Index(self.name, lambda: self.number, size)
+        own = proxy(self)  # no cycle, which would keep the arrays until the next collection
+        return Index(self.name, lambda: own.number, size)
 
     @cached_property
     def fixed(self) -> int | None:

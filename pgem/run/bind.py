@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 
@@ -476,7 +477,8 @@ class Shard:
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
         size = self.scopes[name].index.size if name in self.scopes else self._size(name)
-        return Index(name, lambda: self._codes(name, scope, lag), size)
+        shard = proxy(self)  # a cycle would keep every shard's arrays until the next collection
+        return Index(name, lambda: shard._codes(name, scope, lag), size)
 
     def _codes(self, name: str, scope: str, lag: int) -> Integers:
         outline = self.bound.program.outline

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 
 import pgem as pg
-from pgem.run import threads
+from pgem.run import bind, threads
 from pgem.run.threads import count_threads, in_order
 
 RNG = np.random.default_rng(0)
@@ -96,3 +98,28 @@ def test_a_small_fit_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = mixture()
     monkeypatch.setattr(threads, "_controller", lambda: pytest.fail("threads were started"))
     model.fit(data, max_iter=2)
+
+
+def test_shards_of_large_data_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing refers back to a shard, so that its arrays go with it."""
+    monkeypatch.setattr(bind, "KEEP_ROWS", 0)
+    alive: weakref.WeakSet[bind.Shard] = weakref.WeakSet()
+    most = []
+    model, data = classes()
+    program = model.compile(data)
+    run = program.e_step
+
+    def watched(shard: bind.Shard, *arguments: Any) -> Any:
+        alive.add(shard)
+        most.append(len(alive))
+        return run(shard, *arguments)
+
+    object.__setattr__(program, "e_step", watched)
+    gc.disable()
+    try:
+        model.fit(data, shard_size=20, max_iter=4, tol=0, n_jobs=1)
+    finally:
+        gc.enable()
+        object.__setattr__(program, "e_step", run)
+    assert len(most) > 60
+    assert max(most) <= 3
