@@ -163,8 +163,8 @@ def write(rows: list[str], lines: list[str], share: float, repeats: int, busy: b
         "| MB above the data | log-likelihood |",
         "| --- | --- | --: | --: | --: | --: | --: | --: |",
         *rows, "",
-        f"Spread: least and greatest of {repeats}.", "",
-        "| what | ms (median) | spread |", "| --- | --: | --: |", *lines,
+        f"Spread: least and greatest of {repeats}.",
+        *(["", "| what | ms (median) | spread |", "| --- | --: | --: |"] if lines else []), *lines,
     ])  # fmt: skip
     TARGET.write_text(f"{head}<!-- figures -->\n{table}\n<!-- end -->{tail}")
 
@@ -189,7 +189,7 @@ def main() -> None:
         for name in options.cases or CASES
         for row in compare(name, share, options.repeats, not options.busy)
     ]
-    lines = small(options.repeats)
+    lines = [] if options.busy else small(options.repeats)
     if not options.cases and not options.short:
         write(rows, lines, share, options.repeats, options.busy)
 
