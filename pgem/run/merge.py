@@ -55,7 +55,7 @@ def merge_units(columns: Columns) -> Merged:
     scopes = [UNIT, *columns.outline.scopes]
     if n_units < 2 or sum(columns.n_rows(scope) for scope in scopes) < MERGE_FROM:
         return Merged(columns, None, "units not merged: too few to pay")
-    if getattr(columns, "parents", None):
+    if columns.parents:
         return Merged(columns, None, "units not merged: they hold trees")
     known, note = _try_sample(columns)
     if known is None:
