@@ -12,7 +12,9 @@ from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
 from pgem.analyse.pooling import is_pulled, noise_cancels, of_prior
 from pgem.declare import SlotRecord
+from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
+from pgem.families._link import Linked
 from pgem.families._roles import MEAN
 from pgem.graph import Key
 
@@ -36,6 +38,8 @@ class Block:
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
         regression: coefficients that are solved together, before the others.
+        linked: components among them with a link, so that Newton's method solves them.
+        firsts: first steps that follow from the block's transition table.
     """
 
     params: tuple[str, ...]
@@ -44,6 +48,8 @@ class Block:
     joint: Key | None
     cancels: frozenset[str]
     regression: tuple[str, ...] = ()
+    linked: tuple[Key, ...] = ()
+    firsts: tuple[Key, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -82,6 +88,10 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
     if any(layout.components[key].family.regresses for key in keys):
         return regression_block(params, keys, layout)
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
+    firsts = tuple(first for first, table in layout.stationary.items() if table.param in names)
+    if firsts:
+        _check_alone(params)
+        return Block(tuple(names), keys, NUMERIC, None, cancels, firsts=firsts)
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):
         rung = layout.components[joint].family.rung if joint else NUMERIC
@@ -97,8 +107,27 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
     return Block(tuple(p.name for p in params), keys, ECM, None, cancels)
 
 
+def _check_alone(params: list[ParamLayout]) -> None:
+    """A table that settles a stationary first step is solved by itself."""
+    if len(params) > 1:
+        listed = ", ".join(f"'{p.name}'" for p in params)
+        raise DeclarationError(
+            f"parameters {listed} are solved together, and one of them is the transition table of "
+            "a node with first='stationary'",
+            where=params[0].origin,
+            advice="leave first= out, or do not share the table with other families",
+        )
+    if params[0].lower is not None:
+        raise DeclarationError(
+            f"parameter '{params[0].name}' has lower=, and is the transition table of a node with "
+            "first='stationary'",
+            where=params[0].origin,
+            advice="leave one of the two out",
+        )
+
+
 def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
-    """Coefficients of linear means together, then the covariances, in turn if these matter.
+    """Coefficients of means and links together, then the rest, in turn if these matter.
 
     A linked prior may bring parameters of other components in, which are then solved in turn.
     """
@@ -106,11 +135,39 @@ def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layou
     coefs = [p for p in params if p.role is MEAN and {key for key, _ in p.uses} <= set(linear)]
     others = [p for p in params if p not in coefs]
     alone = linear == keys and all(p.role is not MEAN for p in others)
+    linked = tuple(key for key in keys if isinstance(layout.components[key].family, Linked))
+    names = tuple(p.name for p in [*coefs, *others])
+    if linked:
+        _check_ties(params, layout)
+        rung = ECM if (others and coefs) or not alone else NEWTON if coefs else CLOSED
+        ready = frozenset(p.name for p in others)
+        return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs), linked)
     cancels = alone and noise_cancels(coefs, keys, layout)
     rung = CLOSED if alone and (cancels or not coefs or not others) else ECM
     ready = frozenset(p.name for p in (params if cancels else others if alone else ()))
-    names = tuple(p.name for p in [*coefs, *others])
     return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
+
+
+def _check_ties(params: Sequence[ParamLayout], layout: Layout) -> None:
+    """Coefficients of links are shared with other links and with means of Gaussians only."""
+    for param in params:
+        linked = any(_is_coefficient(layout.components[key], slot) for key, slot in param.uses)
+        for key, slot in param.uses:
+            family = layout.components[key].family
+            if linked and not family.regresses:
+                raise DeclarationError(
+                    f"parameter '{param.name}' stands in a link and in '{key}.{slot}' of "
+                    f"{type(family).__name__}",
+                    where=param.origin,
+                    expected="uses in links and in means of Normal and MvNormal",
+                    advice="give one of them a parameter of its own",
+                )
+
+
+def _is_coefficient(settled: Settled, slot: str) -> bool:
+    """Whether a slot is a term of a link."""
+    family = settled.family
+    return isinstance(family, Linked) and slot in {term.slot for term in family.terms}
 
 
 def _has_roles(family: Family) -> bool:

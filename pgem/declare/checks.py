@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pgem.declare.durations import check_duration_family, check_duration_slots, check_segments
 from pgem.declare.records import (
     UNIT,
     Gate,
@@ -19,8 +20,10 @@ from pgem.declare.records import (
     SlotRecord,
     slot_of,
 )
+from pgem.declare.stationary import stationary_leaf
 from pgem.errors import DeclarationError
 from pgem.families import Family
+from pgem.families._link import links_of, multiplies
 
 Families = Mapping[str, type[Family]]
 
@@ -40,13 +43,15 @@ def check_record(record: ModelRecord, families: Families) -> None:
     for node in record.nodes:
         _expect(node.scope, _scope_names(record), f"the scope of node '{node.name}'")
         _check_steps(node)
+        _check_stationary(node, families)
     params = _check_params(record)
     for param in record.params:
         if param.prior is not None:
             _check_prior_slots(param, families[param.prior.family])
     for node in record.nodes:
-        for leaf in (*node.components, *node.firsts):
+        for leaf in node.leaves:
             _check_leaf(node, leaf, families[leaf.family], params, record)
+        _check_duration(node, families)
         for gate in _gates(node):
             _check_gate(gate, node, record)
 
@@ -165,6 +170,8 @@ def _prefixes(node: NodeRecord) -> Iterator[tuple[str, LeafRecord]]:
         yield (node.name if node.switch is None else f"{node.name}.{k}"), leaf
     for step, leaf in enumerate(node.firsts, start=1):
         yield f"{node.name}.first" + (str(step) if step > 1 else ""), leaf
+    if node.duration is not None:
+        yield f"{node.name}.duration", node.duration
 
 
 def _check_param(param: ParamRecord) -> None:
@@ -247,6 +254,26 @@ def _check_steps(node: NodeRecord) -> None:
         raise _fail(f"latent node '{node.name}' cannot be conditioned on", node.origin)
 
 
+def _check_stationary(node: NodeRecord, families: Families) -> None:
+    """A first step that follows from the steady one is the one that the language would write."""
+    for leaf in node.leaves:
+        if leaf.follows:
+            if node.firsts != (stationary_leaf(node, families[node.leaf.family]),):
+                raise _fail(f"the first step of node '{node.name}' does not follow from its "
+                            "transition table", node.origin)  # fmt: skip
+            return
+
+
+def _check_duration(node: NodeRecord, families: Families) -> None:
+    """Explicit durations stand on a chain that may have them."""
+    if node.duration is None:
+        return
+    check_segments(node, families[node.leaf.family])
+    settings = {k: v for k, v in node.duration.settings.items() if v is not None}
+    check_duration_family(node, families[node.duration.family](**settings))
+    check_duration_slots(node)
+
+
 def _check_leaf(
     node: NodeRecord, leaf: LeafRecord, kind: type[Family], params: set[str], record: ModelRecord
 ) -> None:
@@ -260,15 +287,16 @@ def _check_leaf(
         raise _fail(f"{what} has family {kind.__name__}, which is a prior only", node.origin)
     family = kind(**{name: value for name, value in leaf.settings.items() if value is not None})
     slots = {slot.name: slot for slot in kind.slots}
-    if list(dict.fromkeys(slot_of(n) if s.times else n for n, s in leaf.slots.items())) != [*slots]:
-        raise _fail(f"{what} fills other slots than {kind.__name__} has", node.origin,
-                    expected=", ".join(slots), received=", ".join(leaf.slots))  # fmt: skip
+    _check_filled(what, node, leaf, kind)
     for name, slot in leaf.slots.items():
         _check_slot(f"slot '{node.name}.{name}'", slot, params, record,
                     known=name in family.known_slots)  # fmt: skip
         if slot.times is not None:
             _check_times(f"slot '{node.name}.{name}'", slot, record)
             name = slot_of(name)
+            if name in links_of(kind) and slot.structure == "full":
+                continue
+            name = links_of(kind)[name].name if name in links_of(kind) else name
         if slot.kind == "covariate" and slots[name].per_cell:
             raise _fail(f"slot '{node.name}.{name}' holds a covariate, but is known per cell",
                         node.origin)  # fmt: skip
@@ -276,6 +304,20 @@ def _check_leaf(
             slot.structure != "full" and slots[name].axes != "dd"
         ):
             raise _fail(f"slot '{node.name}.{name}' has structure '{slot.structure}'", node.origin)
+
+
+def _check_filled(what: str, node: NodeRecord, leaf: LeafRecord, kind: type[Family]) -> None:
+    """Every slot is there once, or its link instead (or both, where they multiply)."""
+    filled = list(dict.fromkeys(slot_of(n) if s.times else n for n, s in leaf.slots.items()))
+    expected = []
+    for slot in kind.slots:
+        linked = bool(slot.link) and slot.link in filled
+        expected += [slot.link] if linked else []
+        if not linked or (multiplies(slot) and slot.name in filled):
+            expected.append(slot.name)
+    if filled != expected:
+        raise _fail(f"{what} fills other slots than {kind.__name__} has", node.origin,
+                    expected=", ".join(expected), received=", ".join(leaf.slots))  # fmt: skip
 
 
 def _check_slot(
@@ -313,7 +355,7 @@ def _check_times(what: str, slot: SlotRecord, record: ModelRecord) -> None:
 def _gates(node: NodeRecord) -> Iterator[Gate]:
     if node.switch is not None:
         yield node.switch
-    for leaf in (*node.components, *node.firsts):
+    for leaf in node.leaves:
         for slot in leaf.slots.values():
             yield from slot.gates
 

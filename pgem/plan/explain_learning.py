@@ -5,8 +5,11 @@ from __future__ import annotations
 from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
+from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
+from pgem.plan.explain_links import NEWTON_STEPS, how_linked
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
 from pgem.plan.explain_priors import add_parts, prior_parts, total_of, write_priors
 from pgem.plan.explain_regions import (
@@ -15,38 +18,59 @@ from pgem.plan.explain_regions import (
     regression_statistic,
 )
 from pgem.plan.latex import replace_letters
-from pgem.plan.notation import DATA, Notation, escape
+from pgem.plan.notation import DATA, Notation, avoid, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
-from pgem.plan.symbolic import features_of
+from pgem.plan.symbolic import LINEAR, features_of
 
 
 def write_statistics(page: Page, notation: Notation) -> None:
     """Section 4: which posterior weighs which statistics."""
     page.heading("4. The expected statistics")
     total = rf"\sum_{{{notation.indices[UNIT]}}}"
-    page.say(
-        rf"The M-step maximises $Q(\theta) = {total} E[\log p(\text{{data}}, \text{{latents}} "
-        rf"\mid \theta) \mid {notation.data()}]$, the expectation under the posterior at the "
-        "current parameters. $Q$ is a sum over the conditionals of section 2, and each of them "
-        "needs the data only through sums of its statistics under the posterior of its gates:"
-    )
     lines = [
         line
         for key in notation.analysis.layout.components
         if (line := _statistic_line(notation, key))
     ]
     own = [b for b in notation.analysis.blocks if b.rung == OWN_FIT]
-    if lines or not own:
+    linked = [key for block in notation.analysis.blocks for key in block.linked]
+    rest = (
+        "."
+        if linked and not lines
+        else (
+            ", and each of them needs the data only through sums of its statistics under the "
+            "posterior of its gates:"
+        )
+    )
+    page.say(
+        rf"The M-step maximises $Q(\theta) = {total} E[\log p(\text{{data}}, \text{{latents}} "
+        rf"\mid \theta) \mid {notation.data()}]$, the expectation under the posterior at the "
+        "current parameters. $Q$ is a sum over the conditionals of section 2" + rest
+    )
+    if lines or not linked:
         page.formula(*(lines or [r"\text{(nothing is learned)}"]))
     for block in own:
         page.say(
             f"{listed(f'`{key}`' for key in block.components)} has no finite statistic: the "
             "posterior weight of every value in every cell is kept."
         )
+    if linked:
+        page.say(
+            "Under a link with covariates there is no finite statistic: of "
+            f"{listed(f'`{key}`' for key in linked)} the posterior weight of every row in every "
+            "cell is kept, beside what multiplies the coefficients there; equal rows count as one."
+        )
     if sentence := expectation_sentence(notation):
         page.say(sentence)
     _write_partial(page, notation)
+    cut = [f"`{key}`" for key, s in notation.analysis.layout.components.items()
+           if s.component.is_duration]  # fmt: skip
+    if cut:
+        page.say(
+            f"In {listed(cut)} a segment that the end cuts off after $d$ steps counts with the "
+            "statistics that are expected of its whole duration, given that it is at least $d$."
+        )
 
 
 def _write_partial(page: Page, notation: Notation) -> None:
@@ -72,8 +96,9 @@ def _write_partial(page: Page, notation: Notation) -> None:
 def _statistic_line(notation: Notation, key: str) -> str:
     """`S_x[k] = Σ_n p(z_n = k | D_n) (1, x_n, …)` of one component."""
     settled = notation.analysis.layout.components[key]
+    follows = settled.component.leaf.follows
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
-    if not params or settled.family.own_fit:
+    if not (params or follows) or settled.family.own_fit or isinstance(settled.family, Linked):
         return ""
     if is_regression(notation, key):
         return regression_statistic(notation, key)
@@ -82,6 +107,8 @@ def _statistic_line(notation: Notation, key: str) -> str:
     axes = [letters[gate] for gate in settled.cells.gates]
     node = settled.component.node
     own = notation.values.get(node)
+    if settled.component.is_duration:
+        own = avoid(own or "k", axes)
     if summed.is_axis or (own and settled.family.domain() is not None):
         name, axes = "N", [*axes, str(own)]
         seen = "1" if summed.is_axis else f"[{summed.value()} = {own}]"
@@ -107,6 +134,8 @@ def _all_statistics(notation: Notation, key: str) -> str:
     shown = ("1", "T(x)") if parts is None else tuple(dict.fromkeys(["1", *parts]))
     if parts is not None and "1" not in parts:
         shown = parts
+    if isinstance(family, Linear) and family.latent:
+        shown = ("1", LINEAR, f"{LINEAR} T(x)")
     inside = ", ".join(replace_letters(part, letters) for part in shown)
     return f"({filled(notation, settled.component, inside)})"
 
@@ -120,6 +149,8 @@ def write_m_step(page: Page, notation: Notation) -> None:
     params = notation.analysis.layout.params
     for block in notation.analysis.blocks:
         _write_block(page, notation, block)
+    if any(block.linked and block.regression for block in notation.analysis.blocks):
+        page.say(NEWTON_STEPS)
     held = [f"`{name}`" for name, p in params.items() if not p.is_free]
     if held:
         page.say(f"Held fixed: {listed(held)}.")
@@ -135,9 +166,13 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
     if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
-    if any(is_regression(notation, key) for key in block.components):
+    if not block.linked and any(is_regression(notation, key) for key in block.components):
         page.formula(*regression_solution(notation, block))
         return
+    if block.linked:
+        params = [p for p in params if p.name not in block.regression]
+        if not params or not all(solution(notation, p, block) for p in params):
+            return
     lines = [solution(notation, p, block) for p in params]
     if any(not line for line in lines):
         page.formula(_moments(notation, block))
@@ -147,6 +182,12 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
 
 def _how(block: Block, params: list[ParamLayout]) -> str:
     """The rung of the ladder, in words."""
+    if block.firsts:
+        return (
+            f"no closed form, since {listed(f'`{key}`' for key in block.firsts)} follows from it. "
+            "The expected first values times $\\log \\delta$ are not concave in the table, and "
+            "$Q$ is climbed from the current values (local maximum)."
+        )
     if block.rung == NUMERIC:
         return (
             "no closed form; $Q$ is climbed from the current values with all cells of "
@@ -157,6 +198,8 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
             "what the family's own fit returns for the values of each cell and their posterior "
             "weights."
         )
+    if block.linked and block.regression:
+        return how_linked(block)
     if block.regression and block.rung != ECM and len(block.params) > 1:
         return "weighted least squares for the coefficients, then the covariances (closed form):"
     if block.joint is not None and len(block.params) > 1:

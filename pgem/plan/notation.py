@@ -41,6 +41,12 @@ class Notation:
             if name in self.graph.covariates or self.graph.is_finite(name)
         }
 
+        self.segments = {
+            name: (self._fresh("ghiuvw"), self._fresh("duvw"))
+            for name, node in self.graph.nodes.items()
+            if node.duration is not None
+        }
+
     def _fresh(self, wanted: str) -> str:
         for letter in wanted:
             if letter not in self.taken:
@@ -112,7 +118,8 @@ class Notation:
     ) -> str:
         """Gates, parents and covariates of a node as a list of variables."""
         record = self.graph.nodes[node]
-        pairs = [(g.name, g.lag) for g in record.gates() if g.kind != "plate"]
+        gates = record.steady_gates() if most_lag == 99 else record.gates()
+        pairs = [(g.name, g.lag) for g in gates if g.kind != "plate"]
         pairs += [*record.parents(), *((name, 0) for name in covariates_of(record))]
         return ", ".join(
             self.variable(name, lag, unit=unit, times=times)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
+from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis
 from pgem.arrays import Floats
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
@@ -35,6 +36,7 @@ class Part:
         n_dims: dimensions of a table of its scope.
         is_axis: whether the node is summed over.
         evidence: whether its value is given in some rows.
+        is_duration: whether it tells how long values of the node last; it has no data.
         known: known slot → its value, where the declaration gives it.
     """
 
@@ -46,6 +48,7 @@ class Part:
     n_dims: int
     is_axis: bool
     evidence: bool
+    is_duration: bool
     known: dict[str, Any] = field(default_factory=dict)
 
 
@@ -247,19 +250,23 @@ def _part(analysis: Analysis, key: str) -> Part:
         n_dims(analysis, record.scope),
         is_axis(analysis.graph, analysis.schema, record.name),
         record.name in analysis.schema.evidence,
+        component.is_duration,
         known,
     )
 
 
 def _row_costs(analysis: Analysis) -> dict[str, int]:
-    """Table entries per row of each scope."""
+    """Table entries per row of each scope that are made at once; most rows share other tables."""
     costs = dict.fromkeys(analysis.graph.scopes, 1)
+    sizes = analysis.layout.sizes
     for factor in analysis.schedule.factors:
-        size = 1
-        for var in factor.axes:
-            size *= analysis.layout.sizes[var.node]
-        costs[factor.scope] += size
+        shared = factor.kind == "node" and is_axis(analysis.graph, analysis.schema, factor.node)
+        costs[factor.scope] += 1 if shared else math.prod(sizes[v.node] for v in factor.axes)
     for step in analysis.schedule.steps:
-        scope = step.message.scope if not hasattr(step, "scope") else step.scope
-        costs[scope] += getattr(step, "cost", 1)
+        if isinstance(step, Scan):
+            costs[step.scope] += math.prod(sizes[v.node] for v in (*step.outer, *step.shift))
+        elif isinstance(step, Collect):
+            costs[step.scope] += 1
+        else:
+            costs[step.message.scope] += step.cost
     return costs

@@ -17,6 +17,7 @@ from pgem.families import Family
 from pgem.learn import Run, Verdict, weighted_total
 from pgem.plan import Program, Report
 from pgem.result import posterior as queries
+from pgem.result.cells import derived
 from pgem.result.containers import as_mapping
 from pgem.result.facts import DataFacts, data_facts
 from pgem.routines import Semiring
@@ -67,8 +68,13 @@ class Fit:
         """Take over the winning run."""
         self.params = run.params
         self.trace = np.array(run.trace)
+        solved = {name for block in self.program.analysis.blocks for name in block.regression}
         notes = tuple(
-            f"'{name}' has rows without data, which kept their values" for name in sorted(run.empty)
+            f"'{name}' has entries that no data determine (no rows, or collinear regressors), "
+            "which kept their values"
+            if name in solved
+            else f"'{name}' has rows without data, which kept their values"
+            for name in sorted(run.empty)
         )
         notes += tuple(f"'{name}' was raised to the floor" for name in sorted(run.floored))
         self.verdict = Verdict(str(run.verdict), run.verdict.detail, notes)
@@ -124,12 +130,15 @@ class Fit:
         bound = self._training()
         joint, _ = sum_statistics(bound, self.params, Semiring("max"))
         penalty = self.n_parameters * float(np.log(self.n_observations))
-        return -2 * weighted_total(bound.columns.weights, joint) + penalty
+        return -2 * weighted_total(bound.weights, joint) + penalty
 
     @property
     def report(self) -> Report:
         """What the compiler decided for these data, and which form of the M-step ran."""
         report = self.program.report
+        bound = self._bound
+        if bound is not None and (bound.which is not None or bound.n_threads > 1):
+            report = replace(report, notes=(*report.notes, *bound.choices))
         if self.m_step == "full":
             return report
         once = "a single pass over conditional maxima (m_step='once')"
@@ -235,13 +244,18 @@ class Fit:
         return weighted_total(columns.weights, log_likelihood(Bound(program, columns), self.params))
 
     def expanded(self, name: str) -> Floats:
-        """A covariance parameter of reduced structure as matrices [gates…, D, D]."""
+        """A parameter written out, or a table that follows from parameters.
+
+        Args:
+            name: a covariance of reduced structure gives matrices [gates…, D, D]; the first step
+                of a node with `first="stationary"` its distribution [gates…, K]; any other
+                parameter itself.
+
+        Raises:
+            FitError: neither a parameter nor such a table.
+        """
         if name not in self.params:
-            raise FitError(
-                f"'{name}' is no parameter of this fit",
-                expected=", ".join(self.params),
-                advice=did_you_mean(name, self.params),
-            )
+            return self._derived(name)
         layout = self.program.params[name]
         value = self.params[name]
         if layout.structure == "full":
@@ -250,6 +264,18 @@ class Fit:
         if layout.structure == "spherical":
             value = np.repeat(value[..., None], size, axis=-1)
         return np.asarray(value[..., None] * np.eye(size))
+
+    def _derived(self, name: str) -> Floats:
+        """A table that follows from parameters, by name."""
+        found = derived(self.program, self.params)
+        if name not in found:
+            known = [*self.params, *found]
+            raise FitError(
+                f"'{name}' is no parameter of this fit",
+                expected=", ".join(known),
+                advice=did_you_mean(name, known),
+            )
+        return found[name]
 
     def sample(
         self,

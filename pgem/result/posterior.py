@@ -244,7 +244,7 @@ def _check_query(query: Query, axes: list[str], program: Program) -> None:
             finite = program.outline.nodes[name].finite
             raise DataError(
                 f"a joint posterior is asked for '{name}', which is "
-                + ("not latent in these data" if finite else "not discrete: joint tables are not"),
+                + ("not latent in these data" if finite else "not discrete"),
                 expected=", ".join(axes) or "no node",
             )
         if lag > _longest_lag(program, name):

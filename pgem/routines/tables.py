@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Observations, Statistics
 from pgem.gating import Cells, Pick, make_cells
+from pgem.routines.tally import Spread
 
 
 class Axis(NamedTuple):
@@ -32,11 +34,22 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """A discrete variable that is seen: one code per row (-1 where there is none yet)."""
+    """A discrete variable that is seen.
+
+    Attributes:
+        name: the variable.
+        rows: one code per row (-1 where there is none yet), or how to find them when needed.
+        size: number of values.
+    """
 
     name: str
-    codes: Integers
+    rows: Integers | Callable[[], Integers]
     size: int
+
+    @cached_property
+    def codes(self) -> Integers:
+        """One code per row (-1 where there is none yet)."""
+        return self.rows() if callable(self.rows) else self.rows
 
 
 class Gated(NamedTuple):
@@ -67,7 +80,11 @@ class NodeData:
         n_dims: number of dimensions of a table of its scope.
         points: distinct values, or one value per row.
         index: which point each row has (-1 where missing), or None if points are rows.
+        inputs: of a node that is summed over and has covariates, which of their distinct rows
+            each row has; its points are all its values under every one of these.
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
+        cache: what was made of the values, as long as the shard lasts.
+        kept: the same where it is small, as long as the data are bound.
     """
 
     key: str
@@ -77,7 +94,9 @@ class NodeData:
     points: Observations
     index: Integers | None = None
     flat: bool = False
+    inputs: Integers | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +148,20 @@ class LogTable:
     Attributes:
         array: [R, axes...].
         n_rows: rows of its scope.
-        index: which of the R rows each row of the scope reads; None if R is 1 or all rows.
+        reads: which of the R rows each row of the scope reads (-1: the last), or how to find it
+            when needed; None if R is 1 or all rows.
         source: what its posterior is collected into.
     """
 
     array: Floats
     n_rows: int
-    index: Integers | None = None
+    reads: Integers | Callable[[], Integers] | None = None
     source: Source | Steps | Choice | Joint | None = None
+
+    @cached_property
+    def index(self) -> Integers | None:
+        """Which of the R rows each row of the scope reads; None if R is 1 or all rows."""
+        return self.reads() if callable(self.reads) else self.reads
 
     def full(self) -> Floats:
         """One row per row of the scope, or a single shared one."""
@@ -145,7 +170,7 @@ class LogTable:
     @property
     def is_shared(self) -> bool:
         """Whether one row serves all."""
-        return self.index is None and len(self.array) == 1 and self.n_rows != 1
+        return self.reads is None and len(self.array) == 1 and self.n_rows != 1
 
 
 # --- cells --------------------------------------------------------------------------------------
@@ -250,12 +275,17 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
     source = Source(node, cells, values, None)
     axes = [cells.gates[k] for k in split_gates(cells)[1]]
     shape = aligned(node.n_dims, axes)
-    flat = flat_index(cells, node.n_rows)
+
+    def joint() -> Integers:
+        return _joint_index(flat_index(cells, node.n_rows), node)
+
     if node.flat:
         n_rows = node.n_rows if node.index is None else _n_seen(cells) * len(node.points.x) + 1
-        index = None if node.index is None else _joint_index(flat, node)
+        index = None if node.index is None else joint
         return LogTable(np.zeros((n_rows, *shape)), node.n_rows, index, source)
-    if node.index is None and flat is not None:
+    if node.index is None and split_gates(cells)[0]:
+        flat = flat_index(cells, node.n_rows)
+        assert flat is not None
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
     by_cell = node.family.log_density(node.points, values)
@@ -263,8 +293,7 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
         return LogTable(arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
     table = arrange(by_cell, cells).reshape(-1, *shape)
     padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
-    index = _joint_index(flat, node)
-    return LogTable(padded, node.n_rows, index, source)
+    return LogTable(padded, node.n_rows, joint, source)
 
 
 def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
@@ -275,9 +304,13 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     by_cell = node.family.log_density(node.points, values)
     if node.flat:
         by_cell = np.zeros_like(by_cell)
-    arranged = np.moveaxis(arrange(by_cell, cells), 1, 1 + sum(a < own for a in axes))
+    by_value = arrange(by_cell, cells).reshape(-1, own.size, *(a.size for a in axes))
+    arranged = np.moveaxis(by_value, 1, 1 + sum(a < own for a in axes))
     shape = aligned(node.n_dims, [*axes, own])
     flat = flat_index(cells, node.n_rows)
+    if node.inputs is not None:
+        n_inputs = len(by_cell) // own.size
+        flat = node.inputs if flat is None else flat * n_inputs + node.inputs
     array, source = arranged.reshape(-1, *shape), Source(node, cells, values, own)
     barren = node.cache.get("barren")
     if barren is not None:
@@ -462,12 +495,14 @@ class Stats(dict[str, Entry]):
     Attributes:
         use_priors: whether the M-step adds the statistics of priors (MAP).
         most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
+        runaways: coefficients that the M-step found to have no finite maximum, in words.
     """
 
     most_sweeps = 1000
     use_priors = False
+    runaways: tuple[str, ...] = ()
 
-    def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
+    def add(self, log_table: LogTable, posterior: Floats | Spread, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.
 
         Args:
@@ -476,6 +511,8 @@ class Stats(dict[str, Entry]):
             summed: rows that read the same row of the table were added up already.
         """
         source = log_table.source
+        if isinstance(posterior, Spread):
+            posterior, summed = _counted(log_table, posterior)
         if isinstance(source, Steps):
             self._add_steps(log_table, source, posterior, summed)
         elif isinstance(source, Choice):
@@ -494,7 +531,7 @@ class Stats(dict[str, Entry]):
         self, log_table: LogTable, source: Steps, posterior: Floats, summed: bool
     ) -> None:
         if not summed:
-            posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+            posterior = sum_rows(posterior, log_table.index, len(log_table.array))
         start = 0
         for part, count in zip(source.parts, source.counts, strict=True):
             rows = posterior[start : start + count]
@@ -514,7 +551,7 @@ class Stats(dict[str, Entry]):
             arrays = _accumulate_rows(source, weights.reshape(node.n_rows, -1))
         else:
             if not summed:
-                posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+                posterior = sum_rows(posterior, log_table.index, len(log_table.array))
             arrays = _accumulate_points(source, posterior)
         self._add_entries({node.key: Entry(node.family, cells, arrays, source.slots)})
 
@@ -524,6 +561,16 @@ class Stats(dict[str, Entry]):
                 self[key].add(entry.arrays)
             else:
                 self[key] = entry
+
+
+def _counted(log_table: LogTable, posterior: Spread) -> tuple[Floats, bool]:
+    """The posterior of the members, and whether it is summed over those that read the same row."""
+    source = log_table.source
+    tally = source.node.kept.get("tally") if isinstance(source, Source) else None
+    if tally is None:
+        return posterior.array, False
+    counts = tally.count(posterior.by_parent(), len(log_table.array))
+    return counts.reshape(len(counts), *posterior.shape[1:]), True
 
 
 def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:
@@ -539,7 +586,7 @@ def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Fl
     return posterior.sum(axis=axes, keepdims=True) if axes else posterior
 
 
-def _sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
+def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     """Add rows that read the same row of the table: [N, ...] → [R, ...]."""
     if index is None:
         if n_rows == 1:
@@ -560,8 +607,9 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
     flat = flat_index(cells, node.n_rows)
     if flat is None:
         chosen = group_cells(cells, 0)
-        back = np.argsort(chosen)
-        return node.family.accumulate(node.points, weights[:, back], source.slots)
+        if (chosen[1:] < chosen[:-1]).any():  # gates in another order than their axes
+            weights = weights[:, np.argsort(chosen)]
+        return node.family.accumulate(node.points, weights, source.slots)
     total: list[Floats] | None = None
     for code, rows, points in groups_of(node, flat):
         chosen = group_cells(cells, code)
@@ -586,6 +634,7 @@ def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
         counts = posterior[: n_seen * n_points].reshape(n_seen, n_points, *sizes)
     else:
         place = sum(cells.gates[k] < source.own for k in axes)
-        sizes.insert(place, n_points)
-        counts = np.moveaxis(posterior.reshape(n_seen, *sizes), 1 + place, 1)
+        sizes.insert(place, source.own.size)
+        counts = np.moveaxis(posterior.reshape(-1, *sizes), 1 + place, 1)
+        counts = counts.reshape(n_seen, -1, *counts.shape[2:])
     return node.family.accumulate(node.points, _arrange_back(counts, cells), source.slots)
