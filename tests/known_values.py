@@ -431,20 +431,16 @@ def fedfunds() -> Known:
         lines = x[2:4] + np.outer(rate[:-1], x[4:6])
         return moves, norm.pdf(rate[1:, None], lines, np.exp(x[6]))
 
-    def settled(x: Array) -> float:
+    def loss(x: Array) -> float:
         moves, densities = parts(x)
         return -forward(stationary(moves), moves, densities)
 
-    def free(x: Array) -> float:
-        # the likelihood is linear in the first distribution: its maximum is at a corner
-        moves, densities = parts(x)
-        return -max(forward(first, moves, densities) for first in np.eye(2))
-
-    start = np.array([0.5, 2.0, 0.7, -0.1, 0.76, 1.06, -0.4])
-    assert round(lowest(settled, [start]).fun, 5) == 264.71069
-    best = lowest(free, [start])
+    best = lowest(loss, [[0.5, 2.0, 0.7, -0.1, 0.76, 1.06, -0.4]])
+    assert round(best.fun, 5) == 264.71069  # Stata
+    drift, explosion = (error_of(loss, best.x, lambda x, k=k: float(x[k])) for k in (4, 5))
     found = {"mood.probs": parts(best.x)[0], "slope": best.x[4:6], "intercept": best.x[2:4]}
-    return {"log_likelihood": -best.fun, **found}
+    errors = {"error_of_drift": drift, "error_of_explosion": explosion}
+    return {"log_likelihood": -best.fun, **found, **errors}
 
 
 # --- Normal latents and regressions -------------------------------------------------------------
@@ -555,6 +551,23 @@ def meta_analysis() -> Known:
     answers = {"common": best.x[0], "scatter": abs(best.x[1])}
     error = error_of(loss, best.x, lambda x: float(x[0]))
     return {"log_likelihood": -best.fun, **answers, "standard_error": error}
+
+
+def affairs() -> Known:
+    columns = table("affairs")
+    affairs = columns.pop("affairs")
+    person = np.column_stack([np.ones(601), *columns.values()]) / [1, 10, 10, 1, 1, 1]
+
+    def loss(x: Array) -> float:
+        faith, rate = person @ x[:6], np.exp(person @ x[6:])
+        never = np.log(expit(faith) + expit(-faith) * np.exp(-rate))
+        others = np.log(expit(-faith)) + poisson.logpmf(affairs, rate)
+        return -float(np.sum(np.where(affairs == 0, never, others)))
+
+    best = lowest(loss, [[0.0] * 6 + [1.0] + [0.0] * 5])
+    found = {"of_faith": best.x[:6], "of_count": best.x[6:], "of_religion": best.x[3]}
+    error = error_of(loss, best.x, lambda x: float(x[3]))
+    return {"log_likelihood": -best.fun, **found, "its_error": error}
 
 
 def co2_gnp() -> Known:
