@@ -7,7 +7,7 @@ that a process holds only one; a system whose library is not installed is left o
 
 from __future__ import annotations
 
-from benchmarks import chains, discrete, gaussian
+from benchmarks import chains, continuous, discrete, gaussian
 from benchmarks.common import Case, System
 
 MIXTURE: dict[str, System] = {
@@ -27,8 +27,16 @@ SHOWN: dict[str, System] = {"pgem": discrete.classes_pgem, "StepMix": discrete.c
 COUNTS: dict[str, System] = {"pgem": discrete.counts_pgem, "NumPy by hand": discrete.counts_numpy}
 DIAMOND: dict[str, System] = {
     "pgem": discrete.diamond_pgem, "NumPy by hand": discrete.diamond_numpy,
+    "pgmpy": discrete.diamond_pgmpy,
 }  # fmt: skip
-NEEDS = {"scikit-learn": "sklearn", "hmmlearn": "hmmlearn", "StepMix": "stepmix"}
+FACTORS: dict[str, System] = {
+    "pgem": continuous.factors_pgem, "scikit-learn": continuous.factors_sklearn,
+}  # fmt: skip
+STATES: dict[str, System] = {
+    "pgem": continuous.states_pgem, "dynamax": continuous.states_dynamax,
+}  # fmt: skip
+NEEDS = {"scikit-learn": "sklearn", "hmmlearn": "hmmlearn", "StepMix": "stepmix",
+         "pgmpy": "pgmpy", "dynamax": "dynamax"}  # fmt: skip
 """System → module that it needs."""
 
 CASES = {
@@ -88,6 +96,14 @@ CASES = {
     ),
     "bayes-net": Case(
         "Bayesian network, 10,000 rows, two hidden ternary nodes of four",
-        discrete.diamond, DIAMOND, discrete.diamond_log_likelihood, 50,
+        discrete.diamond, DIAMOND, discrete.diamond_log_likelihood, 5,
+    ),
+    "factor-analysis": Case(
+        "Factor analysis, 100,000 × 64, 8 factors",
+        continuous.factors, FACTORS, continuous.factors_log_likelihood, 5,
+    ),
+    "state-space": Case(
+        "Linear state space, 10,000 steps, 4 states, 8 outputs",
+        continuous.states, STATES, continuous.states_log_likelihood, 10,
     ),
 }  # fmt: skip

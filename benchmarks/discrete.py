@@ -163,6 +163,33 @@ def diamond_pgem(data: Arrays, start: Arrays, iterations: int) -> Arrays:
     return fit_pgem(model, data, start, iterations, {f"{k}.probs": k for k in start})
 
 
+def diamond_pgmpy(data: Arrays, start: Arrays, iterations: int) -> Arrays:
+    import logging
+
+    import pandas as pd
+    from pgmpy.estimators import ExpectationMaximization
+    from pgmpy.factors.discrete import TabularCPD
+    from pgmpy.models import DiscreteBayesianNetwork
+
+    logging.getLogger("pgmpy").setLevel(logging.ERROR)
+    edges = [("a", "g"), ("a", "h"), ("g", "d"), ("h", "d")]
+    model = DiscreteBayesianNetwork(edges, latents={"g", "h"})
+    above: dict[str, list[str]] = {"a": [], "g": ["a"], "h": ["a"], "d": ["g", "h"]}
+    tables = {
+        name: TabularCPD(
+            name, 3, start[name].reshape(-1, 3).T, parents or None, [3] * len(parents) or None
+        )
+        for name, parents in above.items()
+    }
+    frame = pd.DataFrame({"a": data["a"], "d": data["d"]})
+    found = ExpectationMaximization(model, frame).get_parameters(
+        latent_card={"g": 3, "h": 3}, max_iter=iterations, atol=0.0, init_cpds=tables,
+        show_progress=False, batch_size=len(frame),
+    )  # fmt: skip
+    values = {cpd.variable: np.moveaxis(np.asarray(cpd.values), 0, -1) for cpd in found}
+    return {name: values[name] for name in start}
+
+
 def diamond_numpy(data: Arrays, start: Arrays, iterations: int) -> Arrays:
     """The EM that one would write by hand, row by row."""
     a, d, params = data["a"], data["d"], dict(start)
