@@ -12,7 +12,7 @@ from pgem.declare import SlotRecord, TimesRecord, slot_of
 from pgem.errors import DeclarationError
 from pgem.families import Family
 from pgem.families._linear import Linear, Regressor, Term
-from pgem.families._link import links_of
+from pgem.families._link import Linked, links_of
 from pgem.graph import Component
 
 Length = Callable[[str], int | None]
@@ -26,10 +26,11 @@ def has_terms(component: Component) -> bool:
 
 def own_axes(family: Family, slot: str, node: str, n_own: int) -> tuple[str, ...]:
     """What the own axes of a slot run over: the node's coordinates, and what is contracted."""
-    terms = family.terms if isinstance(family, Linear) else ()
+    terms = family.terms if isinstance(family, Linear | Linked) else ()
     for term in terms:
-        wide = term.vector or term.parent
-        if term.slot == slot and wide and n_own > family.event_ndim:
+        wide, placement = term.vector or term.parent, term.placement
+        contracts = term.own[-1:] == placement.shape[1:] and placement.min() >= 0
+        if term.slot == slot and wide and contracts:
             return (*[node] * (n_own - 1), wide[0])
     return (node,) * n_own
 

@@ -63,7 +63,17 @@ def test_axes_of_coefficients_are_named_by_what_they_meet() -> None:
         f = pg.latent("f", pg.MvNormal(mean=0.0, cov=pg.identity(2)))
         pg.observed("x", pg.MvNormal(mean=pg.param("loadings") @ f + pg.param("mean")))
         pg.observed("y", pg.Normal(mean=pg.param("slopes") @ w))
-    data = {"w": rng.normal(size=(20, 3)), "x": rng.normal(size=(20, 3)), "y": rng.normal(size=20)}
+        pg.observed("k", pg.Categorical(logits=pg.param("W") @ w + pg.param("b"), size=4))
+    data = {"w": rng.normal(size=(20, 3)), "x": rng.normal(size=(20, 3)), "y": rng.normal(size=20),
+            "k": np.arange(20) % 4}  # fmt: skip
     fit = model.fit(data, max_iter=1)
-    for line in ("loadings [x, f]", "mean [x]", "slopes [w]", "x.cov [x, x]", "y.var ="):
+    for line in (
+        "loadings [x, f]",
+        "mean [x]",
+        "slopes [w]",
+        "W [k, w]",
+        "b [k]",
+        "x.cov [x, x]",
+        "y.var =",
+    ):
         assert line in fit.summary()
