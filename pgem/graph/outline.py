@@ -28,6 +28,7 @@ class NodeOutline:
         feeds: whether it stands in another node's mean.
         linear: whether one of its slots is a product, or a mean is a sum, with covariates or other
             nodes.
+        below_latent: whether a continuous latent stands in one of its slots.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
         in_segments: whether its values last for explicit durations.
@@ -46,6 +47,7 @@ class NodeOutline:
     has_children: bool
     feeds: bool
     linear: bool
+    below_latent: bool
     lag: int
     conditioned: bool
     in_segments: bool
@@ -151,8 +153,14 @@ def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> Node
         feeds,
         leaves[0].family.gaussian
         and any(slot.times for leaf in record.components for slot in leaf.slots.values()),
+        any(_is_continuous(graph, parent) for parent, _ in record.parents()),
         record.lag(),
         record.conditioned,
         record.duration is not None,
         record.origin,
     )
+
+
+def _is_continuous(graph: ModelGraph, name: str) -> bool:
+    """Whether a node is a latent with infinitely many values."""
+    return graph.nodes[name].kind == "latent" and not graph.is_finite(name)

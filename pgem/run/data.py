@@ -316,7 +316,7 @@ def make_schema(
         elif (
             node.kind == "observed"
             and holes.any()
-            and (node.has_children or (holes_as_axes and not node.linear))
+            and (node.has_children or (holes_as_axes and not node.below_latent))
         ):
             axes.add(name)
         if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):
