@@ -54,7 +54,8 @@ def _one_run(
     attempts = ATTEMPTS if options.degenerate == "restart" else 1
     for attempt in range(attempts):
         generator = np.random.default_rng(None if seed is None else [seed, number, attempt])
-        params = start_params(bound, start if attempt == 0 else None, generator)
+        first = number == attempt == 0
+        params = start_params(bound, start if attempt == 0 else None, generator, vary=not first)
         run = run_em(bound, params, options, n_observations)
         if run.verdict != "degenerate":
             break
@@ -62,7 +63,7 @@ def _one_run(
 
 
 def start_params(
-    bound: Bound, start: Mapping[str, Any] | None, generator: Generator
+    bound: Bound, start: Mapping[str, Any] | None, generator: Generator, *, vary: bool = False
 ) -> dict[str, Floats]:
     """Start values of all parameters: the user's, and what is missing from random labels.
 
@@ -74,7 +75,7 @@ def start_params(
     values = held | check_start(wanted, program)
     if set(program.params) <= set(values):
         return values
-    labels = random_labels(bound, generator)
+    labels = random_labels(bound, generator, vary=vary)
     for name in set(wanted) & set(labels):
         labels[name] = given_labels(wanted[name], name, bound)
     return params_from_labels(program, _labelled(bound, labels), generator) | values

@@ -117,13 +117,22 @@ def _sound(params: dict[str, Floats], bound: Bound) -> dict[str, Floats]:
     return params
 
 
-def random_labels(bound: Bound, generator: Generator) -> dict[str, Floats]:
+def random_labels(bound: Bound, generator: Generator, *, vary: bool = False) -> dict[str, Floats]:
     """Soft labels for every latent that is summed over.
+
+    Args:
+        bound: program and data.
+        generator: source of random numbers.
+        vary: settle the clusters less, and blur them differently: restarts shall end elsewhere.
 
     Raises:
         FitError: more values than rows to tell them apart.
     """
     labels = {}
+    rounds, noise = LLOYD, NOISE
+    if vary:
+        rounds = int(generator.integers(LLOYD))
+        noise = 2 * NOISE * float(generator.beta(0.5, 0.5))  # often hard, often blurred
     sizes = bound.program.analysis.layout.sizes
     for name, node in bound.program.outline.nodes.items():
         if node.kind != "latent" or not node.finite or name in bound.program.schema.given:
@@ -138,8 +147,8 @@ def random_labels(bound: Bound, generator: Generator) -> dict[str, Floats]:
                 advice="fewer values, more data, or start= with all parameters",
             )
         described = describe(bound, name)
-        codes = cluster(described, size, generator) if described is not None else None
-        labels[name] = _soften(codes, n_rows, size, generator)
+        codes = cluster(described, size, generator, rounds) if described is not None else None
+        labels[name] = _soften(codes, n_rows, size, generator, noise)
     return labels
 
 
@@ -257,13 +266,13 @@ def _to_parent(bound: Bound, scope: str, values: Floats) -> Floats:
     return total / np.maximum(lengths, 1)[:, None]
 
 
-def cluster(table: Floats, size: int, generator: Generator) -> Integers:
+def cluster(table: Floats, size: int, generator: Generator, rounds: int = LLOYD) -> Integers:
     """k-means++ seeds and a few Lloyd iterations on randomly scaled columns."""
     table = table * generator.gamma(2.0, 0.5, table.shape[1])
     chosen = generator.permutation(len(table))[:SAMPLE]
     sample = table[chosen]
     centres = _seeds(sample, size, generator)
-    for _ in range(LLOYD):
+    for _ in range(rounds):
         codes = _nearest(sample, centres)
         for k in range(size):
             if (codes == k).any():
@@ -294,11 +303,13 @@ def one_hot_rows(codes: Floats | Integers, size: int) -> Floats:
     return np.asarray(codes[:, None] == np.arange(size), dtype=float)
 
 
-def _soften(codes: Integers | None, n_rows: int, size: int, generator: Generator) -> Floats:
+def _soften(
+    codes: Integers | None, n_rows: int, size: int, generator: Generator, share: float
+) -> Floats:
     noise = generator.dirichlet(np.ones(size), n_rows)
     if codes is None:
         return noise
-    return (1 - NOISE) * one_hot_rows(codes, size) + NOISE * noise
+    return (1 - share) * one_hot_rows(codes, size) + share * noise
 
 
 def check_start(start: Mapping[str, Any], program: Program) -> dict[str, Floats]:

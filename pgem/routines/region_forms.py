@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pgem.arrays import Floats
+from pgem.routines.region_groups import Groups
 from pgem.routines.region_kernels import Kernel, make_kernel, masked_product, square_root
 from pgem.routines.region_layout import Designs, LinkLayout, MemberLayout, PieceLayout
 
@@ -65,18 +66,10 @@ class Forms:
 
     def information(self, designs: Designs) -> Floats:
         """Information on x from the shown coordinates [G, designs, X, X]."""
-        precision = self.kernel.precision
         if self.is_diagonal and designs.share_forms:
             found = self._by_form(designs)
         else:
-            forms = self.predicted[:, designs.form]
-            if self.is_diagonal:
-                weights = precision[:, self.kernel.code[designs.kernel]]
-                if not self.piece.is_complete:
-                    weights = weights * self.piece.shown[designs.kernel]
-                weighted = weights[..., None] * forms
-            else:
-                weighted = precision[:, designs.kernel] @ forms
+            forms, weighted = self._weighted(designs)
             if forms.shape[2] == 1:
                 found = forms[:, :, 0, :, None] * weighted[:, :, 0, None, :]
             else:
@@ -84,6 +77,24 @@ class Forms:
         if self.piece.piece.spread is not None:
             found /= designs.spread[:, None, None]
         return np.asarray(found)
+
+    def total_information(self, designs: Designs, counts: Floats) -> Floats:
+        """The sum of `information` over designs, each counted so often [G, X, X]."""
+        forms, weighted = self._weighted(designs)
+        n_g, n, size, width = forms.shape
+        known = np.repeat(counts / designs.spread, size)[:, None]
+        flat = forms.reshape(n_g, n * size, width) * known
+        return np.asarray(np.swapaxes(flat, -1, -2) @ weighted.reshape(n_g, n * size, width))
+
+    def _weighted(self, designs: Designs) -> tuple[Floats, Floats]:
+        """Forms A of C φ, and V_oo⁻¹ A [G, designs, d, X]."""
+        forms, precision = self.predicted[:, designs.form], self.kernel.precision
+        if not self.is_diagonal:
+            return forms, precision[:, designs.kernel] @ forms
+        weights = precision[:, self.kernel.code[designs.kernel]]
+        if not self.piece.is_complete:
+            weights = weights * self.piece.shown[designs.kernel]
+        return forms, weights[..., None] * forms
 
     def _by_form(self, designs: Designs) -> Floats:
         """Σ_d precision_d a_d a_dᵀ, where few forms serve many patterns."""
@@ -123,22 +134,23 @@ def make_forms(
         if link.columns is not None:
             _add_state(phi, link)
         elif link.design is not None:
-            _add_parent(phi, link, values[link.link.parent][:, link.design])
+            _add_parent(phi, link, link.design, values[link.link.parent])
     kernel = make_kernel(piece, covs)
     predicted = c[:, piece.form_code] @ phi
     return Forms(member, piece, c, kernel, phi, predicted, _root(member, kernel))
 
 
-def _add_parent(phi: Floats, link: LinkLayout, value: Floats) -> None:
+def _add_parent(phi: Floats, link: LinkLayout, designs: Groups, value: Floats) -> None:
     """A parent of this row or an enclosing one: its forms fill the last columns of x."""
     start, stop = link.link.start, link.link.stop
     place = phi[:, :, start:stop, phi.shape[-1] - value.shape[-1] :]
     if link.scale is None:
-        place += value
+        place += designs.spread(value)
     elif link.link.contracts:
-        place += np.einsum("fd,gfdx->gfx", link.scale, value)[:, :, None]
+        scale = np.broadcast_to(link.scale, (len(value), *link.scale.shape))
+        place[:, :, 0] += designs.times(scale, value)
     else:
-        place += link.scale[:, None, None] * value
+        place += link.scale[:, None, None] * designs.spread(value)
 
 
 def _add_state(phi: Floats, link: LinkLayout) -> None:

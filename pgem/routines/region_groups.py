@@ -6,7 +6,7 @@ matrices [G, groups, rows of the matrix, columns].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 
@@ -19,6 +19,8 @@ FEW = 8
 """Rows per group from which one matrix product per group is faster than one per row."""
 
 
+LONG = 400
+"""Numbers in the messages' rows of a composition from which one product for all is faster."""
 BLOCK = 1 << 19
 """Numbers in a block of matrices, so that many rows do not need much room at a time."""
 
@@ -174,6 +176,20 @@ class Composition:
         found, ids = np.unique(first, return_inverse=True)
         owner = np.flatnonzero(found >= 0)
         return cls(ids, len(found), owner, found[owner], np.ones(len(owner)))
+
+    def is_long(self, size: int) -> bool:
+        """Whether compositions have so many groups that one product each is faster.
+
+        Args:
+            size: number of rows of a message.
+        """
+        return 0 < LONG * self.n <= len(self._group) * size
+
+    def parts(self) -> Iterator[tuple[Integers, Floats]]:
+        """The groups of each composition, and how many of each."""
+        bounds = np.searchsorted(self._owner, np.arange(self.n + 1))
+        for a, b in pairwise(bounds.tolist()):
+            yield self._group[a:b], self._count[a:b]
 
     def total(self, message: Callable[[Integers], Floats], step: int | None = None) -> Floats:
         """Sum the members' messages [G, compositions, ...].

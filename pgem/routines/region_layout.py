@@ -8,7 +8,7 @@ are, and which rows have equal forms, is worked out here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,7 +35,7 @@ class LinkLayout:
 
     link: Link
     rows: Integers | None
-    design: Integers | None
+    design: Groups | None
     columns: Integers | None
     free: Integers
     scale: Floats | None
@@ -365,42 +365,42 @@ class Layout:
         self, layout: MemberLayout, piece: Piece, scope: ScopeLayout, patterns: Integers
     ) -> PieceLayout:
         rows = np.arange(scope.n_rows) if piece.rows is None else piece.rows
-        n = len(rows)
+        n, shown = len(rows), layout.seen[rows]
         code = np.zeros(n, dtype=np.int64) if piece.code is None else piece.code
-        sources = [self._source_rows(link, scope, rows) for link in piece.links]
-        keys: list[Floats | Integers] = [code]
-        for link, source in zip(piece.links, sources, strict=True):
-            parent = self.members[link.parent]
-            if link.lag == 0 and parent.has_forms:
-                keys.append(parent.designs[source])
-            if link.scale is not None and parent.has_forms:
-                keys += list(link.scale.T) if link.contracts else [link.scale]
-        forms = Groups(number_rows(n, keys))
-        kernels = Groups(number_rows(n, [code, patterns[rows]]))
         spread = np.ones(n) if piece.spread is None else piece.spread
+        sources = [self._source_rows(link, scope, rows) for link in piece.links]
+        links = list(zip(piece.links, sources, strict=True))
+        forms = Groups(number_rows(n, [code, *self._form_keys(links)]))
+        kernels = Groups(number_rows(n, [code, patterns[rows]]))
         designs = Groups(number_rows(n, [forms.ids, kernels.ids, spread]))
-        shown = layout.seen[rows]
+        first = designs.first
         counted = layout.is_parent or bool(shown.any(axis=1).all())
         return PieceLayout(
-            piece,
-            piece.rows,
-            [
-                self._link_layout(link, scope, source, forms)
-                for link, source in zip(piece.links, sources, strict=True)
-            ],
-            Groups(code) if n == 0 or int(code.max()) > 0 else Groups(code, 1),
-            forms,
-            code[forms.first],
-            kernels,
-            code[kernels.first],
-            shown[kernels.first],
-            designs,
-            Designs(
-                forms.ids[designs.first], kernels.ids[designs.first], spread[designs.first], forms.n
-            ),
-            layout.n_designs,
-            None if counted else np.flatnonzero(shown.any(axis=1)),
+            piece=piece,
+            rows=piece.rows,
+            links=[self._link_layout(link, scope, source, forms) for link, source in links],
+            codes=Groups(code, 1 if n and int(code.max()) == 0 else None),
+            forms=forms,
+            form_code=code[forms.first],
+            kernels=kernels,
+            kernel_code=code[kernels.first],
+            shown=shown[kernels.first],
+            designs=designs,
+            design=Designs(forms.ids[first], kernels.ids[first], spread[first], forms.n),
+            start=layout.n_designs,
+            counted=None if counted else np.flatnonzero(shown.any(axis=1)),
         )
+
+    def _form_keys(self, links: Sequence[tuple[Link, Integers]]) -> Iterator[Floats | Integers]:
+        """Columns that tell forms of φ apart."""
+        for link, source in links:
+            parent = self.members[link.parent]
+            if not parent.has_forms:
+                continue
+            if link.lag == 0:
+                yield parent.designs[source]
+            if link.scale is not None:
+                yield from link.scale.T if link.contracts else [link.scale]
 
     def _source_rows(self, link: Link, scope: ScopeLayout, rows: Integers) -> Integers:
         """The parent's row of each row."""
@@ -425,7 +425,7 @@ class Layout:
             first = scope.size - home.size + home.own + parent.slot
             columns = first + (link.lag - 1) * len(parent.free) + np.arange(len(parent.free))
         elif parent.has_forms:
-            design = parent.designs[source[forms.first]]
+            design = Groups(parent.designs[source[forms.first]])
         same = len(source) == home.n_rows and np.array_equal(source, np.arange(home.n_rows))
         scale = None if link.scale is None else link.scale[forms.first]
         return LinkLayout(link, None if same else source, design, columns, parent.free, scale)

@@ -84,6 +84,7 @@ def test_group_by_group_and_row_by_row_agree(
 ) -> None:
     monkeypatch.setattr(region_groups, "FEW", few)
     monkeypatch.setattr(region_groups, "BLOCK", 1 if few else 100)
+    monkeypatch.setattr(region_groups, "LONG", 10**9 if few else 1)
     for wishes in (Wishes(gates=2), Wishes(chain=True, plate_in_chain=True, lags=2)):
         check(Builder(seed, wishes).build(), seed)
 
@@ -167,7 +168,7 @@ def state_space(lengths: list[int], *, holes: float, seed: int) -> Case:
 def test_long_chains_settle_on_the_right_matrices(holes: float) -> None:
     case = state_space([150, 40, 0, 150, 1, 120], holes=holes, seed=5)
     check(case, 5)
-    chain = case.evaluate()._chain
+    chain = case.evaluate()._matrices.chain
     assert isinstance(chain, region_chain.CompiledChain)
     if holes == 0.0:
         assert chain.steps.log_det.shape[1] < 80
