@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,16 +61,21 @@ def punch(animal: Animal, data: dict[str, Any], seed: int) -> dict[str, Any]:
     return found
 
 
+def names(text: str, name: str) -> bool:
+    """Whether a name stands in a text, maybe with indices, not only inside a longer one."""
+    return re.search(rf"(?<![\w.]){re.escape(name)}(?![a-zA-Z0-9]|\.\w)", text) is not None
+
+
 @every_animal
 def test_compiles_and_is_told(animal: Animal) -> None:
     program = animal.at_truth.program
     report, told = str(program.report), program.explain()
     for name in program.params:
-        assert name in report
-        assert name in told
+        assert names(report, name)
+        assert names(told, name)
     for node in animal.model.record.nodes:
-        assert node.name in told
-        assert node.kind == "observed" or node.name in report
+        assert names(told, node.name)
+        assert node.kind == "observed" or names(report, node.name)
     assert program.explain("markdown")
     compile(program.source, animal.name, "exec")
 
@@ -99,10 +106,17 @@ def fitted(animal: Animal, data: dict[str, Any], **options: Any) -> pg.Fit:
         return animal.model.fit(data, start=animal.truth, **{**animal.options, **options})
 
 
+@cache
+def recovered(name: str) -> tuple[dict[str, Any], pg.Fit]:
+    """A large sample of a model, and its fit."""
+    animal = ZOO[name]
+    data = animal.observe(animal.n, animal.sizes, seed=2)
+    return data, fitted(animal, data, max_iter=60, tol=1e-7)
+
+
 @every_animal
 def test_finds_the_truth_again(animal: Animal) -> None:
-    data = animal.observe(animal.n, animal.sizes, seed=2)
-    fit = fitted(animal, data, max_iter=60, tol=1e-7)
+    data, fit = recovered(animal.name)
     assert fit.verdict in ("converged", "iteration_limit")
     assert np.diff(fit.trace).min(initial=0.0) >= -1e-10 * abs(fit.trace[-1])
     if animal.options.get("posterior") != "hard":
@@ -111,6 +125,37 @@ def test_finds_the_truth_again(animal: Animal) -> None:
     for name, value in truth.items():
         close = animal.close.get(name, 0.2) if isinstance(animal.close, dict) else animal.close
         np.testing.assert_allclose(found[name], value, rtol=0, atol=close, err_msg=name)
+
+
+HARD = {name: animal for name, animal in ZOO.items() if animal.options}
+UNIDENTIFIED = {name: animal for name, animal in ZOO.items() if animal.seen is not dict}
+IDENTIFIED = {name: animal for name, animal in ZOO.items() if name not in {**HARD, **UNIDENTIFIED}}
+
+
+@pytest.mark.parametrize("animal", IDENTIFIED.values(), ids=IDENTIFIED)
+def test_standard_errors_cover_the_truth(animal: Animal) -> None:
+    _, fit = recovered(animal.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.errors.FitWarning)
+        errors = fit.standard_errors()
+    for name, layout in fit.program.params.items():
+        fixed = np.asarray(layout.fixed)
+        rows = layout.role.name == "probability vector"  # whose last free entry is settled too
+        free = ~fixed & ((~fixed).sum(axis=-1, keepdims=True) > 1) if rows else ~fixed
+        assert np.isfinite(errors[name]).all(), name
+        assert (errors[name][free] > 0).all(), name
+        assert (errors[name][~free] == 0).all(), name
+        away = np.abs(fit.params[name] - animal.at_truth.params[name])[free] / errors[name][free]
+        assert away.max(initial=0.0) < 4.5, name
+
+
+@pytest.mark.parametrize("animal", UNIDENTIFIED.values(), ids=UNIDENTIFIED)
+def test_what_is_not_identified_has_no_standard_error(animal: Animal) -> None:
+    _, fit = recovered(animal.name)
+    with pytest.warns(pg.errors.FitWarning, match="do not identify"):
+        errors = fit.standard_errors()
+    unknown = {name for name, value in errors.items() if np.isnan(value).any()}
+    assert unknown == set(fit.params) - set(animal.seen(fit.params))
 
 
 @every_animal

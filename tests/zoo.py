@@ -251,9 +251,7 @@ def mixture_of_regressions() -> None:
     pg.observed("y", pg.Normal(mean=mean, var=pg.param("var")[z]))
 
 
-@animal(
-    truth={"z.probs": HALVES, "slope": [-0.5, 0.8], "intercept": [0.0, 2.0]}, inputs=one_input
-)
+@animal(truth={"z.probs": HALVES, "slope": [-0.5, 0.8], "intercept": [0.0, 2.0]}, inputs=one_input)
 def mixture_of_poisson_regressions() -> None:
     z = pg.latent("z", pg.Categorical(size=2))
     x = pg.covariate("x")
@@ -324,7 +322,7 @@ def blood_groups() -> None:
     allele = pg.param("allele")
     mother = pg.latent("mother", pg.Categorical(allele, size=3))
     father = pg.latent("father", pg.Categorical(allele, size=3))
-    pg.observed("group", pg.Categorical(pg.constant(PHENOTYPE)[mother, father]))
+    pg.observed("group", pg.Categorical(pg.constant(PHENOTYPE)[mother, father], size=4))
 
 
 @animal(truth={"r.probs": [0.62, 0.38]}, close=0.06)
@@ -334,7 +332,7 @@ def genetic_linkage() -> None:
     half = pg.latent("half", pg.Categorical([0.5, 0.5]))
     certain = [1.0, 0.0, 0.0, 0.0]
     table = [[certain, [0.5, 0.0, 0.0, 0.5]], [certain, [0.0, 0.5, 0.5, 0.0]]]
-    pg.observed("type", pg.Categorical(pg.constant(table)[r, half]))
+    pg.observed("type", pg.Categorical(pg.constant(table)[r, half], size=4))
 
 
 # --- sequences ----------------------------------------------------------------------------------
@@ -510,7 +508,8 @@ ITEMS = np.array([[[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.9, 0.1]],
 
 @animal(
     truth={"g.probs": HALVES, "c.probs": [[0.85, 0.15], [0.2, 0.8]], "x.probs": ITEMS},
-    n=80, sizes={"patient": 15},
+    n=80,
+    sizes={"patient": 15},
 )
 def multilevel_classes() -> None:
     g = pg.latent("g", pg.Categorical(size=2))
@@ -522,7 +521,12 @@ def multilevel_classes() -> None:
 
 def documents(rng: np.random.Generator, n: int, sizes: Sizes) -> dict[str, Any]:
     del rng, sizes
-    return {"who": np.arange(n)}
+    return {"who": np.arange(n) % 4}
+
+
+def words_of_documents(params: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The two tables are one factorisation of many."""
+    return {"words": params["topic.probs"] @ params["word.probs"]}
 
 
 TOPICS = np.array([[0.4, 0.3, 0.2, 0.05, 0.05], [0.05, 0.05, 0.2, 0.3, 0.4]])
@@ -530,7 +534,8 @@ TOPICS = np.array([[0.4, 0.3, 0.2, 0.05, 0.05], [0.05, 0.05, 0.2, 0.3, 0.4]])
 
 @animal(
     truth={"topic.probs": [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.1, 0.9]], "word.probs": TOPICS},
-    n=4, sizes={"token": 1500}, inputs=documents, close=0.25,
+    n=4, sizes={"token": 1500}, inputs=documents, close=0.05,
+    seen=words_of_documents,
 )  # fmt: skip
 def probabilistic_latent_semantic_analysis() -> None:
     who = pg.covariate("who", size=4)
@@ -539,9 +544,7 @@ def probabilistic_latent_semantic_analysis() -> None:
         pg.observed("word", pg.Categorical(size=5), given=topic)
 
 
-@animal(
-    truth={"a.var": 1.5, "mu": 2.0, "y.var": 0.5}, n=300, sizes={"member": 6}, close=0.4
-)
+@animal(truth={"a.var": 1.5, "mu": 2.0, "y.var": 0.5}, n=300, sizes={"member": 6}, close=0.4)
 def random_intercepts() -> None:
     a = pg.latent("a", pg.Normal(mean=0.0))
     with pg.plate("member"):
@@ -616,8 +619,12 @@ def mixture_of_factor_analysers() -> None:
 )  # fmt: skip
 def two_views_with_one_factor() -> None:
     f = pg.latent("f", pg.Normal(0.0, 1.0))
-    pg.observed("x", pg.MvNormal(mean=pg.param("a") @ f + pg.param("ma"), cov=pg.diagonal(), size=2))
-    pg.observed("y", pg.MvNormal(mean=pg.param("b") @ f + pg.param("mb"), cov=pg.diagonal(), size=3))
+    pg.observed(
+        "x", pg.MvNormal(mean=pg.param("a") @ f + pg.param("ma"), cov=pg.diagonal(), size=2)
+    )
+    pg.observed(
+        "y", pg.MvNormal(mean=pg.param("b") @ f + pg.param("mb"), cov=pg.diagonal(), size=3)
+    )
 
 
 @animal(truth={"h.var": 0.5, "y.var": 1.0}, n=30, sizes={"t": 80})
@@ -666,7 +673,9 @@ def mixture_of_state_spaces() -> None:
     c = pg.latent("c", pg.Categorical(size=2))
     with pg.sequence("t"):
         mean = pg.param("decay")[c] * pg.prev("h")
-        h = pg.latent("h", pg.Normal(mean=mean, var=pg.param("h_var")[c]), first=pg.Normal(0.0, 1.0))
+        h = pg.latent(
+            "h", pg.Normal(mean=mean, var=pg.param("h_var")[c]), first=pg.Normal(0.0, 1.0)
+        )
         pg.observed("y", pg.Normal(mean=h + pg.param("level")[c]))
 
 
