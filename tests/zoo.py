@@ -195,7 +195,8 @@ def semi_supervised_classes() -> None:
 
 
 @animal(
-    truth={"x.mean": [0.0, 1.0, 2.0], "x.cov": [[1.0, 0.5, 0.2], [0.5, 2.0, -0.5], [0.2, -0.5, 1.5]]},
+    truth={"x.mean": [0.0, 1.0, 2.0],
+           "x.cov": [[1.0, 0.5, 0.2], [0.5, 2.0, -0.5], [0.2, -0.5, 1.5]]},
     lost={"x": 0.3},
 )  # fmt: skip
 def multivariate_normal_with_holes() -> None:
@@ -376,8 +377,8 @@ def mixture_emissions() -> None:
 
 
 @animal(
-    truth={**CHAIN, "c": [0.0, 3.0], "phi": [0.6, -0.4], "v": [0.5, 0.5], "y.first.mean": [0.0, 0.0],
-           "y.first.var": [1.0, 1.0]},
+    truth={**CHAIN, "c": [0.0, 3.0], "phi": [0.6, -0.4], "v": [0.5, 0.5],
+           "y.first.mean": [0.0, 0.0], "y.first.var": [1.0, 1.0]},
     n=40, sizes=STEPS, close={"s.first.probs": 0.3, "y.first.mean": 0.6, "y.first.var": 0.9},
     refused="switching linear dynamical system",
 )  # fmt: skip
@@ -491,8 +492,8 @@ def binary_trees(rng: np.random.Generator, n: int, sizes: Sizes) -> dict[str, An
 
 
 @animal(
-    truth={**CHAIN, "y.mean": [-2.0, 2.0], "y.var": [0.5, 0.5]}, n=40, sizes={"cell": 63}, small={"cell": 5},
-    inputs=binary_trees, close={"s.first.probs": 0.3},
+    truth={**CHAIN, "y.mean": [-2.0, 2.0], "y.var": [0.5, 0.5]}, n=40,
+    sizes={"cell": 63}, small={"cell": 5}, inputs=binary_trees, close={"s.first.probs": 0.3},
 )  # fmt: skip
 def hidden_markov_tree() -> None:
     with pg.tree("cell"):
