@@ -29,7 +29,7 @@ from pgem.declare import Declaration, ModelRecord
 from pgem.errors import DeclarationError, FitWarning, IntractableError
 from pgem.families import Family
 from pgem.graph import ModelGraph, Outline, Schema, build_graph, make_outline
-from pgem.learn import Options, Run, best_run, check_options, start_params
+from pgem.learn import Options, Run, best_run, check_hard, check_options, start_params
 from pgem.plan import Program, make_program
 from pgem.result import Fit, as_mapping, full_params, posterior
 from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data
@@ -150,6 +150,7 @@ class Model(Declaration):
             fitting=max_iter > 0,
         )
         program = self._program(make_schema(columns))
+        check_hard(posterior, program)
         bound = Bound(program, columns, shard_size)
         kind = estimate or ("map" if program.has_priors else "ml")
         options = Options(kind, posterior, max_iter, tol, m_step, degenerate, floor, callback)

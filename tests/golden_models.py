@@ -71,7 +71,20 @@ def zero_inflated() -> pg.Model:
     return model
 
 
+def random_effects() -> pg.Model:
+    """A latent Gamma per clinic, above counts with exposures and the variances of measurements."""
+    with pg.Model("random_effects") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        nu = pg.param("nu")
+        u = pg.latent("u", pg.Gamma(shape=nu[z], rate=nu[z]))
+        with pg.plate("patient"):
+            years = pg.covariate("years")
+            pg.observed("y", pg.Poisson(rate=pg.param("rate")[z] * u * years))
+            pg.observed("x", pg.Normal(var=pg.param("scale") / u), given=z)
+    return model
+
+
 MODELS = {
     make.__name__: make
-    for make in (mixture, hmm, factorial, multilevel, blood_groups, zero_inflated)
+    for make in (mixture, hmm, factorial, multilevel, blood_groups, zero_inflated, random_effects)
 }

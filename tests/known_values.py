@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, brentq, minimize
 from scipy.special import expit, logsumexp, softmax, xlog1py, xlogy
-from scipy.stats import binom, multivariate_normal, norm, poisson
+from scipy.stats import binom, multivariate_normal, nbinom, norm, poisson
 
 Array = NDArray[np.float64]
 Known = dict[str, Any]
@@ -228,6 +228,21 @@ def carcinoma() -> Known:
     best = lowest(loss, [start])
     assert round(2 * (saturated(slides) + best.fun), 2) == 15.26
     return {"log_likelihood": -best.fun}
+
+
+def quine() -> Known:
+    """One negative binomial, by its size and the odds of a success."""
+    days = table("quine")["days"]
+
+    def loss(x: Array) -> float:
+        return -float(nbinom.logpmf(days, np.exp(x[0]), expit(x[1])).sum())
+
+    best = lowest(loss, [[0.0, 0.0], [1.0, -2.0]])
+    size, odds = np.exp(best.x)
+    known = {"log_likelihood": -best.fun, "rate.shape": size, "rate.rate": odds}
+    assert days.var(ddof=1) > 16 * days.mean()
+    assert np.isclose(poisson.logpmf(days, days.mean()).sum(), -1331.00492)
+    return known
 
 
 def role_conflict() -> Known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgem.analyse.blocks import Block, make_blocks
+from pgem.analyse.conjugate import Conjugate, find_conjugates
 from pgem.analyse.elimination import (
     Collect,
     Eliminate,
@@ -31,6 +32,7 @@ class Analysis:
         schedule: how the latents are eliminated.
         blocks: how the parameters are solved.
         regions: Gaussian nodes that are integrated out together.
+        conjugates: other latents that are integrated out under their children.
     """
 
     graph: ModelGraph
@@ -39,6 +41,7 @@ class Analysis:
     schedule: Schedule
     blocks: list[Block]
     regions: list[Region]
+    conjugates: list[Conjugate]
 
 
 def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
@@ -48,16 +51,18 @@ def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
         DeclarationError: sizes do not fit.
         IntractableError: no exact E-step within the limits.
     """
-    regions = find_regions(graph, schema)
+    conjugates = find_conjugates(graph, schema)
+    regions = find_regions(graph, schema, {name for block in conjugates for name in block.nodes})
     layout = make_layout(graph, schema, regions)
-    schedule = make_schedule(graph, schema, layout.sizes, regions)
-    return Analysis(graph, schema, layout, schedule, make_blocks(layout), regions)
+    schedule = make_schedule(graph, schema, layout.sizes, [*regions, *conjugates])
+    return Analysis(graph, schema, layout, schedule, make_blocks(layout), regions, conjugates)
 
 
 __all__ = [
     "Analysis",
     "Block",
     "Collect",
+    "Conjugate",
     "Eliminate",
     "Factor",
     "Layout",

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pgem.analyse.conjugate import Conjugate
 from pgem.analyse.regions import Region, is_axis
 from pgem.declare import UNIT, Gate, NodeRecord
 from pgem.errors import IntractableError
 from pgem.graph import ModelGraph, Schema
 
+Integrated = Region | Conjugate
+"""Nodes that are integrated out together."""
 MAX_TABLE = 1_000_000
 """Entries that one table of one row may have."""
 
@@ -41,8 +44,9 @@ class Factor:
 
     Attributes:
         name: what it is called in the listing.
-        kind: `node` (a conditional), `region` (Gaussian nodes integrated out), `evidence`,
-            `query`, `message` or `scan`.
+        kind: `node` (a conditional), `region` (Gaussian nodes integrated out), `conjugate` (a
+            latent integrated out under conjugate children), `evidence`, `query`, `message` or
+            `scan`.
         scope: the rows that it has.
         axes: variables that it depends on.
         node: the node behind it.
@@ -123,9 +127,9 @@ class Schedule:
 
 
 def make_schedule(
-    graph: ModelGraph, schema: Schema, sizes: Mapping[str, int], regions: Sequence[Region] = ()
+    graph: ModelGraph, schema: Schema, sizes: Mapping[str, int], regions: Sequence[Integrated] = ()
 ) -> Schedule:
-    """Find the elimination order of the whole model, its Gaussian regions integrated out.
+    """Find the elimination order of the whole model, its continuous latents integrated out.
 
     Raises:
         IntractableError: a table passes the limit.
@@ -142,7 +146,7 @@ class _Worker:
         graph: ModelGraph,
         schema: Schema,
         sizes: Mapping[str, int],
-        regions: Sequence[Region],
+        regions: Sequence[Integrated],
     ) -> None:
         self.graph, self.schema, self.sizes, self.regions = graph, schema, sizes, regions
         self.inside = {name for region in regions for name in region.nodes}
@@ -201,7 +205,8 @@ class _Worker:
             if region.home == scope:
                 gates = frozenset(Var(*gate) for gate in region.gates)
                 self.check_size(gates, self.weight(gates), scope)
-                found.append(Factor(region.name, "region", scope, gates, region.name))
+                kind = "region" if isinstance(region, Region) else "conjugate"
+                found.append(Factor(region.name, kind, scope, gates, region.name))
         for k, query in enumerate(self.schema.queries):
             if self.query_scope(query) == scope:
                 axes = {Var(*pair) for pair in query}

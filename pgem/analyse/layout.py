@@ -10,6 +10,7 @@ import numpy as np
 
 from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
 from pgem.analyse.linear import has_terms, make_linear
+from pgem.analyse.multiplied import make_scaled
 from pgem.analyse.priors import Prior, make_prior
 from pgem.analyse.regions import Region, is_random
 from pgem.arrays import Floats, Mask
@@ -129,17 +130,36 @@ def _families(
         family = found[graph.leaves_of(name)[0].key]
         return (family.size or 1) if family.event_ndim or family.size is not None else None
 
-    linear = {key for key, c in graph.components.items() if has_terms(c) or c.node in inside}
+    products = {key for key, c in graph.components.items() if has_terms(c) or c.node in inside}
+    linear = {
+        key for key in products if found[key].gaussian or graph.components[key].node in inside
+    }
     linear = _tied(graph, linear, found)
-    for key in linear:
+    for key in linear | products:
         component = graph.components[key]
         where = graph.nodes[component.node].origin
-        family = make_linear(
-            component, found[key], length, lambda n: is_random(graph, schema, n), where
-        )
+        make = make_linear if key in linear or _holds_sum(component) else make_scaled
+        family = make(component, found[key], length, lambda n: is_random(graph, schema, n), where)
         family.owner = key
         found[key] = family
-    return found
+    return {key: _with_tied_slots(graph.components[key], family) for key, family in found.items()}
+
+
+def _holds_sum(component: Component) -> bool:
+    """Whether a mean is written as terms."""
+    return any(slot_of(name) != name for name in component.leaf.slots)
+
+
+def _with_tied_slots(component: Component, family: Family) -> Family:
+    """A family that knows that one parameter stands in several of its slots, where it can."""
+    written = component.leaf.slots
+    for slot in written.values():
+        same = [n for n, s in written.items() if s.kind == "param" and s == slot]
+        if len(same) > 1 and slot.times is None:
+            tied = family.with_tied(tuple(same))
+            if isinstance(tied, Family):
+                return tied
+    return family
 
 
 def _tied(graph: ModelGraph, linear: set[Key], families: Mapping[Key, Family]) -> set[Key]:
@@ -197,7 +217,7 @@ def _check_given(
     for name, slot in component.leaf.slots.items():
         for gate in slot.gates:
             check_index(component.node, gate, sizes, origin)
-        if slot.kind == "constant":
+        if slot.kind == "constant" and not (slot.times is not None and slot.times.parent):
             gates = _gate_sizes(slot, sizes)
             own = family.own_shape(name)
             check_constant(f"{component.key}.{name}", slot, family, own, gates, origin)

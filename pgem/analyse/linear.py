@@ -50,7 +50,9 @@ def make_linear(
     written = component.leaf.slots
     terms = [maker.term(name, slot) for name, slot in written.items() if slot_of(name) == mean.name
              or name == mean.name]  # fmt: skip
-    return Linear(base, terms, spread, maker.spread(written[spread.name]))
+    over = written[spread.name].times
+    latent = over.parent if over is not None and random(over.parent) else ""
+    return Linear(base, terms, spread, maker.spread(written[spread.name]), latent)
 
 
 class _Maker:
@@ -132,14 +134,21 @@ class _Maker:
         times = slot.times
         if times is None:
             return None
-        for name in (*times.covariates, *times.over):
+        for name in (*times.covariates, *times.over, *([times.parent] if times.parent else [])):
             if self.length(name) is not None:
                 raise self.fail("var", f"is multiplied by the vector '{name}'",
                                 expected="one number per row")  # fmt: skip
-        if times.parent:
-            raise self.fail("var", f"depends on node '{times.parent}': not available yet")
-        return (
-            times.scale,
-            tuple((c, 0) for c in times.covariates),
-            tuple((c, 0) for c in times.over),
-        )
+        return known_product(times, self.random)
+
+
+def known_product(
+    times: TimesRecord, random: Callable[[str], bool]
+) -> tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]:
+    """A number, and the covariates and observed nodes that multiply and that divide."""
+    seen = ((times.parent, times.lag),) if times.parent and not random(times.parent) else ()
+    above, below = ((), seen) if times.inverse else (seen, ())
+    return (
+        times.scale,
+        (*((c, 0) for c in times.covariates), *above),
+        (*((c, 0) for c in times.over), *below),
+    )

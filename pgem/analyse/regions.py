@@ -8,6 +8,7 @@ Gaussian, so it leaves a table over these variables, in the scope where its oute
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from pgem.declare import Gate
@@ -47,13 +48,18 @@ def is_random(graph: ModelGraph, schema: Schema, name: str) -> bool:
     return name in schema.open or (graph.nodes[name].kind == "latent" and not graph.is_finite(name))
 
 
-def find_regions(graph: ModelGraph, schema: Schema) -> list[Region]:
+def find_regions(graph: ModelGraph, schema: Schema, apart: Container[str] = ()) -> list[Region]:
     """All regions, by their first node.
+
+    Args:
+        graph: the model.
+        schema: what the data told.
+        apart: nodes that are integrated out otherwise.
 
     Raises:
         IntractableError: a region is not linear-Gaussian, or gated from inside.
     """
-    random = {name for name in graph.nodes if is_random(graph, schema, name)}
+    random = {n for n in graph.nodes if is_random(graph, schema, n) and n not in apart}
     groups: list[set[str]] = []
     for name, node in graph.nodes.items():
         linked = {parent for parent, _ in _parents(graph, name) if parent in random}
@@ -117,10 +123,11 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
             f"discrete latent: {latent} = pg.latent('{latent}', pg.Categorical(size=5))",
         )
     return IntractableError(
-        f"latent node '{name}' is {family}: it has infinitely many values and is not Gaussian",
+        f"node '{name}' is {family} and has holes, and other nodes are multiplied by it: what it "
+        "may be there has infinitely many values and is not Gaussian",
         where=node.origin,
-        expected="a latent with finitely many values, or a Gaussian one",
-        advice=f"pg.latent('{name}', pg.Categorical(size=...)) or pg.latent('{name}', pg.Normal())",
+        expected=f"complete values of '{name}', or a Gaussian node",
+        advice=f"leave the rows without '{name}' out, or declare it as a covariate",
     )
 
 

@@ -113,6 +113,12 @@ class _Parser:
             return _Term(times=TimesRecord(parent=thing.name))
         if isinstance(thing, ex.Prev):
             return _Term(times=TimesRecord(parent=thing.name, lag=thing.lag))
+        if isinstance(thing, ex.Structured):
+            raise self.fail(
+                f"multiplies or divides a {thing.kind} covariance as a whole",
+                expected="the product inside",
+                advice=f"pg.{thing.kind}(pg.param('psi') / u) for pg.{thing.kind}(...) / u",
+            )
         table = thing if isinstance(thing, ex.Constant) else self.numbers(thing)
         if np.ndim(table.value) == 0:
             return _Term(times=TimesRecord(scale=float(table.value)))

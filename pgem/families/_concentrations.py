@@ -6,7 +6,8 @@ import numpy as np
 
 from pgem.arrays import Floats, Mask
 
-SMALLEST, LARGEST = 1e-8, 1e10
+SMALLEST = 1e-8
+LARGEST = 1e10
 """Concentrations stop here where the likelihood grows without bound (all rows equal)."""
 
 

@@ -20,7 +20,11 @@ class Facts:
     """Declarations and facts with their defaults; `Family` explains them."""
 
     conjugate_to: ClassVar[Role | None] = None
-    """The role that this family is a conjugate prior of."""
+    """The role that this family is a conjugate prior of.
+
+    Its statistics are then those that the role's log-density is linear in: (log u, u) for a rate,
+    (log u, log(1 - u)) for a probability, log u for a probability vector.
+    """
     slots: ClassVar[tuple[Slot, ...]]
     support: ClassVar[Support]
     options: ClassVar[tuple[str, ...]] = ("size",)
@@ -82,6 +86,11 @@ class Facts:
         other.size, other.structures = size, dict(structures)
         return other
 
+    @property
+    def title(self) -> str:
+        """The name that the user knows it by."""
+        return type(self).__name__
+
     # --- the facts ----------------------------------------------------------------------------
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
@@ -122,6 +131,22 @@ class Facts:
         """What this family, as a prior, adds to the statistic of the role it is conjugate to."""
         raise NotImplementedError(type(self).__name__)
 
+    def from_natural(self, *eta: Floats) -> tuple[Floats, ...]:
+        """The slots of natural parameters, one per slot: a conjugate latent's posterior."""
+        raise NotImplementedError(type(self).__name__)
+
+    def mean_statistics(self, *eta: Floats) -> tuple[Floats, ...]:
+        """E[T] = ∇A(η), one array per statistic, of a conjugate latent."""
+        raise NotImplementedError(type(self).__name__)
+
+    def partition_rise(self, eta: Statistics, step: Statistics) -> Floats:
+        """A(η + step) - A(η) of a conjugate latent, without cancellation."""
+        raise NotImplementedError(type(self).__name__)
+
+    def with_tied(self, slots: tuple[str, ...]) -> Facts | None:
+        """This family with one parameter in all of these slots; None if it has no joint M-step."""
+        return None
+
     def domain(self) -> Floats | None:
         """All possible values, if they are finitely many."""
         return None
@@ -144,6 +169,11 @@ class Facts:
     def known_slots(self) -> tuple[str, ...]:
         """Names of slots that are never estimated."""
         return tuple(slot.name for slot in self.slots if slot.role is KNOWN)
+
+    @property
+    def is_conjugate(self) -> bool:
+        """Whether it may be a latent that is integrated out under conjugate children."""
+        return type(self).mean_statistics is not Facts.mean_statistics
 
     @property
     def estimable(self) -> tuple[str, ...]:

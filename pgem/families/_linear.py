@@ -80,6 +80,7 @@ class Linear(Family):
         terms: the terms of the mean.
         spread: the slot of its variance or covariance.
         spread_by: covariates that multiply the covariance, and those that divide it.
+        latent: a conjugate latent that divides the covariance, or "".
     """
 
     regresses = True
@@ -90,7 +91,9 @@ class Linear(Family):
         terms: Sequence[Term],
         spread: Slot,
         spread_by: tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]] | None = None,
+        latent: str = "",
     ) -> None:
+        self.latent = latent
         self.base, self.terms, self.spread, self.spread_by = (
             base,
             tuple(terms),
@@ -110,6 +113,10 @@ class Linear(Family):
 
     def __repr__(self) -> str:
         return f"Linear({self.base!r})"
+
+    @property
+    def title(self) -> str:
+        return self.base.title
 
     @property
     def width(self) -> int:
@@ -182,6 +189,7 @@ class Linear(Family):
             found += [*self.spread_by[1], *self.spread_by[2]]
         if parents:
             found += [term.parent for term in self.terms if term.parent is not None]
+            found += [(self.latent, 0)] if self.latent else []
         return list(dict.fromkeys(found))
 
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
@@ -206,10 +214,11 @@ class Linear(Family):
         return out
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
-        """What the covariance is multiplied by [N], or None."""
+        """What the covariance is multiplied by [N], or None; by a latent only if it is given."""
         if self.spread_by is None:
             return None
         scale, factors, over = self.spread_by
+        over = (*over, (self.latent, 0)) if (self.latent, 0) in values else over
         product: Any = np.full(n_rows, scale)
         for name in factors:
             product = product * values[name]
@@ -280,6 +289,46 @@ class Linear(Family):
             filled[rows] = residual[rows][:, shown] @ to_whole[0].T
             extra += weight[rows].sum() * left[0]
         return filled, extra
+
+    # --- E-step under a latent u that divides the covariance ----------------------------------
+
+    def message(self, data: Observations, slots: Slots, latent: Family) -> tuple[Floats, Floats]:
+        """log p(x | u, cell) = base + δ · (log u, u): base [N, C] and δ [N, C, 2]."""
+        x, spread = flat_rows(data.x), data.known.get("spread")
+        noise, blank = self.noise(slots), np.where(np.isnan(x), np.nan, 0.0)
+        level = np.stack([self._log_normal(blank, part) for part in noise], axis=1)
+        half = 0.5 * (~np.isnan(x)).sum(axis=1)[:, None]
+        if spread is not None:
+            level = level - half * np.log(spread)[:, None]
+        slope = self.log_density(data, slots) - level
+        return level, np.stack([np.broadcast_to(half, slope.shape), slope], axis=-1)
+
+    def accumulate_scaled(
+        self, data: Observations, weights: Floats, expected: Floats, slots: Slots
+    ) -> Statistics:
+        """Expected statistics from weights [N, C] and weights times E[(log u, u)] [N, C, 2]."""
+        spread, parts = data.known.get("spread", np.ones(len(data.x))), []
+        for cell in range(weights.shape[1]):
+            weight, scaled = weights[:, cell], expected[:, cell, 1]
+            over = np.where(weight > 0, weight / np.where(scaled > 0, scaled, 1.0), 1.0)
+            known = {**data.known, "spread": spread * over}
+            here = {name: value[cell : cell + 1] for name, value in slots.items()}
+            parts.append(self.accumulate(Observations(self, data.x, known), weight[:, None], here))
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def unseen(self, data: Observations, slots: Slots, cell: int) -> tuple[Floats, Floats]:
+        """Mean [N, d] and covariance [N, d, d] of whole values given their shown coordinates."""
+        coefs, noise = self.coefs(slots)[cell], self.noise(slots)[cell]
+        matrix = np.diag(noise) if self.diagonal else noise
+        mean = data.known["design"] @ coefs.T
+        residual = flat_rows(data.x) - mean
+        filled, cov = np.zeros_like(residual), np.zeros((*residual.shape, self.dim))
+        for shown, rows in _patterns.patterns(Observations(self.base, residual)):
+            to_whole, left = _patterns.regression(shown, matrix[None])
+            filled[rows] = residual[rows][:, shown] @ to_whole[0].T
+            cov[rows] = left[0]
+        spread = data.known.get("spread")
+        return mean + filled, cov if spread is None else cov * spread[:, None, None]
 
     # --- M-step -------------------------------------------------------------------------------
 

@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Multiplier:
+    """How a number m > 0 that multiplies a slot r enters the density.
+
+    With features φ = (1, T(x)) and coefficients θ(r) = (-A, η), numbered from 0,
+
+        log p(x | m r) = Σ_j θ_j (m^[j scaled] φ_j + [j logged] φ_0 log m) + log m φ_power + log h
+
+    so that m changes features and the base measure, and a log-density is linear in (log m, m).
+    For the rate of a Poisson, x log(m r) - m r, that is `scaled=(0,), power=1`.
+
+    Attributes:
+        scaled: features that are multiplied by m.
+        power: the feature whose multiple of log m does not depend on the parameters.
+        logged: features to which log m is added.
+    """
+
+    scaled: tuple[int, ...]
+    power: int | None = None
+    logged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Slot:
     """One parameter of a family.
 
@@ -30,6 +52,8 @@ class Slot:
         per_cell: of a known slot, that η or A depends on it, so that it is given by value or by a
             table of constants and cannot be a covariate.
         positive: of a known slot, that its values are above zero.
+        multiplier: how a multiplier of this slot enters the density: covariates may then multiply
+            it, and so may a latent that is conjugate to it.
     """
 
     name: str
@@ -38,6 +62,7 @@ class Slot:
     free_of: tuple[str, ...] = ()
     per_cell: bool = False
     positive: bool = False
+    multiplier: Multiplier | None = None
 
     @property
     def linear(self) -> bool:

@@ -23,6 +23,7 @@ from pgem.families._roles_positive import (
     RootScale,
     Scale,
 )
+from pgem.families._shape import solve_shape
 
 
 class Probs(Role):
@@ -169,6 +170,21 @@ class Shape(PositiveRole):
         return with_fixed(new, previous, fixed)
 
 
+class ShapeAndRate(PositiveRole):
+    """Both slots of a gamma, a, with Q = n (a log a - log Γ(a)) - a s; statistic: (n, s)."""
+
+    name = "shape and rate"
+    formula = "the root of log(a) + 1 - digamma(a) = s / n, by Newton's method"
+    symbols = ("a",)
+    solution = r"\log @= + 1 - \psi(@=) = \frac{@1}{@0}"
+
+    def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
+        count, total = statistic
+        gap = safe_divide(total, count, 2.0) - 1.0
+        new = np.where(count > 0, solve_shape(gap), previous)
+        return with_fixed(new, previous, fixed)
+
+
 def inverse_digamma(target: Floats) -> Floats:
     """Solve digamma(a) = target (Minka 2000, appendix C: start, then Newton)."""
     from scipy.special import digamma, polygamma
@@ -217,6 +233,7 @@ PROBS = Probs()
 PROB = Prob()
 RATE = Rate()
 SHAPE = Shape()
+SHAPEANDRATE = ShapeAndRate()
 MEAN = Mean()
 VARIANCE = Variance()
 COVARIANCE = Covariance()
@@ -251,6 +268,7 @@ __all__ = [
     "ROOTSCALE",
     "SCALE",
     "SHAPE",
+    "SHAPEANDRATE",
     "VARIANCE",
     "Angle",
     "Concentration",
@@ -270,6 +288,7 @@ __all__ = [
     "RootScale",
     "Scale",
     "Shape",
+    "ShapeAndRate",
     "Statistic",
     "Variance",
     "inverse_digamma",

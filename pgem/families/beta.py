@@ -10,6 +10,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, log_gamma
 from pgem.families._concentrations import dirichlet_newton
 from pgem.families._family import UNIT_INTERVAL, Family, Slot, Slots, Statistics
+from pgem.families._gamma_functions import digamma, log_gamma_rise
 from pgem.families._roles import POSITIVE, PROB
 
 
@@ -54,6 +55,17 @@ class Beta(Family):
     def from_mean(self, *mean: Floats) -> tuple[Floats, ...]:
         found = dirichlet_newton(np.stack(mean, axis=-1))
         return found[..., 0], found[..., 1]
+
+    def from_natural(self, *eta: Floats) -> tuple[Floats, ...]:
+        return eta
+
+    def mean_statistics(self, *eta: Floats) -> tuple[Floats, ...]:
+        total = digamma(eta[0] + eta[1])
+        return digamma(eta[0]) - total, digamma(eta[1]) - total
+
+    def partition_rise(self, eta: Statistics, step: Statistics) -> Floats:
+        parts = log_gamma_rise(eta[0], step[0]) + log_gamma_rise(eta[1], step[1])
+        return np.asarray(parts - log_gamma_rise(eta[0] + eta[1], step[0] + step[1]))
 
     def moments(self, slots: Slots) -> tuple[Floats, Floats]:
         total = slots["a"] + slots["b"]

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, log_gamma
 from pgem.families._concentrations import dirichlet_newton
 from pgem.families._family import Family, Slot, Slots, Statistics, Support, every
+from pgem.families._gamma_functions import digamma, log_gamma_rise
 from pgem.families._integration import simplex_rule
 from pgem.families._roles import CONCENTRATIONS, PROBS
 
@@ -70,6 +71,16 @@ class Dirichlet(Family):
 
     def nodes(self, slots: Slots) -> tuple[Floats, Floats]:
         return simplex_rule(slots["concentration"].shape[1])
+
+    def from_natural(self, *eta: Floats) -> tuple[Floats, ...]:
+        return eta
+
+    def mean_statistics(self, *eta: Floats) -> tuple[Floats, ...]:
+        return (digamma(eta[0]) - digamma(eta[0].sum(axis=-1, keepdims=True)),)
+
+    def partition_rise(self, eta: Statistics, step: Statistics) -> Floats:
+        parts = log_gamma_rise(eta[0], step[0]).sum(axis=-1)
+        return np.asarray(parts - log_gamma_rise(eta[0].sum(axis=-1), step[0].sum(axis=-1)))
 
     def moments(self, slots: Slots) -> tuple[Floats, Floats]:
         total = slots["concentration"].sum(axis=1, keepdims=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats
-from pgem.families._family import NON_NEGATIVE, Family, Slot, Slots, Statistics
+from pgem.families._family import NON_NEGATIVE, Family, Multiplier, Slot, Slots, Statistics
 from pgem.families._roles import RATE
 
 
@@ -24,7 +24,7 @@ class Exponential(Family):
         rate: events per unit of x, the inverse of the mean.
     """
 
-    slots = (Slot("rate", RATE),)
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(1,), power=0)),)
     support = NON_NEGATIVE
     formula = r"\log r - r x"
 

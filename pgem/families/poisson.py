@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, log_gamma, safe_log
-from pgem.families._family import COUNTS, Family, Slot, Slots, Statistics
+from pgem.families._family import COUNTS, Family, Multiplier, Slot, Slots, Statistics
 from pgem.families._roles import RATE
 
 
@@ -23,7 +23,7 @@ class Poisson(Family):
         rate: expected count, zero or above.
     """
 
-    slots = (Slot("rate", RATE),)
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(0,), power=1)),)
     support = COUNTS
     formula = r"x \log r - r - \log x!"
 

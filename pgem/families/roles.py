@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgem.families._parts import Multiplier
 from pgem.families._roles import (
     ANGLE,
     CONCENTRATION,
@@ -41,5 +42,6 @@ __all__ = [
     "SCALE",
     "SHAPE",
     "VARIANCE",
+    "Multiplier",
     "Role",
 ]

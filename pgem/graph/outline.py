@@ -26,7 +26,7 @@ class NodeOutline:
         parents: nodes that gate it or stand in its mean, at any lag.
         has_children: whether it gates another node.
         feeds: whether it stands in another node's mean.
-        linear: whether its own mean is a sum of terms.
+        linear: whether one of its slots is a sum or product with covariates or other nodes.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
         origin: where it was declared.

@@ -1,7 +1,7 @@
 """Stage 6 of 7 — learn: program + data + options → Run (parameters, trace, verdict)."""
 
 from pgem.learn.em import Options, Run, run_em, weighted_total
-from pgem.learn.options import check_options
+from pgem.learn.options import check_hard, check_options
 from pgem.learn.restarts import best_run, start_params
 from pgem.learn.start import check_value
 from pgem.learn.verdict import Verdict
@@ -11,6 +11,7 @@ __all__ = [
     "Run",
     "Verdict",
     "best_run",
+    "check_hard",
     "check_options",
     "check_value",
     "run_em",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.errors import FitError
+from pgem.plan import Program
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
@@ -58,3 +59,20 @@ def check_options(**options: Any) -> None:
                 expected=expected,
                 received=f"'{value!r}'" if not isinstance(value, str) else f"'{value}'",
             )
+
+
+def check_hard(posterior: str, program: Program) -> None:
+    """Hard latents are discrete: with continuous ones alone there is nothing to decide.
+
+    Raises:
+        FitError: `posterior="hard"`, and all latents are continuous.
+    """
+    analysis = program.analysis
+    blocks = [*(r.name for r in analysis.regions), *(c.name for c in analysis.conjugates)]
+    if posterior == "hard" and blocks and not analysis.schedule.positions:
+        raise FitError(
+            "posterior='hard' decides on discrete latents, and this model has none",
+            expected="a discrete latent node",
+            received=f"continuous latents {', '.join(map(repr, blocks))}, which stay integrated",
+            advice="posterior='soft'",
+        )

@@ -322,6 +322,7 @@ def check_start(start: Mapping[str, Any], program: Program) -> dict[str, Floats]
     checked = {}
     for name, value in start.items():
         if name in latents:
+            _check_labelled(program, name)
             continue
         if name not in program.params:
             known = [*program.params, *sorted(latents)]
@@ -332,6 +333,18 @@ def check_start(start: Mapping[str, Any], program: Program) -> dict[str, Floats]
             )
         checked[name] = check_value(name, value, program.params[name])
     return checked
+
+
+def _check_labelled(program: Program, name: str) -> None:
+    node = program.outline.nodes[name]
+    if not node.finite:
+        raise FitError(
+            f"start value of latent node '{name}': it has not finitely many values, so there are "
+            "no labels to start from",
+            where=node.origin,
+            expected="start values of parameters, or labels of discrete latents",
+            advice=f"put known values of '{name}' into the data",
+        )
 
 
 def check_value(name: str, value: Any, layout: ParamLayout) -> Floats:

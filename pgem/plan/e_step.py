@@ -11,6 +11,9 @@ from pgem.declare import UNIT, Gate, NodeRecord, SlotRecord
 from pgem.graph import Component
 from pgem.plan.naming import WIDTH, Names, axis_name, call, clique_name, var_name
 
+CONDITIONALS = ("node", "region", "conjugate")
+"""Kinds of factors that are densities, and lead to statistics."""
+
 
 class EStepWriter:
     """Writes the E-step of one analysis."""
@@ -72,6 +75,8 @@ class EStepWriter:
             self.put(name, "query", [rows, dims, *axes], f"{shape} zeros")
         elif factor.kind == "region":
             self.region(factor, name, shape)
+        elif factor.kind == "conjugate":
+            self.conjugate(factor, name, shape)
         elif factor.kind == "evidence":
             own = self.axis_names[Var(factor.node)]
             arguments = [self.load(factor.node), own]
@@ -98,6 +103,57 @@ class EStepWriter:
             if component.node in region.nodes:
                 parts += self.gaussian(component)
         self.body += [f"{name} = integrate(", *(f"    {part}" for part in _with_commas(parts)), ")"]
+
+    def conjugate(self, factor: Factor, name: str, shape: str) -> None:
+        """The table of a latent that is integrated out under conjugate children."""
+        block = next(c for c in self.analysis.conjugates if c.name == factor.node)
+        given = " | " + ", ".join(map(str, self.ordered(factor.axes))) if factor.axes else ""
+        self.say(f"{shape} log p({', '.join(block.children)}{given}), {block.name} integrated out")
+        parts = [self.part("prior", self.graph.leaves_of(block.name)[0])]
+        parts += self.messages(block.children, block.home)
+        self.body += [f"{name} = conjugate(", *(f"    {part}" for part in _with_commas(parts)), ")"]
+
+    def messages(self, children: Iterable[str], home: str) -> list[str]:
+        """What the children in a scope, and those in the scopes inside, say of a latent."""
+        nodes = [self.graph.nodes[name] for name in children]
+        found = [self.child(node) for node in nodes if node.scope == home]
+        for scope in self.graph.children(home):
+            below = [n.name for n in nodes if scope in self.graph.path(n.scope)]
+            if below:
+                inner = [self.scope(scope), *self.messages(below, scope)]
+                found.append(nested_call("inside", inner))
+        return found
+
+    def child(self, node: NodeRecord) -> str:
+        """What one child says of a latent: its component, or what picks it."""
+        leaves = [self.part("message", component) for component in self.graph.leaves_of(node.name)]
+        steady = leaves[0]
+        if node.switch is not None:
+            steady = nested_call("either", [self.gate(node.switch, node.scope), *leaves])
+        if not node.lag():
+            return steady
+        firsts = [self.part("message", component) for component in self.graph.firsts_of(node.name)]
+        numbered = [f"{self.scope(node.scope)}.number", *(firsts or ["None"] * node.lag())]
+        return nested_call("staged", [*numbered, steady])
+
+    def part(self, routine: str, component: Component) -> str:
+        """`prior(u, shape=...)` or `message(x, rate=...)`."""
+        slots = [
+            f"{name}={self.multiplied(component, name, slot)}"
+            for name, slot in component.leaf.slots.items()
+            if slot.kind != "covariate"
+        ]
+        return "\n".join(call(routine, [self.load(component.key), *slots]))
+
+    def multiplied(self, component: Component, name: str, slot: SlotRecord) -> str:
+        """A slot, with the latent that multiplies it, divides it, or is all of it."""
+        latent = slot.times.parent if slot.times else ""
+        if latent not in {c.name for c in self.analysis.conjugates}:
+            return self.slot(component, name, slot)
+        if is_whole(slot):
+            return self.load(latent)
+        routine = "over" if slot.times and slot.times.inverse else "times"
+        return f"{routine}({self.slot(component, name, slot)}, {self.load(latent)})"
 
     def gaussian(self, component: Component) -> list[str]:
         """One conditional of a region."""
@@ -237,7 +293,7 @@ class EStepWriter:
         self.body.append(f"{targets} = {chain}.backward({incoming})")
         for k, (factor, name) in enumerate(zip(step.inputs, names, strict=True)):
             self.posterior[factor] = name
-            if factor.kind in ("node", "region"):
+            if factor.kind in CONDITIONALS:
                 self.add_statistics(factor, f", summed={chain}.is_summed({k})")
 
     def give(self, factor: Factor, posterior: str, axes: Iterable[Var]) -> None:
@@ -246,7 +302,7 @@ class EStepWriter:
             kept = "".join(f", {self.axis_names[v]}" for v in self.ordered(factor.axes))
             posterior = f"keep({posterior}{kept})"
         self.posterior[factor] = posterior
-        if factor.kind in ("node", "region"):
+        if factor.kind in CONDITIONALS:
             self.add_statistics(factor, "")
 
     def add_statistics(self, factor: Factor, tail: str) -> None:
@@ -282,7 +338,7 @@ class EStepWriter:
 
     def table_name(self, factor: Factor) -> str:
         """The identifier of a log-table."""
-        named = factor.kind in ("node", "region")
+        named = factor.kind in CONDITIONALS
         wanted = f"log_{factor.name}" if named else factor.name
         return self.names(wanted, factor)
 
@@ -301,6 +357,13 @@ class EStepWriter:
         return "[" + ", ".join([rows, *(str(v) for v in self.ordered(axes))]) + "]"
 
 
+def is_whole(slot: SlotRecord) -> bool:
+    """Whether a node is multiplied into a slot, and no number or parameter with it."""
+    times = slot.times
+    alone = slot.kind == "constant" and not slot.gates and slot.value == 1.0
+    return alone and times is not None and bool(times.parent) and not times.inverse
+
+
 def given_names(node: NodeRecord) -> list[str]:
     """What a node's distribution depends on: gates, parents, covariates."""
     names = [str(gate) for gate in node.gates()]
@@ -317,6 +380,14 @@ def n_dims(analysis: Analysis, scope: str) -> int:
     """Dimensions of a table of a scope: rows, then every variable of the scopes around it."""
     path, nodes = analysis.graph.path(scope), analysis.graph.nodes
     return 1 + sum(nodes[v.node].scope in path for v in analysis.schedule.positions)
+
+
+def nested_call(head: str, arguments: list[str]) -> str:
+    """A call whose arguments may run over several lines."""
+    if any("\n" in argument for argument in arguments):
+        body = [f"    {line}" for line in _with_commas(arguments)]
+        return "\n".join([f"{head}(", *body, ")"])
+    return "\n".join(call(head, arguments))
 
 
 def _with_commas(parts: Iterable[str]) -> list[str]:

@@ -6,12 +6,14 @@ from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
+from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
+from pgem.plan.explain_regions import regression_solution, regression_statistic
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
-from pgem.plan.symbolic import statistics_of
+from pgem.plan.symbolic import features_of
 
 
 def write_statistics(page: Page, notation: Notation) -> None:
@@ -37,13 +39,22 @@ def write_statistics(page: Page, notation: Notation) -> None:
             f"{listed(f'`{key}`' for key in block.components)} has no finite statistic: the "
             "posterior weight of every value in every cell is kept."
         )
+    if sentence := expectation_sentence(notation):
+        page.say(sentence)
     _write_partial(page, notation)
 
 
 def _write_partial(page: Page, notation: Notation) -> None:
     """What enters the statistics of vectors whose coordinates may be missing one by one."""
     components = notation.analysis.layout.components.items()
-    partial = [k for k, s in components if s.family.takes_partial and not s.family.factorises]
+    nodes = notation.graph.nodes
+    partial = [
+        key
+        for key, s in components
+        if s.family.takes_partial
+        and not s.family.factorises
+        and nodes[s.component.node].kind == "observed"
+    ]
     if partial:
         page.say(
             f"Where single coordinates of {listed(f'`{key}`' for key in partial)} are missing, "
@@ -59,6 +70,8 @@ def _statistic_line(notation: Notation, key: str) -> str:
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
     if not params or settled.family.own_fit:
         return ""
+    if settled.family.regresses:
+        return regression_statistic(notation, key)
     summed = Summed(notation, key)
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
     axes = [letters[gate] for gate in settled.cells.gates]
@@ -78,14 +91,19 @@ def _all_statistics(notation: Notation, key: str) -> str:
     """(1, T(x)) with the node's symbol."""
     settled = notation.analysis.layout.components[key]
     family = settled.family
-    parts = statistics_of(family, slot_letters(family))
-    own = Summed(notation, key).value()
+    summed = Summed(notation, key)
+    features = features_of(family, slot_letters(family), expected=summed.expected)
+    parts = None if features is None else tuple(part.latex for part in features)
+    own = summed.value()
     letters = {"x": own}
     for name in family.known_slots:
         slot = settled.component.leaf.slots[name]
         letters[slot_letters(family)[name]] = slot_reference(notation, settled.component, slot)
-    shown = ("T(x)",) if parts is None else tuple(p for p in parts if p != "1")
-    return "(" + ", ".join(replace_letters(part, letters) for part in ("1", *shown)) + ")"
+    shown = ("1", "T(x)") if parts is None else tuple(dict.fromkeys(["1", *parts]))
+    if parts is not None and "1" not in parts:
+        shown = parts
+    inside = ", ".join(replace_letters(part, letters) for part in shown)
+    return f"({filled(notation, settled.component, inside)})"
 
 
 # --- M-step -------------------------------------------------------------------------------------
@@ -123,6 +141,11 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
     if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
+    if block.regression or any(
+        notation.analysis.layout.components[key].family.regresses for key in block.components
+    ):
+        page.formula(*regression_solution(notation, block))
+        return
     lines = [solution(notation, p, block) for p in params]
     if any(not line for line in lines):
         page.formula(_moments(notation, block))
@@ -142,6 +165,8 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
             "what the family's own fit returns for the values of each cell and their posterior "
             "weights."
         )
+    if block.regression and block.rung != ECM:
+        return "weighted least squares for the coefficients, then the covariances (closed form):"
     if block.joint is not None and len(block.params) > 1:
         how = "one-dimensional Newton" if block.rung != CLOSED else "closed form"
         return f"solved together ({how}):"
@@ -158,7 +183,7 @@ def _tied(params: list[ParamLayout]) -> str:
     """Which conditionals share a parameter."""
     notes = []
     for param in params:
-        keys = [key for key, _ in param.uses]
+        keys = list(dict.fromkeys(key for key, _ in param.uses))
         if len(keys) > 1:
             notes.append(f"`{param.name}` pools {listed(f'`{key}`' for key in keys)}")
     return f" ({'; '.join(notes)})" if notes else ""
@@ -169,7 +194,9 @@ def solution(notation: Notation, param: ParamLayout, block: Block) -> str:
     letters, own = letters_of_parameter(notation, param)
     cancels = param.name in block.cancels
     uses = [
-        Summed(notation, key).parts(slot, letters, own, cancels=cancels) for key, slot in param.uses
+        Summed(notation, key).parts(slot, letters, own, cancels=cancels)
+        for key, slot in param.uses
+        if set(Summed(notation, key).per_value(slot, cancels=cancels) or ()) != {"0"}
     ]
     if any(parts is None for parts in uses) or not param.role.solution:
         return ""
@@ -213,7 +240,8 @@ def _moments(notation: Notation, block: Block) -> str:
     gates = notation.analysis.layout.components[key].cells.gates
     letters = {gate: notation.value(gate) for gate in gates}
     value = summed.value()
-    above, below = summed.term(f"T({value})", letters, None), summed.term("1", letters, None)
+    shown = rf"\mathrm{{E}}[T({value})]" if summed.expected else f"T({value})"
+    above, below = summed.term(shown, letters, None), summed.term("1", letters, None)
     return rf"E[T({value}) \mid \theta] = \frac{{{above}}}{{{below}}}"
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pgem.analyse import Settled
-from pgem.declare import UNIT, Gate, SlotRecord
+from pgem.analyse import Settled, is_random
+from pgem.declare import UNIT, Gate, SlotRecord, slot_of
 from pgem.families import Family
 from pgem.graph import Component
+from pgem.plan.explain_conjugate import multiplied
 from pgem.plan.latex import letters_of, replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
@@ -38,7 +39,8 @@ def write_model(page: Page, notation: Notation) -> None:
 
 
 def _kind(notation: Notation, node: str) -> str:
-    latent = notation.is_latent(Gate("node", node))
+    integrated = is_random(notation.graph, notation.analysis.schema, node)
+    latent = notation.is_latent(Gate("node", node)) or integrated
     return "latent" if latent else "observed"
 
 
@@ -131,7 +133,7 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     given = head[2:-1].partition(r"\mid")[2]
     subject = rf"{own} \mid {given.strip()}" if given else own
     page.item(
-        rf"${subject} \sim \text{{{type(family).__name__}}}({_arguments(notation, settled)})$"
+        rf"${subject} \sim \text{{{family.title}}}({_arguments(notation, settled)})$"
         f"{_when(notation, component)}"
     )
     if not family.formula:
@@ -178,11 +180,23 @@ def most_lag(component: Component) -> int:
 
 
 def _arguments(notation: Notation, settled: Settled) -> str:
-    shown = []
+    values = slot_values(notation, settled)
+    return r",\; ".join(rf"\text{{{escape(name)}}} = {value}" for name, value in values.items())
+
+
+def slot_values(notation: Notation, settled: Settled) -> dict[str, str]:
+    """What stands in every slot of the family as declared; the terms of a sum are added up."""
+    values: dict[str, str] = {}
     for name, slot in settled.component.leaf.slots.items():
         value = structured_reference(notation, settled.component, slot)
-        shown.append(rf"\text{{{escape(name)}}} = {value}")
-    return r",\; ".join(shown)
+        whole = slot_of(name) if slot.times is not None else name
+        if whole not in values:
+            values[whole] = value
+        elif value.startswith("-1 "):
+            values[whole] += " - " + value.removeprefix(r"-1 \, ")
+        else:
+            values[whole] += f" + {value}"
+    return values
 
 
 def structured_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
@@ -192,7 +206,11 @@ def structured_reference(notation: Notation, component: Component, slot: SlotRec
 
 
 def slot_reference(notation: Notation, component: Component, slot: SlotRecord) -> str:
-    """What stands in a slot, indexed by variables."""
+    """What stands in a slot, indexed by variables, with what multiplies it."""
+    return multiplied(notation, slot.times, _slot_value(notation, component, slot))
+
+
+def _slot_value(notation: Notation, component: Component, slot: SlotRecord) -> str:
     times = times_of(notation, component)
     if slot.kind == "covariate":
         return notation.variable(slot.name)
@@ -240,10 +258,11 @@ def _where(
 ) -> str:
     """`m = x.mean[z_n]` and so on."""
     shown = [f"${own} = {variable}$"] if own != variable else []
-    for name, slot in settled.component.leaf.slots.items():
-        if letters[name] != name:
-            value = structured_reference(notation, settled.component, slot)
-            shown.append(f"${letters[name]} = {value}$")
+    named = {**{slot_of(n): letter for n, letter in reversed(letters.items())}, **letters}
+    for name, value in slot_values(notation, settled).items():
+        letter = named.get(name, name)
+        if letter != name:
+            shown.append(f"${letter} = {value}$")
     return ", ".join(shown)
 
 

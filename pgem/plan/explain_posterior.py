@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from pgem.analyse import Collect, Eliminate, Factor, Scan, Var
 from pgem.declare import UNIT
+from pgem.plan.explain_conjugate import write_conjugate
+from pgem.plan.explain_regions import write_region
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
 
@@ -16,7 +18,8 @@ def write_posterior(page: Page, notation: Notation) -> None:
     """Section 3: messages in order of elimination, then posteriors in reverse."""
     schedule = notation.analysis.schedule
     page.heading("3. The posterior (E-step)")
-    if not schedule.steps:
+    integrated = [f for f in schedule.factors if f.kind in ("region", "conjugate")]
+    if not schedule.steps and not integrated:
         page.say("Nothing is latent: the log-likelihood is the sum of the log-conditionals.")
         return
     page.say(
@@ -24,6 +27,8 @@ def write_posterior(page: Page, notation: Notation) -> None:
         "when its variables are summed out."
     )
     writer = _Posterior(page, notation)
+    for factor in schedule.factors:
+        writer.integrate(factor)
     for step in schedule.steps:
         writer.forward(step)
     writer.likelihood()
@@ -88,6 +93,15 @@ class _Posterior:
             )
         else:
             self.forward_scan(step)
+
+    def integrate(self, factor: Factor) -> None:
+        """The formula of a latent that is integrated out."""
+        if factor.kind == "conjugate":
+            self.names[factor] = self.notation.names[factor.node]
+            write_conjugate(self.page, self.notation, factor, self.term(factor))
+        elif factor.kind == "region":
+            self.names[factor] = self.notation.names[factor.node]
+            write_region(self.page, self.notation, factor, self.term(factor))
 
     def evidence(self, step: Eliminate | Collect | Scan) -> None:
         """Say what `e` is where it is met."""

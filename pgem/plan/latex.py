@@ -12,11 +12,13 @@ TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|\s+|.", re.DOTALL)
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eta": "η", "theta": "θ", "kappa": "κ",
     "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ",
-    "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+    "phi": "φ", "varphi": "φ", "varepsilon": "ε", "Lambda": "Λ", "chi": "χ", "psi": "ψ",
+    "omega": "ω",
 }  # fmt: skip
 SIGNS = GREEK | {
     "sum": "Σ", "prod": "Π", "Gamma": "Γ", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖",
     "le": "≤", "ge": "≥", "sim": "~", "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
+    "int": "∫ ", "quad": "  ", "cdot": "·",
     ";": " ", ",": " ", "!": "", "Big": "", "big": "", "left": "", "right": "", "textstyle": "",
     "_": "_",
 }  # fmt: skip

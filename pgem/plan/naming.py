@@ -13,9 +13,10 @@ from pgem.analyse import Var
 WIDTH = 96
 RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
 ROUTINES = (
-    "Axis", "Learned", "at", "choose", "climb", "collect", "density", "estimate", "evidence",
-    "fit_cells", "free", "gaussian", "integrate", "keep", "maximise", "pick", "query", "regress",
-    "scan", "spread", "steps", "sweeps", "table", "total",
+    "Axis", "Learned", "at", "choose", "climb", "collect", "conjugate", "density", "either",
+    "estimate", "evidence", "fit_cells", "free", "gaussian", "inside", "integrate", "keep",
+    "maximise", "message", "over", "pick", "prior", "query", "regress", "scan", "spread", "staged",
+    "steps", "sweeps", "table", "times", "total",
 )  # fmt: skip
 
 

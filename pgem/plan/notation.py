@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pgem.analyse import Analysis, Var, is_axis
-from pgem.declare import UNIT, Gate
+from pgem.declare import UNIT, Gate, NodeRecord
 from pgem.plan.latex import letters_of
 
 INDEX_LETTERS = "ijlhquvw"
@@ -108,10 +108,14 @@ class Notation:
     def givens(
         self, node: str, *, unit: bool = True, times: Times | None = None, most_lag: int = 99
     ) -> str:
-        """The gates of a node as a list of variables."""
-        gates = [g for g in self.graph.nodes[node].gates() if g.kind != "plate"]
+        """Gates, parents and covariates of a node as a list of variables."""
+        record = self.graph.nodes[node]
+        pairs = [(g.name, g.lag) for g in record.gates() if g.kind != "plate"]
+        pairs += [*record.parents(), *((name, 0) for name in covariates_of(record))]
         return ", ".join(
-            self.variable(g.name, g.lag, unit=unit, times=times) for g in gates if g.lag <= most_lag
+            self.variable(name, lag, unit=unit, times=times)
+            for name, lag in dict.fromkeys(pairs)
+            if lag <= most_lag
         )
 
     def parameter(self, name: str, inside: Sequence[str] = ()) -> str:
@@ -127,6 +131,12 @@ class Notation:
     def data(self) -> str:
         """Everything observed of unit n."""
         return f"{DATA}_{{{self.indices[UNIT]}}}"
+
+
+def covariates_of(node: NodeRecord) -> list[str]:
+    """Covariates that are multiplied into the slots of a node."""
+    times = [s.times for leaf in node.components for s in leaf.slots.values() if s.times]
+    return list(dict.fromkeys(name for t in times for name in (*t.covariates, *t.over)))
 
 
 def symbol_of(name: str) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pgem.analyse import Analysis, Block, Collect, Eliminate, Scan, is_axis
+from pgem.analyse import (
+    Analysis,
+    Block,
+    Collect,
+    Eliminate,
+    Factor,
+    Scan,
+    is_axis,
+    is_random,
+)
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
 
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
@@ -50,10 +59,40 @@ def _table(rows: tuple[Row, ...]) -> list[str]:
 def make_report(analysis: Analysis) -> Report:
     """The report of an analysis."""
     return Report(
-        tuple(_e_row(analysis, step) for step in analysis.schedule.steps),
+        (
+            *(
+                INTEGRATED[f.kind](analysis, f)
+                for f in analysis.schedule.factors
+                if f.kind in INTEGRATED
+            ),
+            *(_e_row(analysis, step) for step in analysis.schedule.steps),
+        ),
         tuple(_m_rows(analysis)),
         tuple(_notes(analysis)),
     )
+
+
+def _region_row(analysis: Analysis, factor: Factor) -> Row:
+    """Gaussian nodes that are integrated out together."""
+    size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
+    region = next(r for r in analysis.regions if r.name == factor.node)
+    latents = [n for n in region.nodes if is_random(analysis.graph, analysis.schema, n)]
+    others = [n for n in region.nodes if n not in latents]
+    along = f" along {region.chain}" if region.chain else f" in scope {factor.scope}"
+    how = f"integrated out{along}, jointly Gaussian with {', '.join(others) or 'nothing else'}"
+    cost = "1 Gaussian a row" if size == 1 else f"{size} Gaussians a row"
+    return Row(", ".join(latents), how, "exact", cost)
+
+
+def _conjugate_row(analysis: Analysis, factor: Factor) -> Row:
+    """A latent that is integrated out under conjugate children."""
+    size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
+    below = next(c.children for c in analysis.conjugates if c.name == factor.node)
+    how = f"integrated out in scope {factor.scope}, conjugate to {', '.join(below) or 'nothing'}"
+    return Row(factor.node, how, "exact", f"{size} entries a row")
+
+
+INTEGRATED = {"region": _region_row, "conjugate": _conjugate_row}
 
 
 def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:

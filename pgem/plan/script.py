@@ -17,6 +17,8 @@ import numpy as np
 
 from pgem.errors import PgemError
 from pgem.families import Family
+from pgem.families._linear import Linear, Term
+from pgem.families._scaled import Scaled, scaled
 from pgem.plan.bundle import Bundle
 
 EMBEDDED = 20_000
@@ -204,6 +206,12 @@ def _banner(title: str) -> str:
 
 def _family(bundle: Bundle, family: Family) -> str:
     """The expression that makes a settled family."""
+    if isinstance(family, Scaled):
+        made = bundle.need(scaled.__module__, scaled.__name__)
+        plain = _family(bundle, family.plain)
+        return f"{made}({plain}, {family.slot!r}, {family.times!r}, {family.latent!r})"
+    if isinstance(family, Linear):
+        return _linear(bundle, family)
     cls = type(family)
     if family.own_fit:
         raise PgemError(
@@ -218,6 +226,20 @@ def _family(bundle: Bundle, family: Family) -> str:
     }
     arguments = ", ".join(f"{k}={v!r}" for k, v in options.items())
     return f"{name}({arguments}).settled({family.size!r}, {dict(family.structures)!r})"
+
+
+def _linear(bundle: Bundle, family: Linear) -> str:
+    """The expression that makes a linear mean: its family, its terms, its noise."""
+    names = [bundle.need(cls.__module__, cls.__name__) for cls in (Linear, Term)]
+    base = _family(bundle, family.base)
+    place = [slot.name for slot in family.base.slots].index(family.spread)
+    terms = [
+        f"{names[1]}({t.slot!r}, {t.own!r}, {t.start}, {t.stop}, {literal(t.placement)}, "
+        f"{t.scale!r}, {t.factors!r}, {t.over!r}, {t.vector!r}, {t.parent!r}, {t.contracts!r})"
+        for t in family.terms
+    ]
+    noise = f"{base}.slots[{place}], {family.spread_by!r}, {family.latent!r}"
+    return f"{names[0]}({base}, [{', '.join(terms)}], {noise})"
 
 
 def _data(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pgem.analyse import Analysis, Block, ParamLayout
 from pgem.analyse.blocks import ECM, NUMERIC, OWN_FIT
-from pgem.plan.e_step import EStepWriter
+from pgem.plan.e_step import EStepWriter, is_whole
 from pgem.plan.naming import ROUTINES, array, call, import_line, mapping
 
 
@@ -45,12 +45,13 @@ def _axes(writer: EStepWriter) -> list[str]:
 
 
 def _constants(analysis: Analysis) -> list[str]:
-    """Known tables."""
+    """Known tables; not where a conjugate latent is the whole slot."""
+    filled = {child for block in analysis.conjugates for child in block.children}
     lines = [
         f'    "{key}.{name}": {array(slot.value)},'
         for key, settled in analysis.layout.components.items()
         for name, slot in settled.component.leaf.slots.items()
-        if slot.kind == "constant"
+        if slot.kind == "constant" and not (is_whole(slot) and settled.component.node in filled)
     ]
     return ["CONSTANTS = {", *lines, "}"] if lines else []
 

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 
 from pgem.analyse import ParamLayout, is_axis
 from pgem.declare import UNIT, Gate, SlotRecord
+from pgem.families._linear import Linear
 from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
+from pgem.plan.explain_conjugate import filled
 from pgem.plan.explain_model import slot_letters, slot_reference, times_of
 from pgem.plan.latex import is_sum, letters_of, replace_letters
 from pgem.plan.notation import Notation, avoid
-from pgem.plan.symbolic import role_statistic_of
+from pgem.plan.symbolic import LINEAR, role_statistic_of
 
 Letters = Mapping[Gate, str]
 """Which letter stands for the value of each gate."""
@@ -49,6 +51,7 @@ class Summed:
         self.node = notation.graph.nodes[self.component.node]
         self.times = times_of(notation, self.component)
         self.is_axis = is_axis(notation.graph, notation.analysis.schema, self.node.name)
+        self.expected = self.node.name in {c.name for c in notation.analysis.conjugates}
 
     def value(self) -> str:
         """The node's own variable."""
@@ -58,9 +61,17 @@ class Summed:
 
     def per_value(self, slot: str, *, cancels: bool) -> tuple[str, ...] | None:
         """What one value x adds to the statistic of a slot's role, in the formula's letters."""
+        found, family = self._plain_value(slot, cancels=cancels), self.settled.family
+        if found is None or not isinstance(family, Linear) or not family.latent:
+            return found
+        if slot != family.spread:
+            found = (LINEAR if found[0] == "1" else f"{LINEAR} {found[0]}", *found[1:])
+        return (*found[:-1], f"{LINEAR} {found[-1]}")
+
+    def _plain_value(self, slot: str, *, cancels: bool) -> tuple[str, ...] | None:
         family = self.settled.family
         letters = slot_letters(family)
-        found = role_statistic_of(family, slot, letters)
+        found = role_statistic_of(family, slot, letters, expected=self.expected)
         if found is not None:
             return found
         role = family.role_of(slot)
@@ -105,6 +116,7 @@ class Summed:
         vector = own and self.settled.family.event_ndim
         symbol = f"{self.value()}[{own}]" if vector else self.value()
         text = replace_letters(part, {**inside, "x": symbol, **({"k": own} if own else {})})
+        text = filled(self.notation, self.component, text)
         if is_sum(part):
             text = f"({text})"
         return self.term(text, values, category, summing=list(extra.values()))

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from pgem.families import Family
+from pgem.families._scaled import Scaled
 
 SUM, PRODUCT, ATOM = 1, 2, 3
+LINEAR, LOG = r"\omega", r"\tau"
+"""Stand-ins for the multiplier of a slot and for its logarithm."""
 
 
 class Symbol:
@@ -117,15 +120,38 @@ def statistics_of(family: Family, letters: dict[str, str]) -> tuple[str, ...] | 
     return tuple(part.latex for part in found)  # type: ignore[attr-defined]
 
 
-def role_statistic_of(family: Family, slot: str, letters: dict[str, str]) -> tuple[str, ...] | None:
+def features_of(family: Family, letters: dict[str, str], *, expected: bool) -> list[Symbol] | None:
+    """(1, T(x)) as they are summed: scaled by a multiplier, expected under the posterior.
+
+    Args:
+        family: settled or not.
+        letters: the letter of each slot.
+        expected: whether x is a latent that is integrated out.
+    """
+    statistics = statistics_of(family, letters)
+    if statistics is None:
+        return None
+    features = [Symbol("1"), *map(_compound, statistics)]
+    if expected:
+        features[1:] = [Symbol(rf"\mathrm{{E}}[{part.latex}]") for part in features[1:]]
+    if isinstance(family, Scaled) and family.rule is not None:
+        for j in family.rule.logged:
+            features[j] = features[j] + Symbol(LOG)
+        for j in family.rule.scaled:
+            features[j] = features[j] * Symbol(LINEAR, PRODUCT)
+    return features
+
+
+def role_statistic_of(
+    family: Family, slot: str, letters: dict[str, str], *, expected: bool = False
+) -> tuple[str, ...] | None:
     """What one value adds to the statistic of a slot's role, or None.
 
     Only families that keep the plain sums of (1, T(x)) can be asked.
     """
-    statistics = statistics_of(family, letters)
-    if statistics is None or type(family).accumulate is not Family.accumulate:
+    features = features_of(family, letters, expected=expected)
+    if features is None or type(family).accumulate is not Family.accumulate:
         return None
-    features = [Symbol("1"), *map(_compound, statistics)]
     table = np.empty((1, len(features)), dtype=object)
     table[0] = features
     slots = {name: np.array([Symbol(letter)], dtype=object) for name, letter in letters.items()}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats, Integers
+from pgem.families._scaled import Scaled
 from pgem.plan import Program
 from pgem.result.cells import cell_slots
 from pgem.run import Bound, Columns, Shard
@@ -66,6 +67,34 @@ def hole_moments(
     if shape:
         return mean, cov * gone[:, :, None] * gone[:, None, :]
     return mean, np.where(gone, np.maximum(cov, 0.0), 0.0)
+
+
+def shared_tables(bound: Bound, moments: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Floats]:
+    """Probabilities [rows, K] of categories that a conjugate latent gives, where cells are missing.
+
+    The probability of one category is linear in the latent, so its posterior mean tells it.
+
+    Args:
+        bound: the program with data.
+        moments: posterior mean and covariance of the latents, per row of their scopes.
+    """
+    found: dict[str, Floats] = {}
+    for part in bound.program.parts.values():
+        family, columns, domain = part.family, bound.columns, part.family.domain()
+        if not isinstance(family, Scaled) or not family.latent or domain is None:
+            continue
+        codes = columns.codes.get(part.node, np.full(columns.n_rows(part.scope), -1))
+        if (codes >= 0).all():
+            continue
+        home = bound.program.outline.nodes[family.latent].scope
+        mean = moments[family.latent][0][bound.rows_of(part.scope, home)]
+        value = mean if family.own_shape(family.slot) else mean[:, 0]
+        points = family.plain.observe(domain)
+        table = np.exp(family.plain.log_density(points, {family.slot: value})).T
+        found[part.node] = np.where(
+            codes[:, None] < 0, table, codes[:, None] == np.arange(len(domain))
+        )
+    return found
 
 
 def _component_moments(

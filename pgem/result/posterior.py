@@ -15,7 +15,7 @@ from pgem.graph import Schema
 from pgem.plan import Program
 from pgem.result.barren import barren_cells
 from pgem.result.containers import labelled, nest, unweighted
-from pgem.result.holes import Query, axis_gates, hole_moments, keys_of
+from pgem.result.holes import Query, axis_gates, hole_moments, keys_of, shared_tables
 from pgem.routines import Semiring
 from pgem.run import Bound, Columns, answer, make_schema
 
@@ -72,6 +72,7 @@ def marginals(
     answers = answer(bound, params, semiring or Semiring())
     found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers.tables, strict=True)}
     flat = {name: found[((name, 0),)] for name in axes}
+    flat |= shared_tables(bound, answers.moments)
     for name in schema.given:
         size = program.analysis.layout.sizes[name]
         flat[name] = (columns.codes[name][:, None] == np.arange(size)).astype(float)
@@ -181,7 +182,10 @@ def _continuous(program: Program) -> list[str]:
 
 def _is_integrated(program: Program, schema: Schema, name: str) -> bool:
     """Whether a node is part of a region for these data."""
-    return any(name in region.nodes for region in program.variant(schema).analysis.regions)
+    analysis = program.variant(schema).analysis
+    inside = {n for region in analysis.regions for n in region.nodes}
+    inside |= {n for block in analysis.conjugates for n in block.nodes}
+    return name in inside
 
 
 def _own_axes(moments: tuple[Floats, Floats], name: str, program: Program) -> tuple[Floats, Floats]:
@@ -237,8 +241,10 @@ def _query(item: Any, program: Program) -> Query:
 def _check_query(query: Query, axes: list[str], program: Program) -> None:
     for name, lag in query:
         if name not in axes:
+            finite = program.outline.nodes[name].finite
             raise DataError(
-                f"a joint posterior is asked for '{name}', which is not latent in these data",
+                f"a joint posterior is asked for '{name}', which is "
+                + ("not latent in these data" if finite else "not discrete: joint tables are not"),
                 expected=", ".join(axes) or "no node",
             )
         if lag > _longest_lag(program, name):

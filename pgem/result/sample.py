@@ -20,6 +20,7 @@ from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families._linear import Linear
+from pgem.families._scaled import Scaled
 from pgem.gating import Pick
 from pgem.plan import Part, Program
 from pgem.result.cells import cell_slots
@@ -165,19 +166,28 @@ class Sampler:
                 slots[name] = self.rows.covariate(slot.name, part.scope, rows)
         if isinstance(part.family, Linear):
             slots |= self._design(part.family, part.scope, rows)
+        if isinstance(part.family, Scaled):
+            values = self._regressors(part.family, part.scope, rows)
+            slots["multiplier"] = part.family.multiplier(values, len(rows))
         for name in draw_inputs(part.family):
             slots[name] = self.rows.totals[part.node][rows]
         return slots
 
     def _design(self, family: Linear, scope: str, rows: Integers) -> dict[str, Floats]:
         """Regressors of a linear mean, and what multiplies its covariance, for these rows."""
-        values = {
-            (name, lag): self.rows.number_of(name, lag, scope, rows)
-            for name, lag in family.regressors(parents=True)
-        }
+        values = self._regressors(family, scope, rows)
         found = {"design": family.design(values, len(rows))}
         spread = family.multiplier(values, len(rows))
         return found if spread is None else {**found, "spread": spread}
+
+    def _regressors(
+        self, family: Linear | Scaled, scope: str, rows: Integers
+    ) -> dict[tuple[str, int], Floats]:
+        """Values of everything that slots are multiplied by, latents included, for these rows."""
+        return {
+            (name, lag): self.rows.number_of(name, lag, scope, rows)
+            for name, lag in family.regressors(parents=True)
+        }
 
 
 def _token(gate: Any) -> Any:

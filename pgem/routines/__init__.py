@@ -1,6 +1,8 @@
 """The shelf of routines: one kind of instruction a file, forward and reverse."""
 
 from pgem.routines.collect import ScopeData, collect, spread, total
+from pgem.routines.conjugate import conjugate
+from pgem.routines.conjugate_children import either, inside, message, over, prior, staged, times
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
@@ -49,23 +51,31 @@ __all__ = [
     "choose",
     "climb",
     "collect",
+    "conjugate",
     "density",
+    "either",
     "estimate",
     "evidence",
     "expected_log_density",
     "fit_cells",
     "free",
     "gaussian",
+    "inside",
     "integrate",
     "keep",
     "maximise",
+    "message",
+    "over",
     "pick",
+    "prior",
     "query",
     "regress",
     "scan",
     "spread",
+    "staged",
     "steps",
     "sweeps",
     "table",
+    "times",
     "total",
 ]

@@ -5,8 +5,8 @@ the step looks back at, as deviations from the values about which everything is 
 step's [state | outer] is T x_t + [c_t | 0], with the defect c_t by which those values miss the
 step's own prediction.  What later steps tell about it is the message J', h'.
 
-`Chain` goes step by step with all sequences side by side; `CompiledChain` runs the same recursions
-in compiled loops.
+`Chain` goes step by step with all sequences side by side; `CompiledChain` of `region_compiled` runs
+the same recursions in compiled loops.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.region_eliminate import (
-    Elimination,
     eliminate,
     empty_elimination,
     join,
@@ -25,12 +24,6 @@ from pgem.routines.region_eliminate import (
     transpose,
 )
 from pgem.routines.region_layout import ChainLayout
-
-LONG = 100
-"""Steps of the longest sequence from which compiled loops are used: about ten milliseconds of
-NumPy, so that some tens of iterations pay for importing Numba."""
-MANY = 20_000
-"""Rows from which they are used."""
 
 
 class Chain:
@@ -153,61 +146,6 @@ class Chain:
             moved[..., :n_state] += defect[:, rows]
             rest[:, alive] = moved
         return found
-
-
-class CompiledChain(Chain):
-    """The same in compiled loops, which share the matrices of steps at which they settle."""
-
-    def _eliminate(self, information: Floats) -> None:
-        from pgem.routines.region_loops import eliminate_steps
-
-        nodes, s = self.layout.back, self.steps
-        n = eliminate_steps(
-            nodes.keys, nodes.next, nodes.n_first, np.ascontiguousarray(information), self.move,
-            self.step, s.root, s.inverse, s.gain, s.message, s.log_det,
-        )  # fmt: skip
-        parts = (s.root, s.inverse, s.gain, s.message, s.log_det)
-        self.steps = Elimination(*(np.ascontiguousarray(part[:, :n]) for part in parts))
-
-    def covariances(self, outer: Floats) -> tuple[Floats, Integers]:
-        from pgem.routines.region_loops import covariances
-
-        nodes, shared = self.layout.forth, np.empty(len(self.layout.forth.keys), dtype=np.int64)
-        found = np.empty((len(outer), len(nodes.keys), self.width, self.width))
-        n = covariances(
-            nodes.keys, nodes.next, nodes.n_first, self.step, self.layout.back.keys, self.move,
-            np.ascontiguousarray(outer), self.steps.inverse, self.steps.gain, shared, found,
-        )  # fmt: skip
-        return found[:, :n], shared
-
-    def gradients(self, gradient: Floats, defect: Floats) -> tuple[Floats, Floats, float]:
-        from pgem.routines.region_loops import gradients
-
-        layout, n_state = self.layout, defect.shape[-1]
-        means = np.empty((*gradient.shape[:2], self.n_own))
-        message = np.zeros((len(gradient), len(layout.lengths), self.n_rest))
-        s = self.steps
-        largest = gradients(
-            layout.starts, self.local, self.step_of_row, self.move, s.inverse, s.gain, s.message,
-            gradient, defect, means, message,
-        )  # fmt: skip
-        return means, message[..., n_state:], float(largest)
-
-    def positions(self, means: Floats, defect: Floats, outer: Floats) -> Floats:
-        from pgem.routines.region_loops import positions
-
-        found = np.empty((*means.shape[:2], self.width))
-        positions(
-            self.layout.starts, self.local, self.step_of_row, self.move, self.steps.gain,
-            np.ascontiguousarray(means), defect, np.ascontiguousarray(outer), found,
-        )  # fmt: skip
-        return found
-
-
-def make_chain(layout: ChainLayout, information: Floats, move: Floats, n_own: int) -> Chain:
-    """The chain, compiled where there is enough to do (see `Chain` for the arguments)."""
-    long = len(layout.back.levels) > LONG or len(layout.back.ids) * len(move) > MANY
-    return (CompiledChain if long else Chain)(layout, information, move, n_own)
 
 
 def _times(matrices: Floats, vectors: Floats) -> Floats:

@@ -46,7 +46,21 @@ def eliminate(information: Floats, n_own: int) -> Elimination:
         found = empty_elimination(n_g, n, 0, n_rest, n_messages=0)
         return replace(found, message=information, log_det=np.zeros((n_g, n)))
     if information.shape[0] * information.shape[1] > MANY:
-        return _eliminate_many(information, n_own)
+        from pgem.routines.region_loops import eliminate_groups
+
+        n_g, n, width, _ = information.shape
+        found = empty_elimination(n_g, n, n_own, width - n_own)
+        eliminate_groups(
+            np.ascontiguousarray(information),
+            found.root, found.inverse, found.gain, found.message, found.log_det,
+        )  # fmt: skip
+    else:
+        found = _eliminate_few(information, n_own)
+    return found
+
+
+def _eliminate_few(information: Floats, n_own: int) -> Elimination:
+    """All groups side by side."""
     own, cross = information[..., :n_own, :n_own], information[..., :n_own, n_own:]
     rest = information[..., n_own:, n_own:]
     lower = cholesky(own + np.eye(n_own))
@@ -58,19 +72,6 @@ def eliminate(information: Floats, n_own: int) -> Elimination:
     gain = inverse @ cross
     message = rest - transpose(cross) @ gain - transpose(gain) @ (cross - own @ gain - gain)
     return Elimination(root, inverse, gain, (message + transpose(message)) / 2, log_det)
-
-
-def _eliminate_many(information: Floats, n_own: int) -> Elimination:
-    """The same in a compiled loop."""
-    from pgem.routines.region_loops import eliminate_groups
-
-    n_g, n, width, _ = information.shape
-    found = empty_elimination(n_g, n, n_own, width - n_own)
-    eliminate_groups(
-        np.ascontiguousarray(information),
-        found.root, found.inverse, found.gain, found.message, found.log_det,
-    )  # fmt: skip
-    return found
 
 
 def empty_elimination(

@@ -8,12 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from pgem.arrays import Floats, Integers
-from pgem.routines.region_chain import Chain, make_chain
+from pgem.routines.region_chain import Chain
 from pgem.routines.region_eliminate import Elimination, eliminate, empty_elimination, join
 from pgem.routines.region_forms import Forms, make_forms
 from pgem.routines.region_groups import Groups, block_size
-from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
+from pgem.routines.region_layout import ChainLayout, Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_statistics import Posterior
+
+LONG = 100
+"""Steps of the longest sequence from which compiled loops are used: about ten milliseconds of
+NumPy, so that some tens of iterations pay for importing Numba."""
+MANY = 20_000
+"""Rows from which they are used."""
 
 
 class Matrices:
@@ -86,7 +92,9 @@ class Matrices:
         information = self._information(scope, np.arange(n))
         if scope.chain:
             move = self._move(scope)
-            self.chain = make_chain(scope.chain, information, move, scope.own)
+            self.chain = _choose_chain(scope.chain, len(move))(
+                scope.chain, information, move, scope.own
+            )
             self.steps[scope.name] = self.chain.steps
         else:
             self.steps[scope.name] = eliminate(information, scope.own)
@@ -174,3 +182,14 @@ class Matrices:
 
 def _is_range(values: Integers) -> bool:
     return np.array_equal(values, np.arange(len(values)))
+
+
+def _choose_chain(layout: ChainLayout, n_configurations: int) -> type[Chain]:
+    """Compiled loops where there is enough to do."""
+    if len(layout.back.levels) > LONG or len(layout.back.ids) * n_configurations > MANY:
+        from pgem.routines.region_compiled import CompiledChain
+
+        kind: type[Chain] = CompiledChain
+    else:
+        kind = Chain
+    return kind

@@ -187,7 +187,7 @@ def _widen(table: Floats, own: tuple[int, ...]) -> Floats:
     return shaped * np.eye(own[0]) if len(own) == 2 else shaped * np.ones(own)
 
 
-def _split(cells: Cells) -> tuple[list[int], list[int]]:
+def split_gates(cells: Cells) -> tuple[list[int], list[int]]:
     """Positions of index gates and of axis gates (by axis number) among the gates."""
     kept = cells.__dict__.get("split")
     if kept is None:
@@ -199,12 +199,12 @@ def _split(cells: Cells) -> tuple[list[int], list[int]]:
 
 def _n_seen(cells: Cells) -> int:
     """Combinations of the index gates."""
-    return math.prod(cells.shape[k] for k in _split(cells)[0])
+    return math.prod(cells.shape[k] for k in split_gates(cells)[0])
 
 
 def flat_index(cells: Cells, n_rows: int) -> Integers | None:
     """Joint code of the index gates per row; None without index gates."""
-    seen, _ = _split(cells)
+    seen, _ = split_gates(cells)
     if not seen:
         return None
     flat = np.zeros(n_rows, dtype=np.int64)
@@ -223,7 +223,7 @@ def aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
 
 def arrange(by_cell: Floats, cells: Cells) -> Floats:
     """[U, C] → [G, U, axis gates...]: index gates first, then points, axes by position."""
-    seen, axes = _split(cells)
+    seen, axes = split_gates(cells)
     table = by_cell.reshape(len(by_cell), *cells.shape)
     table = table.transpose([k + 1 for k in seen] + [0] + [k + 1 for k in axes])
     return table.reshape(_n_seen(cells), len(by_cell), *(cells.shape[k] for k in axes))
@@ -231,7 +231,7 @@ def arrange(by_cell: Floats, cells: Cells) -> Floats:
 
 def _arrange_back(table: Floats, cells: Cells) -> Floats:
     """[G, U, axis gates...] → [U, C], the inverse of `_arrange`."""
-    seen, axes = _split(cells)
+    seen, axes = split_gates(cells)
     n_points = table.shape[1]
     shape = [cells.shape[k] for k in seen] + [n_points] + [cells.shape[k] for k in axes]
     order = [*seen, -1, *axes]
@@ -248,7 +248,7 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
     cells = cells_of(node, slots)
     values = slot_values(cells, slots, node.family)
     source = Source(node, cells, values, None)
-    axes = [cells.gates[k] for k in _split(cells)[1]]
+    axes = [cells.gates[k] for k in split_gates(cells)[1]]
     shape = aligned(node.n_dims, axes)
     flat = flat_index(cells, node.n_rows)
     if node.flat:
@@ -271,7 +271,7 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     """log p(node | gates) of a node that is itself summed over, along its own axis."""
     cells = cells_of(node, slots)
     values = slot_values(cells, slots, node.family)
-    axes = [cells.gates[k] for k in _split(cells)[1]]
+    axes = [cells.gates[k] for k in split_gates(cells)[1]]
     by_cell = node.family.log_density(node.points, values)
     if node.flat:
         by_cell = np.zeros_like(by_cell)
@@ -295,7 +295,7 @@ def _joint_index(flat: Integers | None, node: NodeData) -> Integers:
     return np.asarray(np.where(node.index < 0, -1, joint))
 
 
-def _groups(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observations]]:
+def groups_of(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observations]]:
     """Rows by joint index code, with their values; kept, since data do not change."""
     key = ("groups", flat.tobytes())
     if key not in node.cache:
@@ -309,7 +309,7 @@ def _groups(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observa
     return node.cache[key]  # type: ignore[no-any-return]
 
 
-def _group_cells(cells: Cells, code: int) -> Integers:
+def group_cells(cells: Cells, code: int) -> Integers:
     """Cells of one joint index code, axes by position."""
     cell = arrange(np.arange(cells.n_cells, dtype=float)[None], cells)[code]
     return np.asarray(cell.ravel().astype(np.int64))
@@ -317,9 +317,9 @@ def _group_cells(cells: Cells, code: int) -> Integers:
 
 def _by_group(node: NodeData, cells: Cells, values: dict[str, Floats], flat: Integers) -> Floats:
     """Densities where each row reads its own cells: [N, product of the axes]."""
-    out = np.empty((node.n_rows, len(_group_cells(cells, 0))))
-    for code, rows, points in _groups(node, flat):
-        chosen = _group_cells(cells, code)
+    out = np.empty((node.n_rows, len(group_cells(cells, 0))))
+    for code, rows, points in groups_of(node, flat):
+        chosen = group_cells(cells, code)
         here = {name: value[chosen] for name, value in values.items()}
         out[rows] = node.family.log_density(points, here)
     return out
@@ -376,7 +376,7 @@ def _rows_of(part: LogTable, n_rows: int) -> Integers:
 
 def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
     """A table whose slice (or rows) k comes from part k: components of different families."""
-    arrays = [_outside(part).full() for part in _separate_atoms(parts)]
+    arrays = [part.full() for part in possible_parts(parts)]
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     arrays = [np.broadcast_to(array, shape) for array in arrays]
     n_rows = parts[0].n_rows
@@ -386,6 +386,11 @@ def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
         joined = np.stack([np.broadcast_to(a, (n_rows, *a.shape[1:])) for a in arrays])
         joined = joined[gate.codes, np.arange(n_rows)]
     return LogTable(joined, n_rows, None, Choice(gate, tuple(parts)))
+
+
+def possible_parts(parts: Sequence[LogTable]) -> list[LogTable]:
+    """The tables of a switch's components, -inf where a component cannot take the value."""
+    return [_outside(part) for part in _separate_atoms(parts)]
 
 
 def _outside(part: LogTable) -> LogTable:
@@ -554,12 +559,12 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
     node, cells = source.node, source.cells
     flat = flat_index(cells, node.n_rows)
     if flat is None:
-        chosen = _group_cells(cells, 0)
+        chosen = group_cells(cells, 0)
         back = np.argsort(chosen)
         return node.family.accumulate(node.points, weights[:, back], source.slots)
     total: list[Floats] | None = None
-    for code, rows, points in _groups(node, flat):
-        chosen = _group_cells(cells, code)
+    for code, rows, points in groups_of(node, flat):
+        chosen = group_cells(cells, code)
         here = {name: value[chosen] for name, value in source.slots.items()}
         parts = node.family.accumulate(points, weights[rows], here)
         if total is None:
@@ -573,7 +578,7 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
 def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
     """Statistics from distinct values with summed responsibilities."""
     node, cells = source.node, source.cells
-    axes = _split(cells)[1]
+    axes = split_gates(cells)[1]
     n_seen = _n_seen(cells)
     n_points = len(node.points.x)
     sizes = [cells.shape[k] for k in axes]

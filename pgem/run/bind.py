@@ -12,6 +12,7 @@ from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families import Observations
 from pgem.families._linear import Linear
+from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
@@ -154,7 +155,31 @@ class Bound:
                 values = self.columns.codes[name].astype(float)
             home = self.program.outline.covariates[name].scope
             known[slot] = values[self.rows_of(part.scope, home)]
+        if isinstance(part.family, Scaled) and part.family.times not in (None, UNTOUCHED):
+            known["multiplier"] = self._multiplier(part, part.family)
         return known
+
+    def _multiplier(self, part: Part, family: Scaled) -> Floats:
+        """What a slot is multiplied by, per row; 1 before the start of a sequence."""
+        values = {name: self._regressor(*name, part) for name in family.regressors()}
+        for (_, lag), table in values.items():
+            if lag:
+                starts = self.columns.starts[part.scope]
+                number = np.arange(len(table)) - np.repeat(starts[:-1], np.diff(starts))
+                table[number < lag] = 1.0
+        product = family.multiplier(values, self.columns.n_rows(part.scope))
+        bad = ~(np.isfinite(product) & (product > 0))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise DataError(
+                f"node '{part.node}' has its slot '{family.slot}' multiplied by a number that is "
+                "not positive",
+                where=self.program.outline.nodes[part.node].origin,
+                expected="positive numbers",
+                received=f"'{product[row]:g}' in {self.columns.place(part.scope, row)}",
+                advice="correct the covariates, or leave these units out",
+            )
+        return product
 
     def design(self, part: Part, family: Linear) -> dict[str, Floats]:
         """What the terms of a linear mean are multiplied by, per row of the component's scope.

@@ -265,7 +265,11 @@ def make_schema(
         holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)
         if node.kind == "latent" and not holes.any():
             given.add(name)
-        elif node.kind == "observed" and holes.any() and (node.has_children or holes_as_axes):
+        elif (
+            node.kind == "observed"
+            and holes.any()
+            and (node.has_children or (holes_as_axes and not node.linear))
+        ):
             axes.add(name)
         if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):
             evidence.add(name)

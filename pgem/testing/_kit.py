@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pgem.errors import PgemError
 from pgem.families._family import Family
-from pgem.testing import _behaviour, _estimation, _facts
+from pgem.testing import _behaviour, _conjugacy, _estimation, _facts
 from pgem.testing._case import Case, make_case
 from pgem.testing._report import Check, Fault, Outcome, Report, Skip
 
@@ -31,6 +31,8 @@ REST: tuple[Entry, ...] = (
     ("merge = concatenation", "accumulate", _estimation.check_merge),
     ("M-step slot by slot", "role_statistics", _estimation.check_roles),
     ("conjugate prior", "pseudo_statistics", _estimation.check_prior),
+    ("multipliers", "multiplier", _conjugacy.check_multipliers),
+    ("conjugate latent", "mean_statistics", _conjugacy.check_latent),
     ("joint M-step", "estimate", _estimation.check_estimate),
     ("no data, equal data", "estimate", _behaviour.check_empty),
     ("extreme values", "log_density", _behaviour.check_extremes),

@@ -21,6 +21,7 @@ from pgem.families import (
 )
 from pgem.families._family import BINARY, REALS, Support
 from pgem.families._roles import PROB, RATE, VARIANCE
+from pgem.families.roles import Multiplier
 from pgem.testing import check_family
 
 
@@ -242,7 +243,18 @@ class NotANumberFromOne(Beta):
         return np.where(a > 1e9, np.nan, a), b
 
 
+class WrongMultiplier(Poisson):
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(1,), power=0)),)
+
+
+class WrongRise(Gamma):
+    def partition_rise(self, eta, step):
+        return super().partition_rise(eta, step) + step[0]
+
+
 FAULTS = [
+    (WrongMultiplier, "multiplier of slot 'rate'"),
+    (WrongRise, "partition_rise"),
     (MissingJacobian, "base measure"),
     (ForgetsKnown, "sufficient statistics T or natural parameters"),
     (MapWithoutKnown, "mean map"),

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pgem.routines import region_chain, region_groups
+from pgem.routines import region_groups, region_matrices
 from pgem.routines.collect import ScopeData
 from pgem.routines.region import Link, Member, Piece
+from pgem.routines.region_compiled import CompiledChain
 from tests.routines.dense_region import (
     Builder,
     Case,
@@ -73,7 +74,7 @@ def test_agrees_with_the_joint_gaussian(kind: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12, 18))
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "chain" in kind])
 def test_compiled_loops_agree_too(kind: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_chain, "LONG", 0)
+    monkeypatch.setattr(region_matrices, "LONG", 0)
     check(Builder(seed, KINDS[kind]).build(), seed)
 
 
@@ -169,7 +170,7 @@ def test_long_chains_settle_on_the_right_matrices(holes: float) -> None:
     case = state_space([150, 40, 0, 150, 1, 120], holes=holes, seed=5)
     check(case, 5)
     chain = case.evaluate()._matrices.chain
-    assert isinstance(chain, region_chain.CompiledChain)
+    assert isinstance(chain, CompiledChain)
     if holes == 0.0:
         assert chain.steps.log_det.shape[1] < 80
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.random import Generator
+from scipy import optimize, stats
 
 import pgem as pg
 from pgem import templates
@@ -119,6 +120,104 @@ def test_gmm_hmm(generator: Generator) -> None:
     assert close_up_to_order(found, centres.reshape(4, 2), atol=0.4)
 
 
+def test_student_t_equals_scipy(generator: Generator) -> None:
+    values = stats.t.rvs(4, loc=3, scale=2, size=400, random_state=generator)
+    fit = templates.student_t().fit({"x": values}, tol=1e-13, max_iter=5000)
+    df, loc, scale = stats.t.fit(values)
+    found = [2 * fit.params["half_df"], fit.params["mean"], np.sqrt(fit.params["scale"])]
+    assert np.allclose(found, [df, loc, scale], rtol=1e-4)
+    assert fit.log_likelihood >= stats.t.logpdf(values, df, loc, scale).sum() - 1e-6
+
+
+def test_student_t_of_vectors_in_a_mixture(generator: Generator) -> None:
+    z = generator.integers(0, 2, 600)
+    noise = stats.multivariate_t.rvs([0, 0], np.eye(2), df=3, size=600, random_state=generator)
+    fit = templates.student_t(2, vectors=True, df=3).fit({"x": noise + 9.0 * z[:, None]})
+    assert close_up_to_order(fit.params["mean"], [[0, 0], [9, 9]], atol=0.3)
+    assert set(fit.params) == {"z.probs", "mean", "scale"}
+
+
+def test_beta_binomial_equals_scipy(generator: Generator) -> None:
+    trials = generator.integers(5, 20, 300)
+    x = generator.binomial(trials, generator.beta(2, 3, 300))
+    fit = templates.beta_binomial().fit({"x": x, "trials": trials}, tol=1e-13, max_iter=5000)
+
+    def loss(logs: Any) -> float:
+        return -float(stats.betabinom.logpmf(x, trials, *np.exp(logs)).sum())
+
+    best = optimize.minimize(loss, [0.0, 0.0], tol=1e-12)
+    assert fit.log_likelihood == pytest.approx(-best.fun, abs=1e-6)
+    assert np.allclose([fit.params["p.a"], fit.params["p.b"]], np.exp(best.x), rtol=1e-3)
+
+
+def test_dirichlet_multinomial_equals_scipy(generator: Generator) -> None:
+    shares = generator.dirichlet([1, 2, 3], 200)
+    x = np.array([generator.multinomial(10, share) for share in shares])
+    fit = templates.dirichlet_multinomial(3).fit({"x": x}, tol=1e-13, max_iter=5000)
+
+    def loss(logs: Any) -> float:
+        return -float(stats.dirichlet_multinomial.logpmf(x, np.exp(logs), 10).sum())
+
+    best = optimize.minimize(loss, np.zeros(3), tol=1e-12)
+    assert fit.log_likelihood == pytest.approx(-best.fun, abs=1e-6)
+    assert fit.log_likelihood == pytest.approx(-loss(np.log(fit.params["p.concentration"])))
+
+
+def test_negative_binomial_equals_scipy(generator: Generator) -> None:
+    exposure = generator.gamma(5, 1, 300)
+    x = generator.poisson(generator.gamma(2, 1.5, 300) * exposure)
+    data = {"x": x, "exposure": exposure}
+    fit = templates.negative_binomial(exposure=True).fit(data, tol=1e-13, max_iter=5000)
+
+    def loss(logs: Any) -> float:
+        size, rate = np.exp(logs)
+        return -float(stats.nbinom.logpmf(x, size, rate / (rate + exposure)).sum())
+
+    best = optimize.minimize(loss, [0.0, 0.0], tol=1e-12)
+    assert fit.log_likelihood == pytest.approx(-best.fun, abs=1e-6)
+    found = [fit.params["rate.shape"], fit.params["rate.rate"]]
+    assert np.allclose(found, np.exp(best.x), rtol=1e-3)
+
+
+def test_negative_binomial_mixture_separates(generator: Generator) -> None:
+    z = generator.integers(0, 2, 800)
+    x = generator.negative_binomial(5, np.array([0.7, 0.05])[z])
+    fit = templates.negative_binomial(2).fit({"x": x}, restarts=3)
+    assert agreement(fit.decode({"x": x})["z"], z) > 0.95
+
+
+def test_zero_inflated_finds_the_zeros(generator: Generator) -> None:
+    certain = generator.random(2000) < 0.3
+    x = np.where(certain, 0, generator.poisson(3.0, 2000))
+    fit = templates.zero_inflated(pg.Poisson()).fit({"x": x})
+    assert fit.params["z.probs"][0] == pytest.approx(0.3, abs=0.03)
+    assert fit.params["x.1.rate"] == pytest.approx(3.0, abs=0.15)
+
+
+def test_zero_inflated_negative_binomial(generator: Generator) -> None:
+    """A latent below the switch: the density by hand, and the maximum of an optimiser."""
+    x = np.where(generator.random(600) < 0.25, 0, generator.negative_binomial(3, 0.4, 600))
+    with pg.Model("zinb") as model:
+        rate = pg.latent("rate", pg.Gamma())
+        templates.zero_inflated(pg.Poisson(rate=rate))
+
+    def log_p(share: float, size: float, prob: float) -> Any:
+        counts = (1 - share) * stats.nbinom.pmf(x, size, prob)
+        return np.log(share * (x == 0) + counts)
+
+    def loss(free: Any) -> float:
+        return -float(log_p(1 / (1 + np.exp(-free[0])), np.exp(free[1]),
+                            1 / (1 + np.exp(-free[2]))).sum())  # fmt: skip
+
+    fit = model.fit({"x": x}, tol=1e-12, max_iter=5000)
+    p = fit.params
+    prob = p["rate.rate"] / (1 + p["rate.rate"])
+    found = log_p(p["z.probs"][0], p["rate.shape"], prob)
+    assert np.allclose(model.log_likelihood({"x": x}, p), found, atol=1e-10)
+    best = optimize.minimize(loss, [-1.0, 1.0, 0.0], tol=1e-10)
+    assert fit.log_likelihood == pytest.approx(-best.fun, abs=1e-4)
+
+
 CALLS = {
     "mixture": (pg.Poisson(), 3),
     "kmeans": (3, 2),
@@ -128,6 +227,11 @@ CALLS = {
     "factorial_hmm": (pg.Normal(), [2, 3]),
     "mixture_of_hmms": (pg.Poisson(), 2, 2),
     "gmm_hmm": (2, 2, pg.Normal()),
+    "student_t": (),
+    "beta_binomial": (),
+    "dirichlet_multinomial": (3,),
+    "negative_binomial": (),
+    "zero_inflated": (pg.Poisson(),),
 }
 
 

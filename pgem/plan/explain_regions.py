@@ -1,0 +1,128 @@
+r"""Derivation of linear means: Gaussian regions that are integrated out, and their least squares.
+
+Given its gates a region is one joint Gaussian.  Written as an affine form in independent
+standard-normal noise, it is integrated out with a single matrix per configuration of the gates; the
+M-step needs the second moments of residuals and regressors only.
+"""
+
+from __future__ import annotations
+
+from pgem.analyse import Block, Factor, Region, is_random
+from pgem.families._linear import Linear, Term
+from pgem.plan.notation import Notation, escape
+from pgem.plan.page import Page
+from pgem.plan.statistic import Summed
+
+DATA = r"\mathcal{D}"
+
+
+def write_region(page: Page, notation: Notation, factor: Factor, message: str) -> None:
+    """How the nodes of a region are integrated out."""
+    region = next(r for r in notation.analysis.regions if r.name == factor.node)
+    latents = [n for n in region.nodes if is_random(notation.graph, notation.analysis.schema, n)]
+    shown = ", ".join(notation.variable(n, unit=False) for n in latents)
+    gates = notation.variables(factor.axes)
+    given = f"{gates}, " if gates else ""
+    page.item(
+        f"Integrate out ${shown}$. Given {f'${gates}$' if gates else 'the parameters'} everything "
+        "is jointly Gaussian, so every value is an affine form in independent noise "
+        "$\\varepsilon \\sim N(0, I)$. A value that is seen with residual "
+        "$r = r_0 + \\Lambda \\varepsilon$ and covariance $V$ adds $\\Lambda^T V^{-1} \\Lambda$ to "
+        "the precision of $\\varepsilon$ and $-\\Lambda^T V^{-1} r_0$ to $h$:"
+    )
+    page.formula(
+        rf"{message} &= \int {_product(notation, region)} \, d({shown})",
+        r"M &= I + \sum \Lambda^T V^{-1} \Lambda, \quad e = M^{-1} h",
+        rf"p(\varepsilon \mid {given}{DATA}) &= N(e, M^{{-1}})",
+        rf"\log {message} &= \log p({DATA} \mid \varepsilon = e) "
+        r"- \tfrac12 e^T e - \tfrac12 \log |M|",
+    )
+    if region.chain:
+        page.note(
+            f"Along `{region.chain}` the noise of one step at a time is integrated out, from the "
+            "last step to the first; what is left is a message to the state before. In reverse, "
+            "posterior moments go forward in time. No covariance of a state is inverted."
+        )
+
+
+def _product(notation: Notation, region: Region) -> str:
+    """The densities of all nodes, over the members of inner scopes."""
+    terms = []
+    for name in region.nodes:
+        path = notation.graph.path(notation.graph.nodes[name].scope)
+        inner = [notation.indices[s] for s in path if s not in notation.graph.path(region.home)]
+        over = "".join(rf"\prod_{{{letter}}} " for letter in inner)
+        terms.append(over + notation.conditional(name, unit=False))
+    return r" \, ".join(terms)
+
+
+# --- sections 4 and 5 ---------------------------------------------------------------------------
+
+
+def regression_statistic(notation: Notation, key: str) -> str:
+    """`S_x[k] = Σ_n p(z_n = k | D_n) E[(1, φφᵀ, xφᵀ, xxᵀ)]` of one component."""
+    settled = notation.analysis.layout.components[key]
+    summed = Summed(notation, key)
+    letters = {gate: notation.value(gate) for gate in settled.cells.gates}
+    bracket = f"[{', '.join(letters.values())}]" if letters else ""
+    x = summed.value()
+    sums = rf"(1, \, \varphi \varphi^T, \, {x} \varphi^T, \, {x} {x}^T)"
+    inside = summed.term(_expected(notation, key, sums), letters, None)
+    name = rf"S_{{\text{{{escape(key)}}}}}{bracket}"
+    return rf"{name} &= {inside}, \quad \varphi = ({regressors(notation, key)})"
+
+
+def regressors(notation: Notation, key: str) -> str:
+    """What the coefficients of a linear mean are multiplied by, in order."""
+    family = notation.analysis.layout.components[key].family
+    assert isinstance(family, Linear)
+    return ", ".join(_regressor(notation, term) for term in family.terms)
+
+
+def _regressor(notation: Notation, term: Term) -> str:
+    above = [notation.variable(name, lag) for name, lag in term.factors]
+    if term.parent is not None:
+        above.append(notation.variable(*term.parent))
+    below = [notation.variable(name, lag) for name, lag in term.over]
+    if term.scale != 1:
+        above.insert(0, f"{term.scale:g}")
+    text = (r" \cdot " if term.contracts else r" \, ").join(above) or "1"
+    return rf"\frac{{{text}}}{{{' '.join(below)}}}" if below else text
+
+
+def _expected(notation: Notation, key: str, text: str) -> str:
+    """A function of x and φ, as an expectation where one of them is not seen."""
+    node = notation.analysis.layout.components[key].component.node
+    integrated = any(node in region.nodes for region in notation.analysis.regions)
+    return rf"\mathrm{{E}}[{text}]" if integrated else text
+
+
+def regression_solution(notation: Notation, block: Block) -> list[str]:
+    """The normal equations of the coefficients, then the covariances."""
+    lines = []
+    for key in block.components:
+        settled = notation.analysis.layout.components[key]
+        family, slots = settled.family, settled.component.leaf.slots
+        assert isinstance(family, Linear)
+        summed = Summed(notation, key)
+        letters = {gate: notation.value(gate) for gate in settled.cells.gates}
+        named = [slots[t.slot].name for t in family.terms if slots[t.slot].kind == "param"]
+        if any(name in block.regression for name in named):
+            residual = _expected(notation, key, rf"({summed.value()} - C \varphi) \varphi^T")
+            names = ", ".join(notation.parameter(name) for name in named)
+            lines.append(
+                rf"0 &= {summed.term(rf'V^{{-1}} {residual}', letters, None)}"
+                rf" \quad \text{{for }} {names}"
+            )
+        spread = slots[family.spread]
+        if spread.kind == "param" and spread.name in block.params:
+            square = _expected(
+                notation, key, rf"({summed.value()} - C \varphi)({summed.value()} - C \varphi)^T"
+            )
+            held = {gate: letters[gate] for gate in spread.gates if gate in letters}
+            own = list(held.values())
+            rest = [letter for letter in letters.values() if letter not in own]
+            above = summed.term(square, letters, None, summing=rest)
+            below = summed.term("1", held, None)
+            lines.append(rf"{notation.parameter(spread.name, own)} &= \frac{{{above}}}{{{below}}}")
+    return lines
