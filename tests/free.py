@@ -15,7 +15,8 @@ class Free:
     """All that may move in a set of parameters, as one unconstrained vector.
 
     Probability rows move by softmax with their held entries fixed, single probabilities by the
-    logistic function, positive numbers by exp, covariances by their Cholesky factor.
+    logistic function, positive numbers by exp, covariances by their Cholesky factor (partly held
+    ones entry by entry), numbers with a lower bound by their distance to it.
 
     Args:
         shapes: shapes by parameter name.
@@ -55,11 +56,17 @@ def to_free(shape: Shape, value: Floats) -> Floats:
         parts = [np.log(value[row][moving[row]]) for row in _rows(shape)]
         return np.concatenate([p[1:] - p[:1] for p in parts])
     if shape.role == "cov" and len(shape.own) == 2:
-        parts = [_root(value[row]) for row in _rows(shape) if moving[row].any()]
+        parts = [
+            _root(value[row]) if moving[row].all() else value[row][_lower(moving[row])]
+            for row in _rows(shape)
+            if moving[row].any()
+        ]
         return np.concatenate([*parts, np.zeros(0)])
     chosen = value[moving]
     if shape.role == "prob":
         return np.log(chosen) - np.log1p(-chosen)
+    if shape.lower is not None:
+        chosen = np.maximum(chosen - shape.lower[moving], 1e-9)
     return chosen if shape.role == "mean" else np.log(chosen)
 
 
@@ -77,17 +84,28 @@ def from_free(shape: Shape, old: Floats, point: Floats) -> Floats:
             first += count
         return new
     if shape.role == "cov" and len(shape.own) == 2:
-        count = shape.own[0] * (shape.own[0] + 1) // 2
         for row in _rows(shape):
-            if moving[row].any():
+            if moving[row].all():
+                count = shape.own[0] * (shape.own[0] + 1) // 2
                 new[row] = _product(point[first : first + count], shape.own[0])
                 first += count
+            elif moving[row].any():
+                where = _lower(moving[row])
+                new[row][where] = new[row].T[where] = point[first : first + int(where.sum())]
+                first += int(where.sum())
         return new
     if shape.role == "prob":
         new[moving] = 1 / (1 + np.exp(-point))
+    elif shape.role == "mean":
+        new[moving] = point
     else:
-        new[moving] = point if shape.role == "mean" else np.exp(point)
+        new[moving] = np.exp(point) + (0.0 if shape.lower is None else shape.lower[moving])
     return new
+
+
+def _lower(moving: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Entries that may move, in the lower triangle."""
+    return np.tril(moving)
 
 
 def _root(cov: Floats) -> Floats:

@@ -84,7 +84,40 @@ def random_effects() -> pg.Model:
     return model
 
 
+def linked_priors() -> pg.Model:
+    """A normal-inverse-Wishart, a bounded rate, a Dirichlet on rows with structural zeros."""
+    with pg.Model("linked_priors") as model:
+        weights = pg.param("weights", prior=pg.Dirichlet(2.0), zeros=[False, False, True])
+        z = pg.latent("z", pg.Categorical(weights, size=3))
+        cov = pg.param("cov", prior=pg.InverseWishart(1.0, df=4))
+        mean = pg.param("mean", prior=pg.MvNormal([0.0, 1.0], cov / 0.1))
+        pg.observed("x", pg.MvNormal(mean[z], cov))
+        pg.observed("y", pg.Poisson(pg.param("rate", prior=pg.Gamma(3.0, 1.0), lower=0.5)[z]))
+    return model
+
+
+def tree() -> pg.Model:
+    """Mixture of hidden Markov trees; a child also looks at its parent's mark."""
+    with pg.Model("tree") as model:
+        c = pg.latent("c", pg.Categorical(size=2))
+        with pg.tree("cell"):
+            s = pg.latent("s", pg.Categorical(size=3), given=c, after="s")
+            pg.observed("y", pg.Normal(), given=s)
+            pg.observed("mark", pg.Bernoulli(), given=s, after="mark")
+    return model
+
+
 MODELS = {
     make.__name__: make
-    for make in (mixture, hmm, factorial, multilevel, blood_groups, zero_inflated, random_effects)
+    for make in (
+        mixture,
+        hmm,
+        factorial,
+        multilevel,
+        blood_groups,
+        zero_inflated,
+        random_effects,
+        linked_priors,
+        tree,
+    )
 }

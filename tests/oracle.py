@@ -1,7 +1,7 @@
 """A brute-force oracle: every configuration of every unit, one by one.
 
 It reads the declaration's records and shares no code with the compiler: densities are written
-again, plates and sequences are unrolled member by member and step by step, and the joint
+again, plates, sequences and trees are unrolled member by member and step by step, and the joint
 distribution of all unobserved discrete values is a list with one entry per configuration.
 """
 
@@ -271,6 +271,7 @@ class Scopes:
         self.records = {scope.name: scope for scope in record.scopes}
         self.data = data
         homes = {item.name: item.scope for item in (*record.nodes, *record.covariates)}
+        homes |= {f"{scope.name}.parent": scope.name for scope in record.scopes}
         self.homes = {name: home for name, home in homes.items() if name in data}
 
     def path(self, scope: str) -> list[str]:
@@ -290,6 +291,19 @@ class Scopes:
         for outer in self.members(record.parent, unit):
             for index in range(self.length(scope, unit, outer)):
                 yield (*outer, index)
+
+    def earlier(self, scope: str, unit: int, path: Path, lag: int) -> Path | None:
+        """The step `lag` before a step, in a tree the parent; None if there is none."""
+        if self.records[scope].kind == "tree":
+            parent = int(look_up(self.data[f"{scope}.parent"], unit, path))
+            assert lag == 1
+            return None if parent < 0 else (*path[:-1], parent)
+        return None if path[-1] < lag else (*path[:-1], path[-1] - lag)
+
+    def first_step(self, node: NodeRecord, unit: int, path: Path) -> int:
+        """Which first step (from 1) a replica of a node is; 0 where it looks back at another."""
+        lags = range(1, longest_lag(node) + 1)
+        return next((k for k in lags if not self.earlier(node.scope, unit, path, k)), 0)
 
     def length(self, scope: str, unit: int, outer: Path) -> int:
         """Number of members of a plate, or of steps."""
@@ -421,8 +435,7 @@ class Unit:
 
     def _add(self, node: NodeRecord, path: Path) -> None:
         """The factor of one replica."""
-        lag = longest_lag(node)
-        step = path[-1] + 1 if lag and path[-1] < lag else 0
+        step = self.oracle.scopes.first_step(node, self.index, path)
         if (node.name, path) in self.missing or (step and node.conditioned):
             return
         leaves = [node.firsts[step - 1]] if step else list(node.components)
@@ -477,7 +490,9 @@ class Unit:
             return self._covariate(gate.name, path).astype(int)
         target = path[: len(scopes.path(self.oracle.homes[gate.name]))]
         if gate.lag:
-            target = (*target[:-1], target[-1] - gate.lag)
+            earlier = scopes.earlier(self.oracle.homes[gate.name], self.index, target, gate.lag)
+            assert earlier is not None
+            target = earlier
         parent = (gate.name, target)
         self.children.setdefault(parent, []).append((node.name, path))
         if parent in self.given:
@@ -502,8 +517,7 @@ class Unit:
     def moments(self, name: str, path: Path) -> tuple[Floats, Floats]:
         """Posterior mean and variance (covariance) of a numeric hole."""
         node = next(n for n in self.oracle.record.nodes if n.name == name)
-        lag = longest_lag(node)
-        step = path[-1] + 1 if lag and path[-1] < lag else 0
+        step = self.oracle.scopes.first_step(node, self.index, path)
         leaves = [node.firsts[step - 1]] if step else list(node.components)
         mean, square = np.zeros(1), np.zeros(1)
         for k, leaf in enumerate(leaves):
@@ -687,7 +701,9 @@ class Oracle:
         """The joint posterior [name, other] of a replica and another node, `lag` steps earlier."""
         target = path[: len(self.scopes.path(self.homes[other]))]
         if lag:
-            target = (*target[:-1], target[-1] - lag)
+            earlier = self.scopes.earlier(self.homes[other], unit, target, lag)
+            assert earlier is not None
+            target = earlier
         return self.units[unit].marginal((name, path), (other, target))
 
     @cached_property

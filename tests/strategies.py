@@ -70,6 +70,7 @@ class Shape:
     own: tuple[int, ...]
     held: NDArray[np.bool_]
     value: Floats
+    lower: Floats | None = None
 
     @property
     def full(self) -> tuple[int, ...]:
@@ -85,7 +86,20 @@ class Shape:
             total = free.sum(axis=-1, keepdims=True)
             free = free / np.where(total > 0, total, 1.0) * share
             return np.where(self.held, self.value, free)
-        return np.where(self.held, self.value, random_value(rng, self.role, self.gates, self.own))
+        if self.role == "cov" and len(self.own) == 2:
+            return self._matrices(rng)
+        drawn = random_value(rng, self.role, self.gates, self.own)
+        if self.lower is not None:
+            drawn = self.lower + drawn
+        return np.where(self.held, self.value, drawn)
+
+    def _matrices(self, rng: np.random.Generator) -> Floats:
+        """Covariances; in partly held ones the blocks are those of the given value."""
+        drawn = random_value(rng, self.role, self.gates, self.own)
+        for row in np.ndindex(self.gates):
+            if self.held[row].any():
+                drawn[row] = self.value[row]
+        return drawn
 
 
 def random_value(
@@ -160,7 +174,8 @@ def _shape(
     value = np.zeros(full) if param.value is None else np.broadcast_to(param.value, full)
     if param.zeros is not None:
         held = held | np.broadcast_to(np.asarray(param.zeros, dtype=bool), full)
-    return Shape(role, gates, own, np.array(held), np.array(value, dtype=float))
+    lower = None if param.lower is None else np.broadcast_to(param.lower, full).astype(float)
+    return Shape(role, gates, own, np.array(held), np.array(value, dtype=float), lower)
 
 
 # --- a case -------------------------------------------------------------------------------------
@@ -266,7 +281,7 @@ class Tie:
 
 @dataclass
 class ScopeInfo:
-    """A scope: its name, kind, size and, per unit, the paths of its members."""
+    """A scope: its name, kind, size and, per unit, the paths (and parents) of its members."""
 
     name: str
     kind: str
@@ -274,12 +289,19 @@ class ScopeInfo:
     parent: ScopeInfo | None
     paths: list[list[Path]]
     lengths: dict[tuple[int, Path], int] = field(default_factory=dict)
+    parents: dict[tuple[int, Path], int] = field(default_factory=dict)
     indexes: list[Index] = field(default_factory=list)
 
     @property
     def around(self) -> list[ScopeInfo]:
         """This scope and those around it, outermost first."""
         return [*(self.parent.around if self.parent else []), self]
+
+    def precedes(self, unit: int, path: Path) -> int:
+        """How many steps precede a step; in a tree 0 for a root, else 1."""
+        if self.kind == "tree":
+            return int(self.parents[unit, path] >= 0)
+        return path[-1]
 
     @property
     def largest(self) -> int:
@@ -307,10 +329,11 @@ class Builder:
         tape: bytes that decide everything; zeros, and nothing once it has run out, choose what is
             simplest.
         fitted: leave out what makes the likelihood unbounded (variances of single values).
+        constrained: many parameters have priors, lower bounds or partly fixed covariances.
     """
 
-    def __init__(self, tape: bytes, *, fitted: bool) -> None:
-        self.tape, self.fitted = iter(tape), fitted
+    def __init__(self, tape: bytes, *, fitted: bool, constrained: bool = False) -> None:
+        self.tape, self.fitted, self.constrained = iter(tape), fitted, constrained
         self.seed = self.byte() + 256 * self.byte()
         self.rng = np.random.default_rng([self.seed, 0])
         self.lines = ['with pg.Model("case") as m:']
@@ -359,8 +382,8 @@ class Builder:
 
     @contextmanager
     def inside(self, kind: str, size: int | None, low: int, high: int) -> Iterator[ScopeInfo]:
-        """Open a plate or sequence, with lengths between `low` and `high` unless it has a size."""
-        name = self.name("t" if kind == "sequence" else "p")
+        """Open a plate, sequence or tree of `low` to `high` members unless it has a size."""
+        name = self.name({"sequence": "t", "tree": "g"}.get(kind, "p"))
         lengths, paths = {}, []
         same = self.chance(0.5) and size is None
         common = int(self.rng.integers(max(low, 1), high + 1))
@@ -381,8 +404,28 @@ class Builder:
             self.sizes[name] = size
             info.indexes.append(Index(name, size))
         outer_scope, self.scope, self.depth = self.scope, info, self.depth + 1
+        if kind == "tree":
+            self.plant(info)
         yield info
         self.scope, self.depth = outer_scope, self.depth - 1
+
+    def plant(self, info: ScopeInfo) -> None:
+        """Parents of a tree's members: random forests, members in random order."""
+        shape, chain = self.rng, self.chance(0.3)
+        for (unit, outer), n in info.lengths.items():
+            order = shape.permutation(n)
+            for k, member in enumerate(order):
+                root = k == 0 or (not chain and shape.random() < 0.2)
+                above = k - 1 if chain else int(shape.integers(0, max(k, 1)))
+                info.parents[unit, (*outer, int(member))] = -1 if root else int(order[above])
+        self.columns.append(
+            Column(
+                f"{info.name}.parent",
+                info,
+                lambda rng, unit, path: info.parents[unit, path],
+                kind="covariate",
+            )
+        )
 
     def indexes(self) -> list[Index]:
         """Everything that may index here."""
@@ -428,6 +471,11 @@ class Builder:
         if usable == pool and not self.chance(0.55):
             return None
         gates = [index for index in usable if self.chance(0.7)]
+        if self.constrained and self.chance(0.7):
+            text = self.name("q")
+            self.say(f'{text} = pg.param("{text}", {self.constraint(role, own, gates)})')
+            self.ties.append(Tie(text, role, own, tuple(index.size for index in gates)))
+            return self.gated(text, gates)
         kind = self.pick(["param", "shared", "shared", "masked", "constant", "own"])
         if kind == "constant":
             return self.constant(role, own, gates)
@@ -482,11 +530,96 @@ class Builder:
         mask = self.rng.random(sizes + own) < 0.4
         return f"fixed={mask.tolist()}, value={value.tolist()}"
 
+    def constraint(self, role: str, own: tuple[int, ...], gates: list[Index]) -> str:
+        """A prior, a lower bound or both; a covariance that is fixed in part."""
+        sizes = tuple(index.size for index in gates)
+        role = role.split()[-1]
+        if role == "cov" and len(own) == 2 and self.chance(0.5):
+            return self.partly_fixed(sizes, own[0])
+        if role == "shape":
+            return f"lower={round(float(self.rng.uniform(0.5, 3)), 2)}"
+        parts = [f"prior={self.prior(role, own, sizes)}"]
+        if role in ("rate", "var") and self.chance(0.4):
+            parts.append(f"lower={round(float(self.rng.uniform(0.5, 3)), 2)}")
+        elif role == "probs" and own[0] > 2 and self.chance(0.5):
+            zeros = np.zeros(sizes + own, dtype=bool)
+            zeros[..., int(self.rng.integers(own[0]))] = True
+            parts.append(f"zeros={zeros.tolist()}")
+        elif role == "mean" and math.prod(sizes + own) > 1 and self.chance(0.4):
+            mask = self.rng.random(sizes + own) < 0.4
+            mask.flat[0] = False
+            value = _rounded(self.rng, role, sizes, own)
+            parts.append(f"fixed={mask.tolist()}, value={value.tolist()}")
+        return ", ".join(parts)
+
+    def prior(self, role: str, own: tuple[int, ...], sizes: tuple[int, ...]) -> str:
+        """A conjugate prior with numbers in its slots, the same for all gates or not."""
+        gates = sizes if self.chance(0.5) else ()
+
+        def numbers(low: float, high: float, *axes: int) -> str:
+            return str(np.round(self.rng.uniform(low, high, gates + axes), 2).tolist())
+
+        entry = own if self.chance(0.5) else (1,) * len(own)
+        if role == "probs":
+            return f"pg.Dirichlet({numbers(1, 4, *own)})"
+        if role == "prob":
+            return f"pg.Beta({numbers(1, 4, *entry)}, {numbers(1, 4, *entry)})"
+        if role == "rate":
+            return f"pg.Gamma({numbers(1, 4, *entry)}, {numbers(0.5, 3, *entry)})"
+        if role == "mean" and own and self.chance(0.5):
+            cov = _rounded(self.rng, "cov", gates, own * 2).tolist()
+            return f"pg.MvNormal({numbers(-1, 1, *own)}, {cov})"
+        if role == "mean":
+            return f"pg.Normal({numbers(-1, 1, *entry)}, {numbers(0.2, 2, *entry)})"
+        if len(own) == 2:
+            scale = _rounded(self.rng, "cov", gates, own).tolist()
+            return f"pg.InverseWishart({scale}, {round(own[0] + float(self.rng.uniform(0, 4)), 2)})"
+        return f"pg.InverseGamma({numbers(0.5, 4, *entry)}, {numbers(0.5, 3, *entry)})"
+
+    def partly_fixed(self, sizes: tuple[int, ...], length: int) -> str:
+        """A covariance with a fixed block, or with blocks that fixed zeros separate."""
+        fixed = np.zeros((*sizes, length, length), dtype=bool)
+        value = _rounded(self.rng, "cov", sizes, (length, length))
+        count = 1 + int(self.rng.integers(max(length - 1, 1)))
+        chosen = self.rng.permutation(length)[:count]
+        rest = np.setdiff1d(np.arange(length), chosen)
+        if self.chance(0.5) and len(rest):
+            for one, other in ((chosen, rest), (rest, chosen)):
+                fixed[(..., *np.ix_(one, other))] = True
+                value[(..., *np.ix_(one, other))] = 0.0
+        else:
+            fixed[(..., *np.ix_(chosen, chosen))] = True
+        return f"fixed={fixed.tolist()}, value={value.tolist()}"
+
+    def linked(self, family: str, length: int | None, pool: list[Index]) -> str | None:
+        """A Gaussian whose mean has a prior that is linked to its spread."""
+        if not self.constrained or family not in ("Normal", "MvNormal") or not self.chance(0.5):
+            return None
+        gates = [index for index in pool if index.latent and self.chance(0.7)]
+        sizes = tuple(index.size for index in gates)
+        own = () if length is None else (length,)
+        mean, spread = self.name("q"), self.name("q")
+        slot, axes, wrap = ("var", own, "{}") if family == "Normal" else ("cov", own * 2, "{}")
+        if family == "MvNormal" and self.chance(0.6):
+            wrap, axes = self.pick([("pg.diagonal({})", own), ("pg.spherical({})", ())])
+        prior = self.prior("cov" if len(axes) == 2 else "var", axes, sizes)
+        self.say(f'{spread} = pg.param("{spread}", prior={prior})')
+        times = f"{spread} {self.pick(['*', '/'])} {round(float(self.rng.uniform(0.3, 3)), 2)}"
+        kind = "MvNormal" if len(axes) == 2 else "Normal"
+        slots = f"{round(float(self.rng.normal()), 2)}, {times}"
+        if kind == "MvNormal":
+            slots = f"{np.round(self.rng.normal(size=own), 2).tolist()}, {times}"
+        self.say(f'{mean} = pg.param("{mean}", prior=pg.{kind}({slots}))')
+        filled = wrap.format(self.gated(spread, gates))
+        return f"pg.{family}(mean={self.gated(mean, gates)}, {slot}={filled})"
+
     def family(
         self, family: str, size: int | None, length: int | None, pool: list[Index], extra: str = ""
     ) -> tuple[str, bool]:
         """The text of a family, and whether a slot of it is empty."""
         parts, empty = [], False
+        if (text := self.linked(family, length, pool)) is not None:
+            return text, False
         for slot, role in SLOTS[family]:
             own: tuple[int, ...] = () if length is None else (length,)
             if role == "probs":
@@ -587,8 +720,8 @@ class Builder:
         self.finite(name, size, latent=False)
 
     def itself(self, name: str, size: int) -> list[Index]:
-        """The step before of an observed node, sometimes, inside a sequence."""
-        if self.scope.kind != "sequence" or not self.chance(0.3):
+        """The step before of an observed node, sometimes, inside a sequence or tree."""
+        if self.scope.kind not in ("sequence", "tree") or not self.chance(0.3):
             return []
         return [Index(f'pg.prev("{name}")', size, False, name, 1)]
 
@@ -607,6 +740,8 @@ class Builder:
             self.switch(latents)
             return
         family = self.pick([f for f in SLOTS if f != "Dirac"])
+        if self.constrained and self.chance(0.5):
+            family = self.pick(["MvNormal", "Normal", "Gamma"])
         if self.families and self.chance(0.25):
             family = self.families[-1]
         self.families.append(family)
@@ -802,7 +937,8 @@ class Filler:
 
     def punch(self, column: Column, unit: int, path: Path, value: Floats, rate: float) -> Floats:
         """A value, or a hole where one is allowed and affordable."""
-        conditioned = bool(path) and path[-1] < self.lags.get(column.name, 0)
+        lag = self.lags.get(column.name, 0)
+        conditioned = lag > 0 and column.scope.precedes(unit, path) < lag
         if conditioned or self.rng.random() >= rate:
             return value
         if column.kind == "observed" and column.size is not None:
@@ -885,9 +1021,9 @@ def _plate(b: Builder) -> None:
 
 
 def _steps(b: Builder, chains: int) -> None:
-    """What stands inside a sequence."""
+    """What stands inside a sequence or tree."""
     own = [(b.name("s"), b.pick([2, 2, 3])) for _ in range(chains)]
-    deep = b.chance(0.25)
+    deep = b.chance(0.25) and b.scope.kind == "sequence"
     spent = 0.0
     declared = []
     for name, size in own:
@@ -952,11 +1088,40 @@ def _nested(b: Builder) -> None:
             _steps(b, 1)
 
 
+def _tree(b: Builder) -> None:
+    if b.chance(0.4):
+        b.latent()
+    kind = b.pick(
+        ["tree", "tree", "tree", "in plate", "around plate", "in sequence", "around sequence"]
+    )
+    if kind == "tree":
+        with b.inside("tree", None, 1, 5):
+            _steps(b, b.pick([1, 2]))
+        if b.chance(0.15):
+            b.leaf()
+    elif kind.startswith("in "):
+        outer = kind.removeprefix("in ")
+        with b.inside(outer, b.pick([None, 2]) if outer == "plate" else None, 1, 2):
+            if b.chance(0.4):
+                b.latent()
+            with b.inside("tree", None, 1, 3):
+                _steps(b, 1)
+    else:
+        with b.inside("tree", None, 1, 3):
+            _steps(b, 1)
+            inner = kind.removeprefix("around ")
+            with b.inside(inner, b.pick([None, 2]) if inner == "plate" else None, 1, 2):
+                if b.chance(0.5):
+                    b.latent()
+                b.leaf(must=True)
+
+
 KINDS: dict[str, Callable[[Builder], None]] = {
     "dag": _dag,
     "plate": _plate,
     "sequence": _sequence,
     "nested": _nested,
+    "tree": _tree,
 }
 
 
@@ -967,7 +1132,7 @@ def cases(kind: str, **options: bool) -> SearchStrategy[Case]:
     and 100 examples are 100 graphs.
 
     Args:
-        kind: `dag`, `plate`, `sequence` or `nested`.
+        kind: `dag`, `plate`, `sequence`, `nested` or `tree`.
         options: as in `build_case`.
     """
     tapes = st.binary(min_size=TAPE, max_size=TAPE)
@@ -981,17 +1146,19 @@ def build_case(
     fitted: bool = False,
     weighted: bool = False,
     absent: bool = False,
+    constrained: bool = False,
 ) -> Case:
     """The case that a tape decides.
 
     Args:
         tape: bytes.
-        kind: `dag`, `plate`, `sequence` or `nested`.
+        kind: `dag`, `plate`, `sequence`, `nested` or `tree`.
         fitted: leave out variances that a single value would make zero.
         weighted: draw weights, some of them zero.
         absent: leave some observed nodes out of the data.
+        constrained: priors, lower bounds and partly fixed covariances.
     """
-    builder = Builder(tape, fitted=fitted)
+    builder = Builder(tape, fitted=fitted, constrained=constrained)
     KINDS[kind](builder)
     case = Case("\n".join(builder.lines), builder.seed, builder.sizes, builder.vectors, {})
     lags = {n.name: longest_lag(n) for n in case.record.nodes if n.conditioned}

@@ -63,6 +63,7 @@ class ModelFile:
             return _run(lambda: self.module.read(columns), self.path, "read(columns)"), None
         record = self.model.record
         names = [n.name for n in record.nodes] + [c.name for c in record.covariates]
+        names += [f"{scope.name}.parent" for scope in record.scopes if scope.kind == "tree"]
         return pick_nodes(columns, names, getattr(self.module, "columns", {})), None
 
     def compile(self) -> Program:

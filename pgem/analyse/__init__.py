@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pgem.analyse.blocks import Block, make_blocks
 from pgem.analyse.conjugate import Conjugate, find_conjugates
 from pgem.analyse.elimination import (
+    Climb,
     Collect,
     Eliminate,
     Factor,
@@ -61,6 +62,7 @@ def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
 __all__ = [
     "Analysis",
     "Block",
+    "Climb",
     "Collect",
     "Conjugate",
     "Eliminate",

@@ -1,4 +1,4 @@
-"""The nearest model that compiles, as code: what the refusals of `regions` and `conjugate` end with.
+"""The nearest model that compiles, as code, which the refusals of continuous latents end with.
 
 Each function returns a whole small declaration with the names of the refused one, so that it can
 be pasted and run; what the refused model has beside the nodes in question is left out.
@@ -70,10 +70,10 @@ def indexed_by_document(graph: ModelGraph, child: str) -> list[str]:
     indent = "    " * len(members)
     lines = ["document = pg.covariate('document', size=100)", *members]
     lines.append(f"{indent}{declared(node)}{plain(graph, node)}, given=document)")
-    for word in graph.nodes.values():
-        if word.kind == "observed" and child in {gate.name for gate in word.gates()}:
-            lines.append(f"{indent}{declared(word)}{plain(graph, word)}, given={var(child)})")
-    return lines
+    words = [n for n in graph.nodes.values() if child in {gate.name for gate in n.gates()}]
+    return lines + [
+        f"{indent}{declared(word)}{plain(graph, word)}, given={var(child)})" for word in words
+    ]
 
 
 def without(graph: ModelGraph, kept: str, child: str) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
-from pgem.analyse.pooling import noise_cancels
+from pgem.analyse.pooling import is_pulled, noise_cancels, of_prior
 from pgem.declare import SlotRecord
 from pgem.families import Family, Slot
 from pgem.families._roles import MEAN
@@ -50,8 +50,10 @@ def make_blocks(layout: Layout) -> list[Block]:
     """Blocks of the free parameters, in order of declaration."""
     free = {name: p for name, p in layout.params.items() if p.is_free}
     groups: list[set[str]] = []
-    for settled in layout.components.values():
-        names = {s.name for s in _param_slots(settled) if s.name in free}
+    together = [{s.name for s in _param_slots(settled)} for settled in layout.components.values()]
+    together += [{name, *_linked(p)} for name, p in free.items()]
+    for names in together:
+        names = names & free.keys()
         touching = [group for group in groups if group & names]
         merged = names.union(*touching)
         groups = [group for group in groups if group not in touching]
@@ -64,6 +66,11 @@ def make_blocks(layout: Layout) -> list[Block]:
 
 def _param_slots(settled: Settled) -> list[SlotRecord]:
     return [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
+
+
+def _linked(param: ParamLayout) -> set[str]:
+    """Parameters in the slots of its prior."""
+    return set() if param.prior is None else {link.name for link in param.prior.links.values()}
 
 
 def _block(params: list[ParamLayout], layout: Layout) -> Block:
@@ -91,12 +98,17 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
 
 
 def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
-    """Coefficients of linear means together, then the covariances, in turn if these matter."""
-    coefs = [p for p in params if p.role is MEAN]
-    others = [p for p in params if p.role is not MEAN]
-    cancels = noise_cancels(coefs, keys, layout)
-    rung = CLOSED if cancels or not coefs or not others else ECM
-    ready = frozenset(p.name for p in (params if cancels else others))
+    """Coefficients of linear means together, then the covariances, in turn if these matter.
+
+    A linked prior may bring parameters of other components in, which are then solved in turn.
+    """
+    linear = tuple(key for key in keys if layout.components[key].family.regresses)
+    coefs = [p for p in params if p.role is MEAN and {key for key, _ in p.uses} <= set(linear)]
+    others = [p for p in params if p not in coefs]
+    alone = linear == keys and all(p.role is not MEAN for p in others)
+    cancels = alone and noise_cancels(coefs, keys, layout)
+    rung = CLOSED if alone and (cancels or not coefs or not others) else ECM
+    ready = frozenset(p.name for p in (params if cancels else others if alone else ()))
     names = tuple(p.name for p in [*coefs, *others])
     return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
 
@@ -107,7 +119,8 @@ def _has_roles(family: Family) -> bool:
 
 def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Key | None:
     """The one component whose cells map one to one to rows of all its wholly free parameters."""
-    if len(keys) != 1 or any(p.fixed.any() or p.prior or len(p.uses) != 1 for p in params):
+    plain = all(p.prior is None and p.lower is None and len(p.uses) == 1 for p in params)
+    if len(keys) != 1 or not plain or any(p.fixed.any() for p in params):
         return None
     settled = layout.components[keys[0]]
     if not settled.family.has_mean_map:
@@ -116,8 +129,8 @@ def _joint(params: list[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> 
     for name in estimable:
         slot = settled.component.leaf.slots[name]
         rows = settled.cells.rows[name]
-        if slot.kind != "param" or slot.structure != "full":
-            return None
+        if slot.name not in {p.name for p in params} or slot.structure != "full":
+            return None  # a value, or a parameter that is wholly fixed
         if len(np.unique(rows)) != len(rows) or len(rows) != settled.cells.n_rows[name]:
             return None
     return keys[0]
@@ -127,9 +140,11 @@ def _cancels(param: ParamLayout, layout: Layout) -> bool:
     """Whether the slots that this one is free of are constant within each of its rows."""
     held = param.fixed.reshape(*param.shape[: param.n_gates], -1)
     partly = bool((held.any(axis=-1) & ~held.all(axis=-1)).any())
-    if param.prior is not None or partly:
+    if partly or is_pulled(param, layout):
         return False  # what is held pulls on the rest through the other slots
     seen: dict[int, set[Any]] = {}
+    for row, identity in of_prior(param, layout):
+        seen.setdefault(row, set()).add(identity)
     for key, slot_name in param.uses:
         settled = layout.components[key]
         slot = _slot(settled.family, slot_name)
@@ -175,6 +190,14 @@ def _needs(param: ParamLayout, cancels: frozenset[str], layout: Layout) -> set[s
         for other, record in settled.component.leaf.slots.items():
             if other != slot_name and other not in free_of and record.kind == "param":
                 needed.add(record.name)
+    for reader in (p for p in layout.params.values() if p.prior is not None):
+        assert reader.prior is not None
+        links = {slot: link.name for slot, link in reader.prior.links.items()}
+        if reader is param:  # the prior of the parameter itself
+            free_of = reader.prior.free_of if param.name in cancels else ()
+            needed |= {name for slot, name in links.items() if slot not in free_of}
+        elif param.name in links.values():  # as a pseudo-value in whose prior it stands
+            needed |= {reader.name, *links.values()}
     return needed - {param.name}
 
 

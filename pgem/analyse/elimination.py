@@ -2,7 +2,8 @@
 
 Within a scope the next variable is the one whose elimination touches the smallest table (the
 min-weight heuristic).  A sequence is scanned: what lives in one step only is summed out first for
-all steps at once; the rest goes along the chain, one earlier variable at a time.
+all steps at once; the rest goes along the chain, one earlier variable at a time.  A tree is climbed
+likewise, from the leaves to the roots: its members' own variables are summed out, one at a time.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Factor:
         name: what it is called in the listing.
         kind: `node` (a conditional), `region` (Gaussian nodes integrated out), `conjugate` (a
             latent integrated out under conjugate children), `evidence`, `query`, `message` or
-            `scan`.
+            `scan` (also of a tree).
         scope: the rows that it has.
         axes: variables that it depends on.
         node: the node behind it.
@@ -104,6 +105,16 @@ class Scan:
     outer: tuple[Var, ...]
     message: Factor
     cost: int
+
+
+@dataclass(frozen=True, eq=False)
+class Climb(Scan):
+    """Sum out a tree, from the leaves to the roots: a scan whose next step is the parent.
+
+    The table of a member begins as the product of its children's messages, over its own variables
+    that they look back at; `sum_out` are its own variables, and what is left is its message over
+    the parent's, which `shift` renames.
+    """
 
 
 Step = Eliminate | Collect | Scan
@@ -182,7 +193,7 @@ class _Worker:
         own = self.own_factors(scope)
         self.schedule.factors += own
         factors = own + factors
-        if self.graph.scopes[scope].kind == "sequence":
+        if self.graph.scopes[scope].looks_back:
             factors = self.sequence(scope, factors)
         else:
             variables = {Var(n.name) for n in self.graph.nodes_of(scope) if self.axis(n.name)}
@@ -243,16 +254,16 @@ class _Worker:
     def collect(self, scope: str, factors: list[Factor]) -> list[Factor]:
         if not factors:
             return []
-        if self.graph.scopes[scope].kind == "sequence" and factors[0].kind == "scan":
-            return factors
         parent = self.graph.scopes[scope].parent
+        if all(factor.scope == parent for factor in factors):
+            return factors  # scanned, so that its rows are those of the scope around it
         axes = frozenset().union(*(f.axes for f in factors))
         message = Factor(f"in_{scope}", "message", parent, axes)
         self.check_size(axes, self.weight(axes), scope)
         self.schedule.steps.append(Collect(scope, tuple(factors), message))
         return [message]
 
-    # --- sequences ----------------------------------------------------------------------------
+    # --- sequences and trees ------------------------------------------------------------------
 
     def sequence(self, scope: str, factors: list[Factor]) -> list[Factor]:
         nodes = [n for n in self.graph.nodes_of(scope) if self.axis(n.name)]
@@ -317,8 +328,12 @@ class _Worker:
             (v for v in steps if self.graph.nodes[v.node].scope != scope),
             key=self.schedule.positions.__getitem__,
         )
-        leaving = {Var(v.node, self.lags[v.node]) for v in interface} | inside
-        table = frozenset(interface) | frozenset(outer)
+        shift = {Var(v.node, v.lag - 1): v for v in interface}
+        climbs = self.graph.scopes[scope].kind == "tree"
+        if climbs:
+            shift = {earlier: own for own, earlier in shift.items()}
+        leaving = (set(shift.values()) - set(shift)) | inside
+        table = frozenset(shift.values()) | frozenset(outer)
         order: list[Var] = []
         cliques: list[frozenset[Var]] = []
         unused = list(factors)
@@ -337,13 +352,12 @@ class _Worker:
             cliques.append(clique)
             table = clique - {var}
             leaving = leaving - {var}
-        shift = {Var(v.node, v.lag - 1): v for v in interface}
         final = table | frozenset(v for f in unused for v in f.axes) | frozenset(shift)
         self.check_size(final, self.weight(final), scope)
         cost = sum(map(self.weight, cliques))
         parent = self.graph.scopes[scope].parent
         message = Factor(f"in_{label}", "scan", parent, frozenset(outer))
-        return Scan(
+        return (Climb if climbs else Scan)(
             scope,
             label,
             tuple(factors),

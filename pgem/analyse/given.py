@@ -120,7 +120,53 @@ def fixed_and_value(record: Any, shape: tuple[int, ...], role: Role) -> tuple[Ma
         if role is PROBS and fixed.any():
             value = _share_rest(what, value, fixed, record.origin)
         check_inside(what, value, role, record.origin)
+        if problem := role.refusal(value, fixed) if fixed.any() else "":
+            raise DeclarationError(
+                f"{what} is partly fixed, and {problem}",
+                where=record.origin,
+                received=f"'{fixed.astype(int).tolist()}'",
+                advice="fix whole matrices or other blocks, or use pg.diagonal(...)",
+            )
     return fixed, value
+
+
+def lower_bound(
+    record: Any, shape: tuple[int, ...], role: Role, fixed: Mask, value: Floats | None
+) -> Floats | None:
+    """Lower bounds of a parameter's entries, checked; None without any.
+
+    Raises:
+        DeclarationError: bounds that are not positive, of a parameter that cannot be bounded, or
+            above a given value.
+    """
+    if record.lower is None:
+        return None
+    what = f"parameter '{record.name}'"
+    lower = _broadcast(record.lower, shape, float, f"lower= of {what}", record.origin)
+    if not role.may_be_bounded:
+        raise DeclarationError(
+            f"{what} is a {role.name} and takes no lower=",
+            where=record.origin,
+            expected="a variance, a rate, a scale, a level or a shape",
+        )
+    if not (np.isfinite(lower) & (lower > 0)).all():
+        raise DeclarationError(
+            f"lower= of {what} is not positive", where=record.origin, received=f"'{record.lower}'"
+        )
+    if fixed.all():
+        raise DeclarationError(
+            f"{what} is wholly fixed and has lower=",
+            where=record.origin,
+            advice="leave lower= or fixed= out",
+        )
+    if value is not None and (value < lower).any():
+        raise DeclarationError(
+            f"{what} has a value below its lower bound",
+            where=record.origin,
+            expected=f"at least '{record.lower}'",
+            received=f"'{record.value}'",
+        )
+    return np.asarray(lower, dtype=float)
 
 
 def _with_zeros(what: str, zeros: Mask, value: Floats | None, role: Role, where: str) -> Floats:
@@ -156,12 +202,19 @@ def _share_rest(what: str, value: Floats, fixed: Mask, where: str) -> Floats:
             where=where,
             received=f"'{held.max():g}'",
         )
+    partly = fixed.any(axis=-1, keepdims=True) & ~fixed.all(axis=-1, keepdims=True)
+    if (partly & (held > 1 - 1e-12)).any():
+        raise DeclarationError(
+            f"{what} has fixed entries that sum to one and leave nothing for the free ones",
+            where=where,
+            received=f"'{value.tolist()}'",
+            advice="fix the others at zero too: zeros=",
+        )
     free = np.where(fixed, 0.0, value)
     empty = free.sum(axis=-1, keepdims=True) == 0
     free = np.where(empty & ~fixed, 1.0, free)
     total = free.sum(axis=-1, keepdims=True)
     shared = free * (1 - held) / np.where(total > 0, total, 1.0)
-    partly = fixed.any(axis=-1, keepdims=True) & ~fixed.all(axis=-1, keepdims=True)
     return np.where(partly & ~fixed, shared, value)
 
 

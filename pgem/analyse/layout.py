@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pgem.analyse.given import check_constant, check_domain, check_index, fixed_and_value
+from pgem.analyse.given import (
+    check_constant,
+    check_domain,
+    check_index,
+    fixed_and_value,
+    lower_bound,
+)
 from pgem.analyse.linear import has_terms, make_linear
 from pgem.analyse.multiplied import make_scaled
-from pgem.analyse.priors import Prior, make_prior
+from pgem.analyse.priors import with_priors
 from pgem.analyse.regions import Region, is_random
 from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord, slot_of
@@ -20,6 +26,7 @@ from pgem.families import Family, Slot
 from pgem.families._roles import Role
 from pgem.gating import Cells, Pick, make_cells
 from pgem.graph import Component, Key, ModelGraph, Schema
+from pgem.routines import Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +45,7 @@ class ParamLayout:
         axes: what each axis runs over, for reports.
         origin: where it was declared.
         prior: its prior, or None.
+        lower: what its entries are at least, or None.
     """
 
     name: str
@@ -51,6 +59,7 @@ class ParamLayout:
     axes: tuple[str, ...]
     origin: str
     prior: Prior | None = None
+    lower: Floats | None = None
 
     @property
     def n_gates(self) -> int:
@@ -113,6 +122,8 @@ def make_layout(graph: ModelGraph, schema: Schema, regions: Sequence[Region] = (
         components[key] = Settled(component, family, cells)
         _check_switch(graph, component, sizes)
     params = {name: _param(name, graph, components, sizes) for name in graph.params}
+    gates = {name: _use_gates(params[name], components) for name in params}
+    params = with_priors(params, graph.params, graph.families, gates)
     return Layout(sizes, components, params)
 
 
@@ -336,8 +347,22 @@ def _shown_vector(graph: ModelGraph, component: Component) -> int | None:
             if record.kind == "param":
                 value = graph.params[record.name].value
             size = _vector_axis(slot, name, record, 0.0 if value is None else value)
+            if size is None and record.kind == "param" and slot.name == name:
+                size = _size_of_prior(graph, slot, record.name)
             if size is not None:
                 return size
+    return None
+
+
+def _size_of_prior(graph: ModelGraph, place: Slot, name: str) -> int | None:
+    """The length of a vector that the prior of a parameter shows, where it stands in a slot."""
+    prior = graph.params[name].prior
+    if prior is None or place.axes[:1] != "d":
+        return None
+    for slot in graph.families[prior.family].slots:
+        shape = np.shape(prior.slots.get(slot.name, 0.0))
+        if slot.axes[:1] == "d" and len(shape) >= len(slot.axes):
+            return int(shape[-1])
     return None
 
 
@@ -374,6 +399,12 @@ def _param(
             expected="the same gates' sizes, own axes and role at every use",
             received=listed,
         )
+    if not uses:
+        raise DeclarationError(
+            f"parameter '{name}' stands in no slot of a node, only in a prior",
+            where=record.origin,
+            advice="give the prior numbers; what only a prior knows cannot be learned",
+        )
     gates, own, role, structure = next(iter(shapes))
     shape = gates + own
     slot = components[uses[0][0]].component.leaf.slots[uses[0][1]]
@@ -381,14 +412,6 @@ def _param(
         components[uses[0][0]].component.node for _ in own
     )
     fixed, value = fixed_and_value(record, shape, role)
-    partly = fixed.reshape(*gates, -1).any(axis=-1) & ~fixed.reshape(*gates, -1).all(axis=-1)
-    if record.prior is not None and own and partly.any():
-        raise DeclarationError(
-            f"parameter '{name}' has a prior on a row that is partly fixed: not available yet",
-            where=record.origin,
-            advice="fix whole rows, or leave prior= out",
-        )
-    prior = make_prior(record, graph.families, role, shape, len(gates))
     return ParamLayout(
         name,
         shape,
@@ -400,8 +423,14 @@ def _param(
         value,
         axes,
         record.origin,
-        prior,
+        lower=lower_bound(record, shape, role, fixed, value),
     )
+
+
+def _use_gates(param: ParamLayout, components: Mapping[Key, Settled]) -> set[tuple[Any, ...]]:
+    """The gates of each use of a parameter."""
+    slots = [components[key].component.leaf.slots[slot] for key, slot in param.uses]
+    return {slot.gates for slot in slots}
 
 
 def _use_shape(

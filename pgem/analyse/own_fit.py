@@ -12,11 +12,13 @@ def check_own_fit(params: Sequence[ParamLayout], keys: Sequence[str], layout: La
     """Every cell's slots are free, and cells share all of their slots or none.
 
     Raises:
-        DeclarationError: a slot is fixed, has a prior, is tied otherwise, or is gated otherwise.
+        DeclarationError: a slot is fixed, bounded or has a prior, or is tied or gated otherwise.
     """
     for param in params:
         if param.prior is not None:
             raise _refuse(f"parameter '{param.name}' has a prior", param)
+        if param.lower is not None:
+            raise _refuse(f"parameter '{param.name}' has a lower bound", param)
         if param.fixed.any():
             raise _refuse(f"parameter '{param.name}' is fixed in part", param)
     settled = [layout.components[key] for key in keys]
@@ -64,7 +66,7 @@ def _refuse(problem: str, param: ParamLayout) -> DeclarationError:
     return DeclarationError(
         f"{problem}: slots of a two-function family must be gated alike: fit returns them together",
         where=param.origin,
-        expected="all slots free, without priors, under the same gates and ties",
+        expected="all slots free, without priors and bounds, under the same gates and ties",
         advice="leave the slots empty, or give the family's sufficient statistics "
         "(docs/how-to/add-a-family.md)",
     )

@@ -1,8 +1,9 @@
-"""Whether the covariances of a block of linear means cancel from its least-squares equations."""
+"""Whether the covariances of a block of means cancel from its (least-squares) equations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ def noise_cancels(coefs: Sequence[ParamLayout], keys: Sequence[Key], layout: Lay
     Under a full covariance every coefficient must also be free in all coordinates: with some of
     them held, or a diagonal coefficient, the coordinates pull on one another.
     """
-    if any(p.prior is not None for p in coefs):
-        return False
     free = {p.name: p for p in coefs}
-    groups: list[tuple[set[Row], set[Any]]] = []
+    if any(is_pulled(p, layout) or _is_wide(p) for p in coefs):
+        return False
+    groups: list[tuple[set[Row], set[Any]]] = [
+        ({(p.name, row)}, set(identity)) for p in coefs for row, identity in of_prior(p, layout)
+    ]
     for key in keys:
         settled = layout.components[key]
         if not _is_uniform(settled, free):
@@ -35,6 +38,45 @@ def noise_cancels(coefs: Sequence[ParamLayout], keys: Sequence[Key], layout: Lay
             shared = rows.union(*(g[0] for g in touched))
             groups.append((shared, {noise}.union(*(g[1] for g in touched))))
     return all(len(noises) <= 1 for rows, noises in groups if rows)
+
+
+def _is_wide(param: ParamLayout) -> bool:
+    """Whether a matrix of coefficients has a prior whose covariance is another than the node's."""
+    prior = param.prior
+    return prior is not None and prior.family.event_ndim > 0 and param.n_own > 1
+
+
+def is_pulled(param: ParamLayout, layout: Layout) -> bool:
+    """Whether it is a mean in the prior of another parameter, which has a spread of its own."""
+    for other in layout.params.values():
+        links = {} if other.prior is None else other.prior.links
+        for slot, link in links.items():
+            assert other.prior is not None
+            free_of = next(s.free_of for s in other.prior.family.slots if s.name == slot)
+            if link.name == param.name and free_of:
+                return True
+    return False
+
+
+def of_prior(param: ParamLayout, layout: Layout) -> Iterator[tuple[int, tuple[Row, ...]]]:
+    """As if the prior were a component: rows of the parameter, and what its slots hold there."""
+    prior = param.prior
+    if prior is None:
+        return
+    n_rows = math.prod(param.shape[: param.n_gates])
+    n_values = math.prod(param.shape[: len(param.shape) - prior.family.event_ndim])
+    for k in range(n_values):
+        identity: tuple[Row, ...] = ()
+        for slot in prior.free_of:
+            link = prior.links.get(slot)
+            if link is None:
+                identity += ((f"the prior of {param.name}", k),)
+            else:
+                other = layout.params[link.name]
+                entry = k if link.rows is None else int(link.rows[k])
+                own = other.shape[other.n_gates : len(other.shape) - prior.slot_ndim(slot)]
+                identity += ((other.name, entry // math.prod(own)),)
+        yield k * n_rows // n_values, identity
 
 
 def _cells(settled: Settled, free: dict[str, ParamLayout]) -> list[tuple[set[Row], Any]]:

@@ -152,6 +152,8 @@ def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str
             expected="one sequence",
         )
     chain = next(iter(chains), "")
+    if chain and graph.scopes[chain].kind == "tree":
+        raise _along_tree(graph, inside, chain)
     home = graph.scopes[chain].parent if chain == top else top
     gates = _axis_gates(graph, schema, nodes)
     for name, gate in gates:
@@ -159,6 +161,22 @@ def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str
             raise _gated_inside(graph, inside, name, gate, chain)
     variables = dict.fromkeys((gate.name, gate.lag) for _, gate in gates)
     return Region(inside[0], tuple(nodes), home, chain, tuple(variables))
+
+
+def _along_tree(graph: ModelGraph, inside: list[str], tree: str) -> IntractableError:
+    name = inside[0]
+    latent = graph.nodes[name].kind == "latent"
+    return IntractableError(
+        f"the continuous state '{name}' runs along tree '{tree}': not available yet"
+        if latent
+        else f"'{name}' has holes, and the values of children in tree '{tree}' depend on it: such "
+        "holes are not integrated out yet",
+        where=graph.nodes[name].origin,
+        expected="discrete states along a tree" if latent else f"values of '{name}' at all parents",
+        advice=f"pg.latent('{name}', pg.Categorical(size=...), after='{name}')"
+        if latent
+        else "leave these trees out",
+    )
 
 
 def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tuple[str, Gate]]:

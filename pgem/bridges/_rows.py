@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgem.arrays import Integers, missing
+from pgem.arrays import Integers, factorise, missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,3 +101,26 @@ def pick(values: Any, rows: Integers) -> Any:
     picked = values[np.where(gone, 0, rows)]
     picked[gone] = empty
     return picked
+
+
+def within_groups(own: Any, others: Any, counts: Integers) -> tuple[Integers, int | None]:
+    """Where in its own group another member's key stands; -1 where it is missing.
+
+    Args:
+        own: keys of the members, group by group.
+        others: for each member, a key of its group.
+        counts: members of each group.
+
+    Returns:
+        Places within the groups, and the first member whose key no member of its group has.
+    """
+    n, group = len(own), np.repeat(np.arange(len(counts)), counts)
+    codes, levels = factorise(np.concatenate([own.astype(object), others.astype(object)]))
+    keys = group * (len(levels) + 1) + codes[:n]
+    wanted = group * (len(levels) + 1) + codes[n:]
+    order = np.argsort(keys)
+    found = order[np.minimum(np.searchsorted(keys[order], wanted), n - 1)]
+    root = codes[n:] < 0
+    unknown = np.flatnonzero(~root & (keys[found] != wanted))
+    starts = np.cumsum(counts) - counts
+    return np.where(root, -1, found - starts[group]), int(unknown[0]) if len(unknown) else None

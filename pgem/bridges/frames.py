@@ -4,8 +4,9 @@ A *wide* table has one row per unit; a block of columns fills a vector or the ax
 *long* table has one row per step or member; key columns tell whose.  Units, and members of plates
 without a size, stand in the order of their first appearance; members of a plate with a size in the
 order of their sorted keys (integers 0 … size-1 are places), absent ones being missing; steps in
-the order of their key, or of the table.  Results come back as arrays, or as nested lists of arrays
-where lengths differ, in this order.
+the order of their key, or of the table.  Members of a tree stand as those of a plate without a
+size; where they have a key, the column of `<tree>.parent` names the parent's (null at roots).
+Results come back as arrays, or as nested lists of arrays where lengths differ, in this order.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pgem.arrays import factorise
 from pgem.bridges import _rows
 from pgem.bridges._rows import Groups
 from pgem.bridges._tables import check_known, read_table
+from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.graph import Outline
 
@@ -30,11 +32,12 @@ class Data:
 
     Args:
         frame: a data frame, or a mapping from column names to arrays.
-        columns: node or covariate → its column, or the list of columns of a block; what is left
-            out reads the column of its own name, unless that has another meaning here.
+        columns: node or covariate (or `<tree>.parent`) → its column, or the list of columns of a
+            block; what is left out reads the column of its own name, unless that has another
+            meaning here.
         unit: the column that tells the units apart; without it every row is a unit, or the whole
             table is one unit if its rows are steps or members.
-        plates: plate → the column that tells its members apart (null: the row has none).
+        plates: plate or tree → the column that tells its members apart (null: the row has none).
         order: sequence → the column that its steps are sorted by.
         weights: frequency of each unit: a column, constant within units, or an array.
     """
@@ -70,11 +73,12 @@ class Data:
         return reader.mapping(), reader.weights()
 
     def _check_names(self, outline: Outline) -> None:
-        known = [*outline.nodes, *outline.covariates]
+        known = [*outline.nodes, *outline.covariates, *outline.parent_keys]
         for name in self.columns:
             check_known("columns=", name, known, "node or covariate")
         for kind, names in self._declared.items():
-            scopes = [s.name for s in outline.scopes.values() if s.kind == kind]
+            scopes = [s.name for s in outline.scopes.values()
+                      if s.kind == kind or (s.kind == "tree" and kind == "plate")]  # fmt: skip
             for name in names:
                 check_known("plates=" if kind == "plate" else "order=", name, scopes, kind)
 
@@ -108,7 +112,7 @@ class _Reader:
         return self._one_per_group(values, self.units, "the weights")
 
     def _named(self) -> dict[str, Names]:
-        names = [*self.outline.nodes, *self.outline.covariates]
+        names = [*self.outline.nodes, *self.outline.covariates, *self.outline.parent_keys]
         given = self.data.columns
         free = set(self.table.names) - self._spoken_for()
         return {n: given.get(n, n) for n in names if n in given or n in free}
@@ -142,8 +146,9 @@ class _Reader:
 
     def _rows_are_units(self) -> bool:
         scopes = self.outline.scopes
-        outer = [scopes[name].kind for name in scopes if self.outline.path(name) == [name]]
-        return self.data.unit is None and not self.data.keys and "sequence" not in outer
+        outer = [scope for name, scope in scopes.items() if self.outline.path(name) == [name]]
+        plain = self.data.unit is None and not self.data.keys
+        return plain and not any(scope.looks_back for scope in outer)
 
     def _groups(self, path: Sequence[str], name: str) -> Groups:
         groups = self.units
@@ -188,8 +193,10 @@ class _Reader:
 
         A block fills the innermost plate without a key; outer ones too, until it is used up.
         """
-        place = self.outline.nodes.get(name) or self.outline.covariates[name]
-        path, wide, filled = self.outline.path(place.scope), list[str](), 1
+        tree = self.outline.parent_keys.get(name)
+        place = self.outline.nodes.get(name) or self.outline.covariates.get(name)
+        home = place.scope if place is not None else tree or UNIT
+        path, wide, filled = self.outline.path(home), list[str](), 1
         keyless = {s for s in path if self._is_plate(s)} - set(self.data.keys)
         while filled < block and path and path[-1] in keyless:
             wide.insert(0, path.pop())
@@ -201,7 +208,7 @@ class _Reader:
         return path, wide
 
     def _refuse(self, name: str, scope: str) -> NoReturn:
-        option = "plates" if self._is_plate(scope) else "order"
+        option = "order" if self.outline.scopes[scope].kind == "sequence" else "plates"
         raise DataError(
             f"the table does not tell which members of '{scope}' the values of '{name}' belong to",
             expected=f"a key column: {option}={{'{scope}': ...}}, with unit= where there are "
@@ -219,10 +226,29 @@ class _Reader:
         values = self._block(name, names, wide)
         groups = self._groups(path, name)
         picked = self._one_per_group(values, groups, f"node '{name}'")
+        if name in self.outline.parent_keys:
+            picked = self._parents(name, picked, groups)
         one_sequence = self.data.unit is None and len(path) == 1 and not wide
         if one_sequence and not self._is_plate(path[0]):
             return picked
         return groups.nest(picked)
+
+    def _parents(self, name: str, parents: Any, groups: Groups) -> Any:
+        """Keys of parents → indices within the tree; without a key column they are these."""
+        tree = self.outline.parent_keys[name]
+        if tree not in self.data.keys:
+            return parents
+        own = _rows.pick(self._column(self.data.keys[tree], ""), groups.first_rows())
+        place, unknown = _rows.within_groups(own, parents, groups.counts[-1])
+        if unknown is not None:
+            raise DataError(
+                f"the table names a parent in tree '{tree}' that is no member of the same tree",
+                where=self.outline.scopes[tree].origin,
+                expected=f"a key of column '{self.data.keys[tree]}' in the same tree, or null for "
+                "a root",
+                received=f"'{parents[unknown]}' as the parent of '{own[unknown]}'",
+            )
+        return place
 
     def _block(self, name: str, names: Names, wide: Sequence[str]) -> Any:
         if isinstance(names, str):

@@ -15,6 +15,7 @@ from pgem.declare.records import (
     ModelRecord,
     NodeRecord,
     ParamRecord,
+    PriorRecord,
     SlotRecord,
     slot_of,
 )
@@ -40,6 +41,9 @@ def check_record(record: ModelRecord, families: Families) -> None:
         _expect(node.scope, _scope_names(record), f"the scope of node '{node.name}'")
         _check_steps(node)
     params = _check_params(record)
+    for param in record.params:
+        if param.prior is not None:
+            _check_prior_slots(param, families[param.prior.family])
     for node in record.nodes:
         for leaf in (*node.components, *node.firsts):
             _check_leaf(node, leaf, families[leaf.family], params, record)
@@ -149,6 +153,10 @@ def _check_params(record: ModelRecord) -> set[str]:
             raise _fail(f"parameter '{param.name}' stands in no slot", param.origin)
         _check_param(param)
         found.add(param.name)
+    for param in record.params:
+        for slot, link in (param.prior.links if param.prior else {}).items():
+            what = f"slot '{slot}' of the prior of parameter '{param.name}'"
+            _expect(link.param, sorted(found), f"the parameter in {what}")
     return found
 
 
@@ -164,12 +172,34 @@ def _check_param(param: ParamRecord) -> None:
     for name, kind, table in (("fixed", bool, param.fixed), ("zeros", bool, param.zeros)):
         if table is not None:
             check_table(table, kind, f"{name}= of {what}")
-    if param.value is not None:
-        check_table(param.value, float, f"value= of {what}")
+    for name, numbers in (("value", param.value), ("lower", param.lower)):
+        if numbers is not None:
+            check_table(numbers, float, f"{name}= of {what}")
     if param.fixed is not False and param.value is None:
         raise _fail(f"{what} is fixed, but has no value", param.origin, advice="give value=")
-    for slot, table in (param.prior.slots if param.prior else {}).items():
+    if param.prior is not None:
+        _check_prior(param.prior, what)
+
+
+def _check_prior(prior: PriorRecord, what: str) -> None:
+    for slot, table in prior.slots.items():
         check_table(table, float, f"slot '{slot}' of the prior of {what}")
+    for slot, link in prior.links.items():
+        check_table(link.factor, float, f"the factor in slot '{slot}' of the prior of {what}")
+    for slot, structure in prior.structures.items():
+        if structure not in ("diagonal", "spherical"):
+            raise _fail(f"slot '{slot}' of the prior of {what} has structure '{structure}'")
+
+
+def _check_prior_slots(param: ParamRecord, kind: type[Family]) -> None:
+    """Every slot of the prior's family is filled once, and nothing else."""
+    assert param.prior is not None
+    given, known = [*param.prior.slots, *param.prior.links], {s.name: s for s in kind.slots}
+    matrices = {name for name, slot in known.items() if slot.axes == "dd"}
+    if sorted(given) != sorted(known) or not matrices.issuperset(param.prior.structures):
+        raise _fail(f"the prior of parameter '{param.name}' fills other slots than {kind.__name__} "
+                    "has", param.origin, expected=", ".join(known),
+                    received=", ".join(given))  # fmt: skip
 
 
 def check_table(table: Any, kind: type, what: str) -> Any:
@@ -226,6 +256,8 @@ def _check_leaf(
     for name, setting in leaf.settings.items():
         if name not in ("size", "levels") and setting is not None:
             check_table(setting, float, f"setting '{name}' of {what}")
+    if kind.event_ndim > 1:
+        raise _fail(f"{what} has family {kind.__name__}, which is a prior only", node.origin)
     family = kind(**{name: value for name, value in leaf.settings.items() if value is not None})
     slots = {slot.name: slot for slot in kind.slots}
     if list(dict.fromkeys(slot_of(n) if s.times else n for n, s in leaf.slots.items())) != [*slots]:

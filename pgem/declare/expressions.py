@@ -98,6 +98,7 @@ class Param(_Indexable):
     value: Any = None
     zeros: Any = None
     origin: str = field(default_factory=caller)
+    lower: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ class Switch:
 
 @dataclass(eq=False)
 class Scope:
-    """A plate or sequence; opened by `with`, and a gate if it has a size."""
+    """A plate, sequence or tree; opened by `with`, and a gate if it has a size."""
 
     name: str
     kind: str

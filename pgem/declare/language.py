@@ -29,7 +29,8 @@ def latent(
         family: a family instance, for discrete latents one with finitely many values.
         given: one or several gates that index all empty slots.
         after: node (or its name) whose previous step is the last gate: the recursion.
-        first: family of the first step; by default the same family with parameters of its own.
+        first: family of the first step (in a tree of the roots); by default the same family with
+            parameters of its own.
         duration: not available yet.
 
     Raises:
@@ -56,7 +57,8 @@ def observed(
         family: a family instance or `switch(...)`.
         given: one or several gates that index all empty slots.
         after: node whose previous step is the last gate.
-        first: family of the first step; by default the first values are conditioned on.
+        first: family of the first step (in a tree of the roots); by default the first values are
+            conditioned on.
 
     Raises:
         DeclarationError: names, gates or scopes do not fit.
@@ -76,18 +78,22 @@ def param(
     fixed: Any = False,
     value: Any = None,
     zeros: Any = None,
+    lower: Any = None,
 ) -> ex.Param:
     """A parameter; used in several places it is one parameter.
 
     Args:
         name: public name; without one, the slot's own parameter with these settings.
-        prior: a conjugate family with values in its slots, on each entry of the parameter (each
-            row for a Dirichlet): the estimate is then the posterior mode (MAP).
+        prior: a conjugate family on each entry of the parameter (each row for a Dirichlet, matrix
+            for an InverseWishart): the estimate is then the posterior mode (MAP). Its slots hold
+            values, or other parameters times a factor (`pg.Normal(0.0, var / 0.01)`).
         fixed: True or a mask of entries held at `value`.
         value: fixed entries, or the default start.
         zeros: mask of probabilities that are zero by structure.
+        lower: positive lower bound of variances, rates, scales and the like, one for all entries
+            or one each.
     """
-    return ex.Param(name, prior, fixed, value, zeros, caller())
+    return ex.Param(name, prior, fixed, value, zeros, caller(), lower)
 
 
 def constant(value: Any, *, size: int | None = None) -> ex.Constant:
@@ -118,12 +124,15 @@ def sequence(name: str) -> ex.Scope:
 
 
 def tree(name: str) -> ex.Scope:
-    """A sequence whose parents come from the data (not available yet)."""
-    raise DeclarationError(f"pg.tree('{name}') is not available yet", where=caller())
+    """Repeat what stands inside over the members of a tree; `after=` and `prev` mean the parent.
+
+    The data tell each member's parent under the key `<name>.parent`.
+    """
+    return current().add_scope(name, "tree", None)
 
 
 def prev(node: ex.Node | str, lag: int = 1) -> ex.Prev:
-    """The value of a node `lag` steps earlier."""
+    """The value of a node `lag` steps earlier; in a tree (lag 1 only) its value at the parent."""
     if not isinstance(lag, int) or lag < 1:
         raise DeclarationError(
             "pg.prev looks back by whole steps",

@@ -9,6 +9,7 @@ from typing import Any
 from pgem.declare import expressions as ex
 from pgem.declare.checks import check_model_name
 from pgem.declare.origin import caller
+from pgem.declare.priors import prior_record
 from pgem.declare.records import (
     UNIT,
     CovariateRecord,
@@ -26,6 +27,7 @@ from pgem.declare.slots import fill_slots
 from pgem.declare.written import (
     check_distinct,
     check_family,
+    check_holds,
     check_levels,
     check_size,
     discrete_size,
@@ -91,7 +93,7 @@ class Declaration:
     def __exit__(self, kind: object, *problem: object) -> None:
         _OPEN.remove(self)
         if kind is None:
-            check_lags(self._nodes, self._discrete)
+            check_lags(self._nodes, self._scopes, self._discrete)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('{self.name}', nodes={list(self._nodes)})"
@@ -127,7 +129,7 @@ class Declaration:
         self._names[name] = origin
 
     def add_scope(self, name: str, kind: Any, size: int | None) -> ex.Scope:
-        """A plate or sequence inside the scope that is open now."""
+        """A plate, sequence or tree inside the scope that is open now."""
         origin = caller()
         self.claim(name, kind, origin)
         check_size(size, f"{kind} '{name}'", origin)
@@ -136,7 +138,7 @@ class Declaration:
         return ex.Scope(name, kind, size, self, origin)
 
     def open_scope(self, scope: ex.Scope) -> None:
-        """Enter a plate or sequence."""
+        """Enter a plate, sequence or tree."""
         if scope.name not in self._scopes or self._scopes[scope.name].parent != self._path[-1]:
             raise DeclarationError(
                 f"{scope.kind} '{scope.name}' is opened outside the scope that it was declared in",
@@ -147,7 +149,7 @@ class Declaration:
         self._path.append(scope.name)
 
     def close_scope(self, scope: ex.Scope) -> None:
-        """Leave a plate or sequence."""
+        """Leave a plate, sequence or tree."""
         self._path.pop()
 
     # --- nodes --------------------------------------------------------------------------------
@@ -185,6 +187,7 @@ class Declaration:
         where = f"node '{name}'"
         for part in families:
             check_family(part, where, origin)
+            check_holds(part, where, origin)
         prefixes = [name] if switch is None else [f"{name}.{k}" for k in range(len(families))]
         leaves = tuple(
             self._leaf(part, prefix, tuple(gates), origin)
@@ -294,8 +297,20 @@ class Declaration:
         self._param_objects[id(param)] = (param, name)
         self._params[name] = param_record(param, name)
         if param.prior is not None:
+            prior = prior_record(param.prior, name, param.origin, self._linked)
+            self._params[name] = replace(self._params[name], prior=prior)
             self.families[qualified(type(param.prior))] = type(param.prior)
         return name
+
+    def _linked(self, param: ex.Param) -> str:
+        """The public name of a parameter that stands in a prior."""
+        if param.name is None and id(param) not in self._param_objects:
+            raise DeclarationError(
+                "a parameter without a name stands in the prior of another",
+                where=param.origin,
+                advice='name it: pg.param("var", ...)',
+            )
+        return self._register(param, param.name or "")
 
 
 def _looks_back(slot: SlotRecord) -> bool:

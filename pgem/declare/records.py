@@ -19,7 +19,7 @@ class Gate:
         kind: what indexes: a discrete node, a plate, a discrete covariate, or a constant integer
             table that maps other gates to an index.
         name: name of the node, plate or covariate (`""` for a constant).
-        lag: how many steps back a node is read.
+        lag: how many steps back a node is read (1 in a tree: at the parent).
         table: the integers of a constant gate.
         gates: what indexes a constant gate.
         size: number of values, where the declaration tells.
@@ -97,11 +97,30 @@ class SlotRecord:
 
 
 @dataclass(frozen=True)
+class LinkRecord:
+    """A parameter times a factor in a slot of a prior."""
+
+    param: str
+    factor: Any = 1.0
+
+
+@dataclass(frozen=True)
 class PriorRecord:
-    """A prior: a family's name and the values of its slots."""
+    """A prior.
+
+    Attributes:
+        family: the family's qualified name.
+        slots: values of slots that hold numbers.
+        links: slots that hold other parameters.
+        structures: `diagonal` or `spherical`, of matrix slots.
+        settings: options of the family.
+    """
 
     family: str
     slots: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, LinkRecord] = field(default_factory=dict)
+    structures: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,7 @@ class ParamRecord:
         value: fixed entries, or the default start.
         zeros: mask of structural zeros.
         prior: its prior.
+        lower: what its entries are at least.
         origin: file and line.
     """
 
@@ -123,6 +143,7 @@ class ParamRecord:
     zeros: Any = None
     prior: PriorRecord | None = None
     origin: str = ""
+    lower: Any = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +168,7 @@ class NodeRecord:
     Attributes:
         name: public name.
         kind: latent or observed.
-        scope: the unit, plate or sequence that it lives in.
+        scope: the unit, plate, sequence or tree that it lives in.
         components: one leaf, or one per value of `switch`.
         firsts: leaves for the first steps, one per step up to the longest lag.
         conditioned: the first steps are conditioned on instead of modelled.
@@ -205,13 +226,18 @@ def slot_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class ScopeRecord:
-    """A plate or sequence; the unit itself is the scope named `unit`."""
+    """A plate, sequence or tree; the unit itself is the scope named `unit`."""
 
     name: str
-    kind: Literal["unit", "plate", "sequence"]
+    kind: Literal["unit", "plate", "sequence", "tree"]
     parent: str = ""
     size: int | None = None
     origin: str = ""
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether nodes inside may look back: to the step before, or in a tree to the parent."""
+        return self.kind in ("sequence", "tree")
 
 
 @dataclass(frozen=True)

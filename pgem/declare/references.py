@@ -1,4 +1,4 @@
-"""References between nodes: gates live in enclosing scopes, looking back stays in a sequence."""
+"""References between nodes: gates live in enclosing scopes, looking back stays in one scope."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_gates(node: NodeRecord, nodes: Nodes, scopes: Scopes, covariates: Cova
                 advice=f"declare '{node.name}' inside '{home}', or move '{gate.name}' out",
             )
         if gate.lag:
-            _check_lag(node, gate.name, scopes)
+            _check_lag(node, gate.name, gate.lag, scopes)
     _check_parents(node, nodes, scopes, covariates, path)
 
 
@@ -72,7 +72,7 @@ def _check_parents(
                         advice=f"declare '{node.name}' inside '{home}', or move '{name}' out",
                     )
             if slot.times.lag:
-                _check_lag(node, slot.times.parent, scopes)
+                _check_lag(node, slot.times.parent, slot.times.lag, scopes)
 
 
 def _home(gate: Gate, node: NodeRecord, nodes: Nodes, covariates: Covariates) -> str | None:
@@ -91,26 +91,58 @@ def _home(gate: Gate, node: NodeRecord, nodes: Nodes, covariates: Covariates) ->
     )
 
 
-def _check_lag(node: NodeRecord, target: str, scopes: Scopes) -> None:
-    kind = scopes[node.scope].kind
-    if kind == "sequence":
+def _check_lag(node: NodeRecord, target: str, lag: int, scopes: Scopes) -> None:
+    scope = scopes[node.scope]
+    if scope.kind == "tree" and lag > 1:
+        raise DeclarationError(
+            f"node '{node.name}' looks back further than to the parent in tree '{scope.name}'",
+            where=node.origin,
+            expected=f"pg.prev('{target}'), the value at the parent",
+            received=f"lag '{lag}'",
+        )
+    if scope.looks_back:
         return
-    outer = [scopes[name].kind for name in scope_path(scopes, node.scope)[1:]]
+    around = [scopes[name] for name in scope_path(scopes, node.scope)[1:]]
+    kind = next((outer.kind for outer in around if outer.looks_back), "")
     problem = (
-        f"node '{node.name}' looks back inside a plate inside a sequence"
-        if "sequence" in outer
+        f"node '{node.name}' looks back inside a plate inside a {kind}"
+        if kind
         else f"node '{node.name}' looks back to '{target}' outside a sequence"
     )
+    kind = kind or "sequence"
     raise DeclarationError(
         problem,
         where=node.origin,
-        expected="pg.prev(...) and after= directly inside pg.sequence(...)",
-        advice="put the plate outside: with pg.plate(...): with pg.sequence(...): ...",
+        expected=f"pg.prev(...) and after= directly inside pg.{kind}(...)",
+        advice=_turned_around(node, kind, around)
+        or f"with pg.{kind}('time'): pg.{node.kind}('{node.name}', ...)",
     )
 
 
-def check_lags(nodes: Nodes, finite: Container[str]) -> None:
-    """Nodes that are looked back at exist, in the same sequence, and are discrete.
+def _turned_around(node: NodeRecord, kind: str, around: list[ScopeRecord]) -> str:
+    """A node that looks back in a sequence inside its plate, as code."""
+    outer = next((scope for scope in around if scope.looks_back), None)
+    if outer is None:
+        return ""
+    given = {k: v for k, v in node.leaf.settings.items() if v is not None}
+    settings = "".join(f", {name}={value!r}" for name, value in given.items())
+    if any(gate.lag for gate in node.gates()):
+        family, after = f"pg.{node.leaf.family}({settings[2:]})", f", after='{node.name}'"
+    else:
+        mean = f"pg.param('slope') * pg.prev('{node.name}')"
+        family, after = f"pg.{node.leaf.family}(mean={mean}{settings})", ""
+    lines = [
+        "put the plate outside:",
+        "with pg.Model('model') as model:",
+        f"    with pg.plate('{node.scope}'):",
+        f"        with pg.{kind}('{outer.name}'):",
+        f"            pg.{node.kind}('{node.name}', {family}{after})",
+    ]
+    return "\n    ".join(lines)
+
+
+def check_lags(nodes: Nodes, scopes: Scopes, finite: Container[str]) -> None:
+    """Nodes that are looked back at exist, in the same sequence or tree, and are discrete.
 
     Raises:
         DeclarationError: one does not, or is not.
@@ -118,11 +150,11 @@ def check_lags(nodes: Nodes, finite: Container[str]) -> None:
     for node in nodes.values():
         for name, lag in node.parents():
             if lag:
-                _check_target(node, name, nodes)
+                _check_target(node, name, nodes, scopes)
         for gate in node.gates():
             if not gate.lag:
                 continue
-            _check_target(node, gate.name, nodes)
+            _check_target(node, gate.name, nodes, scopes)
             if gate.name not in finite:
                 raise DeclarationError(
                     f"node '{node.name}' is gated by the earlier value of '{gate.name}', "
@@ -132,12 +164,12 @@ def check_lags(nodes: Nodes, finite: Container[str]) -> None:
                 )
 
 
-def _check_target(node: NodeRecord, name: str, nodes: Nodes) -> None:
+def _check_target(node: NodeRecord, name: str, nodes: Nodes, scopes: Scopes) -> None:
     target = nodes.get(name)
     if target is None or target.scope != node.scope:
         raise DeclarationError(
             f"node '{node.name}' looks back to '{name}', which is no node of "
-            f"sequence '{node.scope}'",
+            f"{scopes[node.scope].kind} '{node.scope}'",
             where=node.origin,
             received="a name that is not declared"
             if target is None

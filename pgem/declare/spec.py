@@ -113,7 +113,7 @@ def restore(declaration: D, record: ModelRecord, families: Iterable[type[Family]
             declaration._discrete[node.name] = node.leaf.settings.get("size")
     for node in record.nodes:
         check_gates(node, declaration._nodes, declaration._scopes, declaration._covariates)
-    check_lags(declaration._nodes, declaration._discrete)
+    check_lags(declaration._nodes, declaration._scopes, declaration._discrete)
     return declaration
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pgem.declare import expressions as ex
-from pgem.declare.records import Gate, ParamRecord, PriorRecord
+from pgem.declare.records import Gate, ParamRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family
 
@@ -84,6 +84,17 @@ def check_family(family: object, what: str, origin: str) -> None:
     check_levels(levels, size, of, origin)
 
 
+def check_holds(family: Family, what: str, origin: str) -> None:
+    """A node holds numbers or vectors; a family of matrices is a prior only."""
+    if family.event_ndim > 1:
+        name = type(family).__name__
+        raise DeclarationError(
+            f"{what} cannot be {name}: a node holds numbers or vectors, no matrices",
+            where=origin,
+            expected=f"{name} as a prior: pg.param(prior=pg.{name}(...))",
+        )
+
+
 def discrete_size(family: Family) -> int | None:
     """The number of categories, where the family's settings tell."""
     domain = family.settled(family.size, {}).domain()
@@ -100,47 +111,46 @@ def qualified(family: type[Family]) -> str:
 
 
 def param_record(param: ex.Param, name: str) -> ParamRecord:
-    """A parameter with its settings as plain lists.
+    """A parameter with its settings as plain lists, without its prior.
 
     Raises:
-        DeclarationError: a prior that is no family with values, or fixed entries without values.
+        DeclarationError: fixed entries without values, or tables that are no tables of numbers.
     """
-    fixed = _plain(param.fixed)
+    fixed = plain_table(param.fixed, f"fixed= of parameter '{name}'", param.origin)
     if fixed is not False and param.value is None:
         raise DeclarationError(
             f"parameter '{name}' is fixed, but has no value",
             where=param.origin,
             advice="give value=",
         )
-    value, zeros = _plain(param.value), _plain(param.zeros)
-    prior = None if param.prior is None else prior_record(param.prior, name, param.origin)
-    return ParamRecord(name, fixed, value, zeros, prior, param.origin)
+    tables = {
+        setting: plain_table(given, f"{setting}= of parameter '{name}'", param.origin)
+        for setting, given in (
+            ("value", param.value),
+            ("zeros", param.zeros),
+            ("lower", param.lower),
+        )
+    }
+    return ParamRecord(name, fixed, **tables, origin=param.origin)
 
 
-def prior_record(prior: Any, name: str, origin: str) -> PriorRecord:
-    """A prior with the values of its slots.
+def plain_table(value: Any, what: str, origin: str) -> Any:
+    """A number or table as nested lists; nothing and truth values stay.
 
     Raises:
-        DeclarationError: not a family instance, or a slot that holds no value.
+        DeclarationError: something else, or numbers that are not finite.
     """
-    what = f"the prior of parameter '{name}'"
-    check_family(prior, what, origin)
-    slots = {}
-    for slot in prior.slots:
-        written = prior.arguments.get(slot.name)
-        value = written.value if isinstance(written, ex.Constant) else written
-        if value is None or isinstance(value, ex.Operand | ex.Structured):
-            raise DeclarationError(
-                f"slot '{slot.name}' of {what} needs a value",
-                where=origin,
-                expected="numbers, broadcast over the parameter's gates",
-                received=f"'{value!r}'",
-            )
-        slots[slot.name] = _plain(value)
-    return PriorRecord(qualified(type(prior)), slots)
-
-
-def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    return np.asarray(value).tolist()
+    if isinstance(value, ex.Constant):
+        value = value.value
+    try:
+        table = np.asarray(value)
+        finite = table.dtype.kind in "fiub" and bool(np.isfinite(table).all())
+    except (TypeError, ValueError):
+        finite = False
+    if not finite:
+        raise DeclarationError(
+            f"{what} is no table of finite numbers", where=origin, received=f"'{value!r:.120}'"
+        )
+    return table.tolist()

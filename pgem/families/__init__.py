@@ -14,6 +14,7 @@ from pgem.families.geometric import Geometric
 from pgem.families.half_normal import HalfNormal
 from pgem.families.inverse_gamma import InverseGamma
 from pgem.families.inverse_gaussian import InverseGaussian
+from pgem.families.inverse_wishart import InverseWishart
 from pgem.families.laplace import Laplace
 from pgem.families.log_normal import LogNormal
 from pgem.families.logarithmic import Logarithmic
@@ -48,6 +49,7 @@ __all__ = [
     "HalfNormal",
     "InverseGamma",
     "InverseGaussian",
+    "InverseWishart",
     "Laplace",
     "LogNormal",
     "Logarithmic",

@@ -25,6 +25,8 @@ class Facts:
     Its statistics are then those that the role's log-density is linear in: (log u, u) for a rate,
     (log u, log(1 - u)) for a probability, log u for a probability vector.
     """
+    pseudo_formula: ClassVar[tuple[str, ...]] = ()
+    """`pseudo_statistics` in LaTeX, for the derivation, where the code cannot be run on symbols."""
     slots: ClassVar[tuple[Slot, ...]]
     support: ClassVar[Support]
     options: ClassVar[tuple[str, ...]] = ("size",)
@@ -146,6 +148,10 @@ class Facts:
     def with_tied(self, slots: tuple[str, ...]) -> Facts | None:
         """This family with one parameter in all of these slots; None if it has no joint M-step."""
         return None
+
+    def unsound(self, **slots: Floats) -> str:
+        """What slot values together fail to be, beyond each slot's own range; empty if nothing."""
+        return ""
 
     def domain(self) -> Floats | None:
         """All possible values, if they are finitely many."""

@@ -120,6 +120,20 @@ class Family(Facts):
         """log p(x | cell) [N, C]; zero where the whole value is missing."""
         return _evaluation.log_density(self, data, slots)
 
+    def log_conditional(self, x: Floats, free: Mask, slots: Slots) -> Floats | None:
+        """log p(free entries | the other entries) [N] of one cell; None where it is not known.
+
+        Args:
+            x: values [N, D], nothing missing.
+            free: which entries [D].
+            slots: of one cell.
+        """
+        if not self.takes_partial:
+            return None
+        whole = self.log_density(self.observe(x), slots)
+        rest = self.log_density(self.observe(np.where(free, np.nan, x)), slots)
+        return np.asarray((whole - rest)[:, 0])
+
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
         """Expected statistics per cell from responsibilities [N, C]."""
         return (_evaluation.accumulate(self, data, weights, slots),)

@@ -6,7 +6,7 @@ Every statistic is a tuple of arrays with one leading axis, the rows of the para
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,19 +26,31 @@ class Role(ABC):
         expected: the constraint in words.
         formula: the conditional maximiser in words, for the derivation.
         has_spread: whether it is a variance, which may collapse.
+        may_be_bounded: whether Q has a single peak in every entry, the other entries held, so that
+            a lower bound is met by raising what lies below it.
         symbols: letters that stand for such a slot in the families' formulas, in order.
         solution: the maximiser in LaTeX: `@=` the parameter, `@0`, `@1` the parts of the summed
             statistic, `@+` their sum.
         per_value: what one value x adds to the statistic, where a family's code does not tell.
     """
 
+    _only: ClassVar[Role]
     name: str
     expected: str
     formula: str
     has_spread: ClassVar[bool] = False
+    may_be_bounded: ClassVar[bool] = False
     symbols: tuple[str, ...] = ()
     solution: str = ""
     per_value: tuple[str, ...] = ()
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """A role without arguments is one object, also after it was pickled: compare by `is`."""
+        if arguments or named:
+            return super().__new__(cls)
+        if "_only" not in vars(cls):
+            cls._only = super().__new__(cls)
+        return cls._only  # type: ignore[return-value]
 
     @abstractmethod
     def accepts(self, value: Floats) -> Mask:
@@ -70,9 +82,20 @@ class Role(ABC):
         """A start value whose free entries leave room for the fixed ones."""
         return value
 
+    def refusal(self, value: Floats, fixed: Mask) -> str:
+        """Why a parameter with these fixed entries cannot be solved; empty where it can."""
+        return ""
+
     def is_bounded(self, statistic: Statistic) -> bool:
         """Whether a prior with this statistic has a maximum inside the range."""
         return True
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic | None:
+        """The statistic of a parameter from that of a slot which holds `factor` times it.
+
+        None where the conditional Q of the parameter would not have this role's form.
+        """
+        return None
 
     def interior(self, value: Floats) -> Floats:
         """The value, moved off the edge of its range by no more than rounding."""

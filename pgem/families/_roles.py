@@ -115,6 +115,7 @@ class Prob(Role):
 class Rate(PositiveRole):
     """A rate r with Q = a log r - b r; statistic: (a, b)."""
 
+    may_be_bounded = True
     name = "rate"
     expected = "a finite number, zero or above"
     formula = "expected events / expected exposure"
@@ -129,6 +130,10 @@ class Rate(PositiveRole):
 
     def interior(self, value: Floats) -> Floats:
         return np.maximum(value, 1e-300)
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        events, exposure = statistic
+        return events, factor * exposure
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         events, exposure = statistic
@@ -151,6 +156,7 @@ def every_row(mask: Mask) -> Mask:
 class Shape(PositiveRole):
     """A gamma shape a with Q = a s - n log Γ(a); statistic: (n, s); solved by Newton's method."""
 
+    may_be_bounded = True
     name = "shape"
     formula = "the root of n digamma(shape) = s, by Newton's method"
     symbols = ("a",)

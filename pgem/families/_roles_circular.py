@@ -62,6 +62,10 @@ class Direction(Role):
         new = np.where(length > 0, statistic[0] / np.where(length > 0, length, 1.0), previous)
         return np.where(fixed.any(axis=-1, keepdims=True), previous, new)
 
+    def refusal(self, value: Floats, fixed: Mask) -> str:
+        partly = fixed.any(axis=-1) & ~fixed.all(axis=-1)
+        return "a direction is fixed as a whole or not at all" if partly.any() else ""
+
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.full(shape, 1 / np.sqrt(shape[-1]))
 

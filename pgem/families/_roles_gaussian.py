@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pgem.arrays import Floats, Mask, safe_divide, safe_log
 from pgem.families._role import DEGENERATE, PositiveRole, Role, Statistic, row_sums, with_fixed
+
+T = TypeVar("T", bound=np.generic)
 
 
 class Mean(Role):
@@ -36,6 +41,10 @@ class Mean(Role):
                 new[row, free] = np.linalg.solve(precision[row][np.ix_(free, free)], right[free])
         return new
 
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        precision, linear = statistic
+        return precision * _wide(factor, precision) ** 2, linear * _wide(factor, linear)
+
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(centre, shape).copy()
 
@@ -56,6 +65,7 @@ class Variance(PositiveRole):
     """A variance; statistic: (count, expected sum of squared deviations)."""
 
     has_spread = True
+    may_be_bounded = True
     name = "variance"
     formula = "expected squared deviation / expected count"
     symbols = ("v", "V")
@@ -65,6 +75,10 @@ class Variance(PositiveRole):
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, squares = statistic
         return with_fixed(safe_divide(squares, count, previous), previous, fixed)
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        count, squares = statistic
+        return count, squares / _wide(factor, squares)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(variances(scale, shape), shape).copy()
@@ -97,7 +111,34 @@ class Covariance(Role):
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, outer = statistic
         new = safe_divide(outer, count[:, None, None], previous)
-        return with_fixed((new + np.swapaxes(new, -1, -2)) / 2, previous, fixed)
+        new = (new + np.swapaxes(new, -1, -2)) / 2
+        for row in np.flatnonzero(fixed.reshape(len(fixed), -1).any(axis=1)):
+            if count[row] > 0:
+                new[row] = partly_fixed(new[row], previous[row], fixed[row])
+        return with_fixed(new, previous, fixed)
+
+    def refusal(self, value: Floats, fixed: Mask) -> str:
+        if (fixed != np.swapaxes(fixed, -1, -2)).any():
+            return "fixed= is not symmetric"
+        for row, mask in zip(_matrices(value), _matrices(fixed), strict=True):
+            for block in blocks_of(row, mask):
+                if held_block(mask[np.ix_(block, block)]) is None:
+                    return (
+                        "its fixed entries leave no closed form: free entries must make up blocks "
+                        "that fixed zeros separate, each with at most one block of fixed entries "
+                        "on its diagonal"
+                    )
+        return ""
+
+    def complete(self, value: Floats, fixed: Mask) -> Floats:
+        flat = fixed.reshape(*fixed.shape[:-2], -1)
+        partly = np.asarray(flat.any(axis=-1) & ~flat.all(axis=-1))
+        free = ~fixed & ~np.eye(value.shape[-1], dtype=bool) & partly[..., None, None]
+        return np.where(free, 0.0, value)
+
+    def scaled(self, statistic: Statistic, factor: Floats) -> Statistic:
+        count, outer = statistic
+        return count, outer / _wide(factor, outer)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.broadcast_to(_matrix(scale, shape[-1]), shape).copy()
@@ -130,12 +171,74 @@ class Covariance(Role):
         return int((~fixed[..., rows, columns]).sum())
 
 
+def blocks_of(value: Floats, fixed: Mask) -> list[list[int]]:
+    """Coordinates of a covariance [D, D] in groups that fixed zeros separate."""
+    linked = ~(fixed & (value == 0))
+    left, found = list(range(len(value))), []
+    while left:
+        group, new = [left[0]], [left[0]]
+        while new:
+            new = [k for k in left if k not in group and linked[k, new].any()]
+            group += new
+        left = [k for k in left if k not in group]
+        found.append(sorted(group))
+    return found
+
+
+def held_block(fixed: Mask) -> list[int] | None:
+    """The coordinates whose block of a covariance is fixed while all else is free.
+
+    All coordinates where everything is fixed, none where nothing is; None where the fixed entries
+    are no such block.
+    """
+    held = np.flatnonzero(np.diag(fixed))
+    expected = np.zeros_like(fixed)
+    expected[np.ix_(held, held)] = True
+    return held.tolist() if (fixed == expected).all() else None
+
+
+def partly_fixed(scatter: Floats, previous: Floats, fixed: Mask) -> Floats:
+    """The maximising covariance with some blocks fixed, from the free maximum `scatter`.
+
+    With a fixed block A beside free coordinates B, x_B given x_A is a regression with free
+    coefficients and residual covariance, which A does not restrict.
+    """
+    new = previous.copy()
+    for block in blocks_of(previous, fixed):
+        here = np.ix_(block, block)
+        held = held_block(fixed[here]) or []
+        rest = [k for k in range(len(block)) if k not in held]
+        part, given = scatter[here], np.ix_(held, held)
+        if held and rest:
+            root = np.linalg.solve(part[given], part[np.ix_(held, rest)])
+            excess = previous[here][given] - part[given]
+            cross = previous[here][given] @ root
+            moved = part.copy()
+            moved[given] = previous[here][given]
+            moved[np.ix_(held, rest)], moved[np.ix_(rest, held)] = cross, cross.T
+            moved[np.ix_(rest, rest)] += root.T @ excess @ root
+            part = moved
+        elif held:
+            part = previous[here]
+        new[here] = part
+    return new
+
+
+def _matrices(table: NDArray[T]) -> NDArray[T]:
+    return table.reshape(-1, *table.shape[-2:])
+
+
 def variances(scale: Floats, shape: tuple[int, ...]) -> Floats:
     """Per-coordinate variances of the data, averaged where the value has no coordinates."""
     diagonal = np.diagonal(scale) if scale.ndim == 2 else scale
     if diagonal.ndim == 1 and (not shape or shape[-1] != len(diagonal)):
         return np.asarray(diagonal.mean())
     return diagonal
+
+
+def _wide(factor: Floats, table: Floats) -> Floats:
+    """One factor per row, with as many axes as the table."""
+    return factor.reshape(factor.shape + (1,) * (table.ndim - factor.ndim))
 
 
 def _matrix(scale: Floats, size: int) -> Floats:

@@ -22,6 +22,7 @@ class Positive(PositiveRole):
 class Level(PositiveRole):
     """A positive average; statistic: (weight, weighted total)."""
 
+    may_be_bounded = True
     name = "level"
     formula = "weighted average"
     symbols = ("m",)
@@ -40,6 +41,7 @@ class Scale(PositiveRole):
     """A scale s with Q = -n log s - d / s; statistic: (n, d); it may collapse like a variance."""
 
     has_spread = True
+    may_be_bounded = True
     name = "scale"
     formula = "expected distance / expected count"
     symbols = ("s",)

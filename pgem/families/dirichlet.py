@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, log_gamma
+from pgem.arrays import Floats, Mask, log_gamma
 from pgem.families._concentrations import dirichlet_newton
 from pgem.families._family import Family, Slot, Slots, Statistics, Support, every
 from pgem.families._gamma_functions import digamma, log_gamma_rise
@@ -44,6 +44,14 @@ class Dirichlet(Family):
 
     def pseudo_statistics(self, **slots: Floats) -> Statistics:
         return (slots["concentration"] - 1,)
+
+    def log_conditional(self, x: Floats, free: Mask, slots: Slots) -> Floats:
+        # shares of what the other entries leave are again Dirichlet, and independent of them
+        left = x[:, free].sum(axis=1)
+        shares = self.observe(x[:, free] / left[:, None])
+        within = {"concentration": slots["concentration"][:, free]}
+        density = self.log_density(shares, within)[:, 0]
+        return np.asarray(density - (free.sum() - 1) * np.log(left))
 
     def inside(self, **known: Floats) -> float:
         return 1 / (self.size or 1)

@@ -36,8 +36,10 @@ class MvNormal(Family):
     conjugate_to = MEAN
     gaussian = True
 
+    pseudo_formula = ("V^{-1}", "V^{-1} m")
+
     def pseudo_statistics(self, **slots: Floats) -> Statistics:
-        precision = np.linalg.inv(slots["cov"])
+        precision = np.linalg.inv(self._matrices(slots))
         linear = np.einsum("rij,rj->ri", precision, slots["mean"])
         return np.asarray(precision), np.asarray(linear)
 

@@ -1,8 +1,8 @@
 """The plate diagram of a model, as SVG or PNG.
 
 Circles are latent nodes, shaded circles observed ones, diamonds covariates; a small square is a
-parameter that several nodes share.  Rectangles are plates, tinted ones sequences, in which dashed
-arrows come from earlier steps.
+parameter that several nodes share.  Rectangles are plates, tinted ones sequences and trees, in
+which dashed arrows come from earlier steps or from the parent.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _family(graph: ModelGraph, name: str) -> str:
 
 def _plate(graph: ModelGraph, name: str, box: Box) -> Rectangle:
     x0, y0, x1, y1 = box
-    if graph.scopes[name].kind == "sequence":
+    if graph.scopes[name].looks_back:
         paint = Paint("#f0fdfa", TIME, 1.3)
     else:
         paint = Paint("#f8fafc" if name == UNIT else PAPER, "#94a3b8", 1.2)
@@ -227,7 +227,7 @@ def _plate(graph: ModelGraph, name: str, box: Box) -> Rectangle:
 
 
 def _caption(graph: ModelGraph, name: str, box: Box) -> Text:
-    colour = TIME if graph.scopes[name].kind == "sequence" else GREY
+    colour = TIME if graph.scopes[name].looks_back else GREY
     text = _scope_text(graph, name)
     return Text((box[2] - 10, box[3] - PADDING / 2 - 2), text, NOTE, "end", colour, bold=True)
 
@@ -236,6 +236,8 @@ def _scope_text(graph: ModelGraph, name: str) -> str:
     scope = graph.scopes[name]
     if scope.kind == "sequence":
         return f"{name} = 1, 2, …"
+    if scope.kind == "tree":
+        return f"{name}: a tree"
     return name if scope.size is None else f"{name} × {scope.size}"
 
 

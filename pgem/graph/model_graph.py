@@ -88,7 +88,7 @@ class ModelGraph:
     Attributes:
         name: the model's name.
         nodes: in an order in which every node follows its gates of the same step.
-        scopes: plates and sequences, outer before inner.
+        scopes: plates, sequences and trees, outer before inner.
         covariates: inputs.
         params: parameters.
         components: all leaves, by key.

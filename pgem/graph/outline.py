@@ -56,12 +56,14 @@ class NodeOutline:
 
 @dataclass(frozen=True)
 class ScopeOutline:
-    """A plate or sequence: its place and size."""
+    """A plate, sequence or tree: its place and size, and whether nodes inside may look back."""
 
     name: str
     kind: str
     parent: str
     size: int | None
+    looks_back: bool
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class Outline:
     scopes: dict[str, ScopeOutline]
     covariates: dict[str, CovariateOutline]
 
+    @property
+    def parent_keys(self) -> dict[str, str]:
+        """Key of the data that holds the members' parents → the tree."""
+        return {f"{name}.parent": name for name, s in self.scopes.items() if s.kind == "tree"}
+
     def path(self, scope: str) -> list[str]:
         """Scopes from the unit inwards, the unit left out."""
         path: list[str] = []
@@ -103,7 +110,7 @@ def make_outline(graph: ModelGraph) -> Outline:
     feeding = {parent for node in graph.nodes.values() for parent, _ in node.parents()}
     nodes = {name: _node(graph, name, name in gating, name in feeding) for name in graph.nodes}
     scopes = {
-        s.name: ScopeOutline(s.name, s.kind, s.parent, s.size)
+        s.name: ScopeOutline(s.name, s.kind, s.parent, s.size, s.looks_back, s.origin)
         for s in graph.scopes.values()
         if s.name != UNIT
     }

@@ -114,5 +114,6 @@ def raise_spread(params: dict[str, Floats], bound: Bound, floor: float) -> dict[
             value = params[name]
             rows = value.reshape(-1, *value.shape[layout.n_gates :])
             up = layout.role.raised(rows, floor * _scale(bound, layout))
-            raised[name] = np.where(layout.fixed, value, up.reshape(value.shape))
+            new = np.where(layout.fixed, value, up.reshape(value.shape))
+            raised[name] = new if layout.role.accepts(new).all() else value  # partly fixed matrices
     return raised

@@ -155,12 +155,15 @@ def _degenerate(run: Run, what: str, options: Options) -> Run:
 
 
 def _blame(program: Program, before: Params, after: Params, stats: Stats) -> str:
-    """The parameter block whose part of Q fell most in the M-step."""
+    """The parameter block whose part of Q (and of the log-priors) fell most in the M-step."""
     losses = {}
     for block in program.analysis.blocks:
         reads = program.reads
         low = expected_log_density(stats, block.components, before, reads)
         high = expected_log_density(stats, block.components, after, reads)
+        if stats.use_priors:
+            low += program.log_prior(before, block.params)
+            high += program.log_prior(after, block.params)
         losses[", ".join(block.params)] = low - high
     worst = max(losses, key=losses.__getitem__, default="")
     if losses and losses[worst] > 0:

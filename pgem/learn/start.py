@@ -22,6 +22,7 @@ from pgem.errors import FitError, did_you_mean
 from pgem.families._linear import Linear, Term
 from pgem.learn.degenerate import data_mean, data_variance
 from pgem.plan import Program
+from pgem.routines import at_least
 from pgem.run import Bound, sum_statistics
 
 SAMPLE = 5_000
@@ -48,7 +49,8 @@ def neutral_params(bound: Bound, generator: Generator) -> dict[str, Floats]:
             value = _coefficients(bound, layout, term, scale, generator)
         if layout.value is not None:
             value = np.where(layout.fixed, layout.value, value)
-        params[name] = layout.role.complete(value, layout.fixed)
+        value = layout.role.complete(value, layout.fixed)
+        params[name] = at_least(layout.lower, value, layout.fixed)
     return params
 
 
@@ -365,6 +367,13 @@ def check_value(name: str, value: Any, layout: ParamLayout) -> Floats:
             f"start value '{name}' is outside its constraint",
             where=layout.origin,
             expected=layout.role.expected,
+            received=f"'{table.tolist()}'",
+        )
+    if layout.lower is not None and (table < layout.lower)[~layout.fixed].any():
+        raise FitError(
+            f"start value '{name}' is below the lower bound of the parameter",
+            where=layout.origin,
+            expected=f"at least '{layout.lower.tolist()}'",
             received=f"'{table.tolist()}'",
         )
     if layout.value is not None and (np.abs(table - layout.value)[layout.fixed] > 1e-9).any():

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pgem.analyse import Analysis, Collect, Eliminate, Factor, Scan, Var, is_axis, is_random
+from pgem.analyse import (
+    Analysis,
+    Climb,
+    Collect,
+    Eliminate,
+    Factor,
+    Scan,
+    Var,
+    is_axis,
+    is_random,
+)
 from pgem.declare import UNIT, Gate, NodeRecord, SlotRecord
 from pgem.graph import Component
 from pgem.plan.naming import WIDTH, Names, axis_name, call, clique_name, var_name
@@ -61,9 +71,9 @@ class EStepWriter:
     def heading(self, scope: str) -> None:
         """A comment line that opens a scope."""
         kind = self.graph.scopes[scope].kind
-        words = {"unit": "every unit", "plate": f"every member of {scope}"}
+        words = {"unit": "every unit", "sequence": f"every step of {scope}"}
         self.body.append("")
-        self.say(words.get(kind, f"every step of {scope}"))
+        self.say(words.get(kind, f"every member of {scope}"))
 
     def table(self, factor: Factor) -> None:
         """The table of a conditional, of evidence, or of a query."""
@@ -175,7 +185,8 @@ class EStepWriter:
         firsts = [self.leaf(component) for component in self.graph.firsts_of(node.name)]
         parts = [f"{r}({', '.join(a)})" for r, a in firsts] or ["None"] * node.lag()
         steady = f"{routine}({', '.join(arguments)})"
-        return "steps", [f"{self.scope(factor.scope)}.number", *parts, steady]
+        number = "depth" if self.graph.scopes[factor.scope].kind == "tree" else "number"
+        return "steps", [f"{self.scope(factor.scope)}.{number}", *parts, steady]
 
     def leaf(self, component: Component) -> tuple[str, list[str]]:
         """`density(...)` or `table(...)` of one component."""
@@ -229,8 +240,9 @@ class EStepWriter:
             self.forward_scan(step, name, inputs, shape)
 
     def forward_scan(self, step: Scan, name: str, inputs: list[str], shape: str) -> None:
-        """A sequence."""
-        chain = self.names(f"chain_{step.label}", ("chain", step))
+        """A sequence or tree."""
+        climbs = isinstance(step, Climb)
+        chain = self.names(f"{'tree' if climbs else 'chain'}_{step.label}", ("chain", step))
         order = ", ".join(self.axis_names[v] for v in step.sum_out)
         pairs = [f"{self.axis_names[a]}: {self.axis_names[b]}" for a, b in step.shift.items()]
         renamed = ", ".join(f"{a} becomes {b}" for a, b in step.shift.items())
@@ -243,9 +255,14 @@ class EStepWriter:
         ]
         if step.outer:
             arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
-        self.say(f"along {step.scope}: sum out {', then '.join(map(str, step.sum_out))};")
-        self.say(f"then {renamed}")
-        self.put(chain, "scan", arguments, "")
+        names = ", then ".join(map(str, step.sum_out))
+        if climbs:
+            self.say(f"up {step.scope}, the children's messages times the tables: sum out {names};")
+            self.say(f"at the parent {renamed}")
+        else:
+            self.say(f"along {step.scope}: sum out {names};")
+            self.say(f"then {renamed}")
+        self.put(chain, "tree" if climbs else "scan", arguments, "")
         self.body.append(f"{name} = {chain}.message  # {shape}")
 
     # --- reverse ------------------------------------------------------------------------------
@@ -283,7 +300,7 @@ class EStepWriter:
             self.reverse_scan(step, incoming)
 
     def reverse_scan(self, step: Scan, incoming: str) -> None:
-        """Posteriors of a sequence's tables."""
+        """Posteriors of a sequence's or tree's tables."""
         chain = self.names.given["chain", step]
         names = [self.names(f"post_{self.table_name(f)}", ("post", step, f)) for f in step.inputs]
         targets = ", ".join(names) + ("," if len(names) == 1 else "")
@@ -331,7 +348,7 @@ class EStepWriter:
         return name
 
     def scope(self, scope: str) -> str:
-        """The identifier of a plate's or sequence's rows."""
+        """The identifier of a scope's rows."""
         name = self.names(scope, ("scope", scope))
         self.loads.setdefault(name, f'data.scope("{scope}")')
         return name

@@ -8,7 +8,12 @@ from pgem.declare import UNIT
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
-from pgem.plan.explain_regions import regression_solution, regression_statistic
+from pgem.plan.explain_priors import add_parts, prior_parts, total_of, write_priors
+from pgem.plan.explain_regions import (
+    is_regression,
+    regression_solution,
+    regression_statistic,
+)
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, escape
 from pgem.plan.page import Page
@@ -70,7 +75,7 @@ def _statistic_line(notation: Notation, key: str) -> str:
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
     if not params or settled.family.own_fit:
         return ""
-    if settled.family.regresses:
+    if is_regression(notation, key):
         return regression_statistic(notation, key)
     summed = Summed(notation, key)
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
@@ -121,18 +126,7 @@ def write_m_step(page: Page, notation: Notation) -> None:
     if any(p.fixed.any() and p.is_free for p in params.values()):
         page.say("Fixed entries keep their values; free probabilities share what is left.")
     page.say("A row whose expected count is zero keeps its value.")
-    _write_priors(page, list(params.values()))
-
-
-def _write_priors(page: Page, params: list[ParamLayout]) -> None:
-    """Which parameters have a prior, and what it changes."""
-    told = [f"`{p.name}` a {type(p.prior.family).__name__}" for p in params if p.prior is not None]
-    if told:
-        page.say(
-            f"Priors: {listed(told)}. Each adds the constants of its log-density to the sums that "
-            "its parameter is solved from, and what never falls is the log-likelihood plus the "
-            "log-priors (the posterior mode, MAP)."
-        )
+    write_priors(page, notation)
 
 
 def _write_block(page: Page, notation: Notation, block: Block) -> None:
@@ -141,9 +135,7 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
     if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
-    if block.regression or any(
-        notation.analysis.layout.components[key].family.regresses for key in block.components
-    ):
+    if any(is_regression(notation, key) for key in block.components):
         page.formula(*regression_solution(notation, block))
         return
     lines = [solution(notation, p, block) for p in params]
@@ -165,7 +157,7 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
             "what the family's own fit returns for the values of each cell and their posterior "
             "weights."
         )
-    if block.regression and block.rung != ECM:
+    if block.regression and block.rung != ECM and len(block.params) > 1:
         return "weighted least squares for the coefficients, then the covariances (closed form):"
     if block.joint is not None and len(block.params) > 1:
         how = "one-dimensional Newton" if block.rung != CLOSED else "closed form"
@@ -201,12 +193,17 @@ def solution(notation: Notation, param: ParamLayout, block: Block) -> str:
     if any(parts is None for parts in uses) or not param.role.solution:
         return ""
     found = [parts for parts in uses if parts is not None]
-    summed = [" + ".join(parts[k] for parts in found) for k in range(len(found[0]))]
+    priors = prior_parts(notation, param, letters, own, cancels=cancels)
+    summed = [
+        " + ".join([*add_parts(priors, k), *(parts[k] for parts in found)])
+        for k in range(len(found[0]))
+    ]
     text = param.role.solution
     if param.role is MEAN and not cancels and _has_matrices(notation, param):
         text = r"@= = \Big( @0 \Big)^{-1} \Big( @1 \Big)"
     if "@+" in text:
-        text = text.replace("@+", _total(notation, param, letters, own, cancels))
+        total = _total(notation, param, letters, own, cancels)
+        text = text.replace("@+", " + ".join([*total_of(priors), total]))
     for k, part in enumerate(summed):
         text = text.replace(f"@{k}", part)
     text = text.replace("@=", notation.parameter(param.name, [*letters, *([own] if own else [])]))

@@ -53,8 +53,12 @@ def _setting(notation: Notation) -> str:
             continue
         whole = "unit" if scope.parent == UNIT else f"member of `{scope.parent}`"
         end = str(scope.size) if scope.size else f"{letter.upper()}_{{{_outer(notation, name)}}}"
-        what = "a sequence of steps" if scope.kind == "sequence" else "members"
-        sentences.append(f"Each {whole} has {what} `{name}`, ${letter} = 1, \\ldots, {end}$.")
+        what = {"sequence": "a sequence of steps", "tree": "a tree of members"}.get(scope.kind)
+        parent = f" ${notation.place(name, 1)}$ is the parent of ${letter}$."
+        sentences.append(
+            f"Each {whole} has {what or 'members'} `{name}`, ${letter} = 1, \\ldots, {end}$."
+            + (parent if scope.kind == "tree" else "")
+        )
     return " ".join(sentences)
 
 
@@ -93,6 +97,11 @@ def _first_steps(notation: Notation, name: str) -> str:
     """What happens before a node has steps to look back at."""
     node = notation.graph.nodes[name]
     letter, lag = notation.indices[node.scope], node.lag()
+    if notation.graph.scopes[node.scope].kind == "tree":
+        if not node.firsts:
+            return f"The values of `{name}` at the roots are conditioned on and not modelled."
+        shown = [notation.conditional(name, most_lag=0)]
+        return f"At the roots, `{name}` has its own distribution, ${shown[0]}$."
     steps = f"${letter} = 1$" if lag == 1 else f"${letter} \\le {lag}$"
     if not node.firsts:
         return f"The first values of `{name}` ({steps}) are conditioned on and not modelled."
@@ -159,19 +168,23 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
 def _when(notation: Notation, component: Component) -> str:
     node = notation.graph.nodes[component.node]
     letter = notation.indices[node.scope]
+    tree = notation.graph.scopes[node.scope].kind == "tree"
     if component.step:
-        return f" for ${letter} = {component.step}$"
+        return " at the roots" if tree else f" for ${letter} = {component.step}$"
     if node.switch is not None:
         gate = notation.gate(node.switch)
         keys = [c.key for c in notation.graph.leaves_of(node.name)]
         return f" where ${gate} = {keys.index(component.key)}$"
-    return f" for ${letter} > {node.lag()}$" if node.lag() else ""
+    if not node.lag():
+        return ""
+    return " below the roots" if tree else f" for ${letter} > {node.lag()}$"
 
 
 def times_of(notation: Notation, component: Component) -> dict[str, str]:
-    """The step that a first-step component stands for."""
+    """The step that a first-step component stands for (in a tree, any root)."""
     scope = notation.graph.nodes[component.node].scope
-    return {scope: str(component.step)} if component.step else {}
+    tree = notation.graph.scopes[scope].kind == "tree"
+    return {scope: str(component.step)} if component.step and not tree else {}
 
 
 def most_lag(component: Component) -> int:

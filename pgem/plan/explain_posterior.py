@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgem.analyse import Collect, Eliminate, Factor, Scan, Var
+from pgem.analyse import Climb, Collect, Eliminate, Factor, Scan, Var
 from pgem.declare import UNIT
 from pgem.plan.explain_conjugate import write_conjugate
 from pgem.plan.explain_regions import write_region
+from pgem.plan.explain_tree import TreeText
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
 
@@ -47,6 +48,7 @@ class _Posterior:
         self.page, self.notation = page, notation
         self.graph = notation.graph
         self.names: dict[Factor, str] = {}
+        self.tree = TreeText(page, notation, self)
 
     # --- terms --------------------------------------------------------------------------------
 
@@ -91,6 +93,9 @@ class _Posterior:
             self.page.formula(
                 rf"{self.term(step.message)} = \prod_{{{letter}}} {self.product(step.inputs)}"
             )
+        elif isinstance(step, Climb):
+            self.names[step.message] = symbol_of(step.label)
+            self.tree.forward(step)
         else:
             self.forward_scan(step)
 
@@ -189,7 +194,9 @@ class _Posterior:
 
     def backward(self, step: Eliminate | Collect | Scan) -> None:
         """The posterior of a step's variables."""
-        if isinstance(step, Scan):
+        if isinstance(step, Climb):
+            self.tree.backward(step)
+        elif isinstance(step, Scan):
             self.backward_scan(step)
         elif isinstance(step, Eliminate):
             var = self.notation.var(step.var)

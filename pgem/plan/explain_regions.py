@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from pgem.analyse import Block, Factor, Region, is_random
 from pgem.families._linear import Linear, Term
+from pgem.plan.explain_conjugate import filled
 from pgem.plan.notation import Notation, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed
+from pgem.plan.symbolic import LINEAR
 
 DATA = r"\mathcal{D}"
 
@@ -59,6 +61,16 @@ def _product(notation: Notation, region: Region) -> str:
 # --- sections 4 and 5 ---------------------------------------------------------------------------
 
 
+def is_regression(notation: Notation, key: str) -> bool:
+    """Whether a component's mean is more than a parameter of its own, or its value is not seen."""
+    settled = notation.analysis.layout.components[key]
+    family = settled.family
+    if not isinstance(family, Linear):
+        return False
+    inside = any(settled.component.node in region.nodes for region in notation.analysis.regions)
+    return inside or any(t.factors or t.over or t.parent or t.scale != 1 for t in family.terms)
+
+
 def regression_statistic(notation: Notation, key: str) -> str:
     """`S_x[k] = Σ_n p(z_n = k | D_n) E[(1, φφᵀ, xφᵀ, xxᵀ)]` of one component."""
     settled = notation.analysis.layout.components[key]
@@ -66,7 +78,8 @@ def regression_statistic(notation: Notation, key: str) -> str:
     letters = {gate: notation.value(gate) for gate in settled.cells.gates}
     bracket = f"[{', '.join(letters.values())}]" if letters else ""
     x = summed.value()
-    sums = rf"(1, \, \varphi \varphi^T, \, {x} \varphi^T, \, {x} {x}^T)"
+    weight = _weight(notation, key)
+    sums = rf"(1, \, {weight}\varphi \varphi^T, \, {weight}{x} \varphi^T, \, {weight}{x} {x}^T)"
     inside = summed.term(_expected(notation, key, sums), letters, None)
     name = rf"S_{{\text{{{escape(key)}}}}}{bracket}"
     return rf"{name} &= {inside}, \quad \varphi = ({regressors(notation, key)})"
@@ -90,6 +103,13 @@ def _regressor(notation: Notation, term: Term) -> str:
     return rf"\frac{{{text}}}{{{' '.join(below)}}}" if below else text
 
 
+def _weight(notation: Notation, key: str) -> str:
+    """What a row counts with, where a latent multiplies its precision."""
+    settled = notation.analysis.layout.components[key]
+    assert isinstance(settled.family, Linear)
+    return f"{filled(notation, settled.component, LINEAR)} " if settled.family.latent else ""
+
+
 def _expected(notation: Notation, key: str, text: str) -> str:
     """A function of x and φ, as an expectation where one of them is not seen."""
     node = notation.analysis.layout.components[key].component.node
@@ -108,7 +128,9 @@ def regression_solution(notation: Notation, block: Block) -> list[str]:
         letters = {gate: notation.value(gate) for gate in settled.cells.gates}
         named = [slots[t.slot].name for t in family.terms if slots[t.slot].kind == "param"]
         if any(name in block.regression for name in named):
-            residual = _expected(notation, key, rf"({summed.value()} - C \varphi) \varphi^T")
+            residual = _weight(notation, key) + _expected(
+                notation, key, rf"({summed.value()} - C \varphi) \varphi^T"
+            )
             names = ", ".join(notation.parameter(name) for name in named)
             lines.append(
                 rf"0 &= {summed.term(rf'V^{{-1}} {residual}', letters, None)}"
@@ -116,7 +138,7 @@ def regression_solution(notation: Notation, block: Block) -> list[str]:
             )
         spread = slots[family.spread]
         if spread.kind == "param" and spread.name in block.params:
-            square = _expected(
+            square = _weight(notation, key) + _expected(
                 notation, key, rf"({summed.value()} - C \varphi)({summed.value()} - C \varphi)^T"
             )
             held = {gate: letters[gate] for gate in spread.gates if gate in letters}

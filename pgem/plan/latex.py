@@ -17,8 +17,8 @@ GREEK = {
 }  # fmt: skip
 SIGNS = GREEK | {
     "sum": "Σ", "prod": "Π", "Gamma": "Γ", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖",
-    "le": "≤", "ge": "≥", "sim": "~", "log": "log ", "exp": "exp ", "cos": "cos ", "sin": "sin ",
-    "int": "∫ ", "quad": "  ", "cdot": "·",
+    "le": "≤", "ge": "≥", "in": "∈", "notin": "∉", "sim": "~", "log": "log ", "exp": "exp ",
+    "cos": "cos ", "sin": "sin ", "int": "∫ ", "quad": "  ", "cdot": "·",
     ";": " ", ",": " ", "!": "", "Big": "", "big": "", "left": "", "right": "", "textstyle": "",
     "_": "_",
 }  # fmt: skip

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from pgem.analyse import Var
+from pgem.families import Family
 
 WIDTH = 96
 RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
 ROUTINES = (
-    "Axis", "Learned", "at", "choose", "climb", "collect", "conjugate", "density", "either",
-    "estimate", "evidence", "fit_cells", "free", "gaussian", "inside", "integrate", "keep",
-    "maximise", "message", "over", "pick", "prior", "query", "regress", "scan", "spread", "staged",
-    "steps", "sweeps", "table", "times", "total",
+    "Axis", "Learned", "Prior", "Times", "at", "choose", "climb", "collect", "conjugate",
+    "density", "either", "estimate", "evidence", "fit_cells", "free", "gaussian", "inside",
+    "integrate", "keep", "maximise", "message", "over", "pick", "prior", "query", "regress",
+    "scan", "spread", "staged", "steps", "sweeps", "table", "times", "total",
+    "tree",
 )  # fmt: skip
 
 
@@ -68,6 +70,21 @@ def clique_name(clique: Sequence[Var]) -> str:
 def array(value: Any) -> str:
     """An array as code."""
     return f"np.array({np.asarray(value).tolist()})"
+
+
+def family_code(name: str, family: Family) -> str:
+    """The expression that makes a settled family."""
+    options = {
+        k: v for k, v in family.settings.items() if v is not None and k not in ("size", "levels")
+    }
+    made = f"{name}({', '.join(f'{k}={v!r}' for k, v in options.items())})"
+    plain = family.size is None and not family.structures
+    return made if plain else f"{made}.settled({family.size!r}, {dict(family.structures)!r})"
+
+
+def on_shelf(kind: type[Family]) -> bool:
+    """Whether a family comes with pgem."""
+    return kind.__module__.split(".")[0] == "pgem"
 
 
 def mapping(values: dict[str, str]) -> str:

@@ -65,10 +65,12 @@ class Notation:
         return self.names[name] + (f"_{{{','.join(marks)}}}" if marks else "")
 
     def place(self, scope: str, lag: int = 0, times: Times | None = None) -> str:
-        """The index of a scope, some steps back."""
+        """The index of a scope, some steps back; in a tree `pa(i)`, the parent's."""
         letter = (times or {}).get(scope, self.indices[scope])
         if not lag:
             return letter
+        if self.graph.scopes[scope].kind == "tree":
+            return rf"\text{{pa}}({letter})"
         return str(int(letter) - lag) if letter.isdigit() else f"{letter}-{lag}"
 
     def gate(self, gate: Gate, *, unit: bool = True, times: Times | None = None) -> str:

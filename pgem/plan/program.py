@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
 from pgem.arrays import Floats
-from pgem.errors import PgemError
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
 from pgem.plan.e_step import n_dims
+from pgem.plan.naming import on_shelf
 from pgem.plan.report import Report, make_report
-from pgem.plan.source import write_source
+from pgem.plan.source import prior_families, write_source
 
 if TYPE_CHECKING:
     import networkx
@@ -98,13 +98,16 @@ class Program:
         assert Program.binder is not None
         return Program.binder(self, data)
 
-    def log_prior(self, params: Mapping[str, Floats]) -> float:
-        """Log-density of all priors at these parameters; tied ones count once."""
-        return sum(
-            layout.prior.log_density(params[name], layout.fixed)
-            for name, layout in self.params.items()
-            if layout.prior is not None
-        )
+    def log_prior(self, params: Mapping[str, Floats], names: Iterable[str] | None = None) -> float:
+        """Log-density of all priors at these parameters; tied ones count once.
+
+        Args:
+            params: parameters by name.
+            names: those whose priors are meant; all by default.
+        """
+        chosen = self.params if names is None else {name: self.params[name] for name in names}
+        priors = [layout.prior for layout in chosen.values() if layout.prior is not None]
+        return sum(prior.log_density(params) for prior in priors)
 
     @property
     def has_priors(self) -> bool:
@@ -165,6 +168,8 @@ class Program:
     ) -> str:
         """One Python file that runs this fit with NumPy and SciPy, and without pgem.
 
+        With priors it finds the posterior mode.
+
         Args:
             data: data in any accepted form; up to 20,000 numbers are written into the script,
                 more into an .npz beside `path`, which the script takes as `--data`.
@@ -180,13 +185,8 @@ class Program:
 
         Raises:
             DataError: the data do not fit. FitError: the start does not.
-            PgemError: a family's source cannot be copied, or a parameter has a prior.
+            PgemError: a family's source cannot be copied.
         """
-        if self.has_priors:
-            raise PgemError(
-                f"model '{self.name}' has priors, and scripts find the maximum likelihood only",
-                advice="leave prior= out of the model that is exported",
-            )
         from pgem.plan.script import Contents, write_script
 
         program, contents = self, Contents()
@@ -199,6 +199,7 @@ class Program:
             {key: (part.family, part.scope) for key, part in program.parts.items()},
             {s: (n, scopes[s].parent, scopes[s].size) for s, n in program.scope_dims.items()},
             contents,
+            priors=prior_families(program.analysis),
             max_iter=max_iter,
             tol=tol,
             path=path,
@@ -208,7 +209,8 @@ class Program:
 def make_program(analysis: Analysis) -> Program:
     """Print the listing, and load it."""
     source = write_source(analysis)
-    functions: dict[str, Any] = {}
+    own = {name: kind for kind, name in prior_families(analysis).items() if not on_shelf(kind)}
+    functions: dict[str, Any] = dict(own)
     exec(compile(source, f"<pgem program of {analysis.graph.name}>", "exec"), functions)
     return Program(
         analysis.graph.name,

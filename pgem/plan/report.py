@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pgem.analyse import (
     Analysis,
     Block,
+    Climb,
     Collect,
     Eliminate,
     Factor,
@@ -16,6 +17,7 @@ from pgem.analyse import (
     is_random,
 )
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
+from pgem.routines import Prior
 
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
 
@@ -106,8 +108,11 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
         return Row(step.scope, "product over the members", "exact", f"{size} entries a member")
     widest = max((math.prod(sizes[v.node] for v in c) for c in step.cliques), default=1)
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
-    how = f"scanned forward and backward, summing out {names} in this order"
-    cost = f"{step.cost} entries summed a step, the widest table {widest}"
+    climbs = isinstance(step, Climb)
+    way = "climbed up and down" if climbs else "scanned forward and backward"
+    how = f"{way}, summing out {names} in this order"
+    cost = f"{step.cost} entries summed a {'member' if climbs else 'step'}, "
+    cost += f"the widest table {widest}"
     return Row(step.label, how, "exact", cost)
 
 
@@ -125,11 +130,23 @@ def _notes(analysis: Analysis) -> list[str]:
     total = sum(p.n_free for p in analysis.layout.params.values())
     own = [_own_fit_note(analysis, block) for block in analysis.blocks if block.rung == OWN_FIT]
     priors = [
-        f"'{name}' has a {type(p.prior.family).__name__} prior, whose statistic is added (MAP)"
+        f"'{name}' has a prior, {type(p.prior.family).__name__}{_linked(p.prior)}, whose statistic "
+        "is added (MAP)"
         for name, p in analysis.layout.params.items()
         if p.prior is not None
     ]
+    priors += [
+        f"'{name}' has a lower bound, to which smaller values are raised"
+        for name, p in analysis.layout.params.items()
+        if p.lower is not None
+    ]
     return [f"{total} free parameters", *priors, *own]
+
+
+def _linked(prior: Prior) -> str:
+    """Which parameters stand in the slots of a prior."""
+    names = [f"'{link.name}' as its {slot}" for slot, link in prior.links.items()]
+    return f" with {' and '.join(names)}" if names else ""
 
 
 def _own_fit_note(analysis: Analysis, block: Block) -> str:

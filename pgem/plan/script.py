@@ -20,6 +20,7 @@ from pgem.families import Family
 from pgem.families._linear import Linear, Term
 from pgem.families._scaled import Scaled, scaled
 from pgem.plan.bundle import Bundle
+from pgem.plan.naming import on_shelf
 
 EMBEDDED = 20_000
 """Up to this many numbers are written into the script."""
@@ -115,6 +116,7 @@ def write_script(
     scopes: Mapping[str, tuple[int, str, int | None]],
     contents: Contents,
     *,
+    priors: Mapping[type[Family], str],
     max_iter: int,
     tol: float,
     path: str | Path | None = None,
@@ -126,6 +128,7 @@ def write_script(
         families: component → (settled family, scope).
         scopes: scope → (dimensions of its tables, enclosing scope, fixed size).
         contents: data and start.
+        priors: families of priors, and what the listing calls them.
         max_iter: default of the script.
         tol: default of the script.
         path: where to write.
@@ -135,6 +138,8 @@ def write_script(
     bundle.attributes |= {n.attr for n in ast.walk(listing.tree) if isinstance(n, ast.Attribute)}
     for module, name in listing.imports:
         bundle.need(module, name)
+    for kind, name in priors.items():
+        _take_prior(bundle, kind, name)
     bundle.add_import("np", "numpy", "")
     run, bound = (bundle.need(STANDALONE, name) for name in ("run", "Bound"))
     shown = {key: f"({_family(bundle, f)}, {scope!r})" for key, (f, scope) in families.items()}
@@ -157,6 +162,17 @@ def write_script(
         if not embedded:
             np.savez_compressed(Path(path).with_suffix(".npz"), **contents.everything())
     return text
+
+
+def _take_prior(bundle: Bundle, kind: type[Family], name: str) -> None:
+    """The family of a prior, under the name that the listing has for it."""
+    if not on_shelf(kind):
+        bundle.module(kind.__module__)
+    if bundle.need(kind.__module__, kind.__name__) != name:
+        raise PgemError(
+            f"a script cannot contain the prior family '{kind.__qualname__}': its name is taken",
+            advice="give the family another name",
+        )
 
 
 def _opening(listing: Listing, *, embedded: bool, path: str | Path | None) -> str:

@@ -31,7 +31,7 @@ class Bound:
         components: component → (family, scope); its values are `x`, the value of each row
             `x rows`, known slots `x known trials`, where it is given `x fact given`.
         scopes: scope → (dimensions of its tables, enclosing scope, fixed size); its first rows
-            are `t starts`.
+            are `t starts`, the parents of a tree's members `cell parents`.
         indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
     """
 
@@ -59,11 +59,13 @@ class Bound:
         return found
 
     def scope(self, name: str) -> ScopeData:
-        """Rows of a plate or sequence."""
+        """Rows of a plate, sequence or tree."""
         if name not in self.kept:
             n_dims, parent, size = self.scopes[name]
             starts: Integers = np.asarray(self.arrays[f"{name} starts"])
-            self.kept[name] = ScopeData(name, starts, n_dims, self.scopes[parent][0], size)
+            rows: Integers | None = self.arrays.get(f"{name} parents")
+            parents = None if rows is None else np.asarray(rows)
+            self.kept[name] = ScopeData(name, starts, n_dims, self.scopes[parent][0], size, parents)
         found: ScopeData = self.kept[name]
         return found
 
@@ -93,12 +95,15 @@ class Outcome:
 
     Attributes:
         params: the parameters it ended with.
-        trace: log-likelihood before each M-step; the last entry belongs to `params`.
+        trace: log-likelihood (with priors, log-posterior) before each M-step; the last entry
+            belongs to `params`.
+        log_prior: of `params`, 0 without priors.
         verdict: `converged`, `iteration_limit`, `decreased` or `degenerate`.
     """
 
     params: Parameters
     trace: list[float]
+    log_prior: float = 0.0
     verdict: str = "iteration_limit"
 
 
@@ -116,32 +121,48 @@ def iterate(
     Raises:
         ValueError: a unit has probability zero at the start.
     """
-    semiring, stats = Semiring(), Stats()
+    semiring, stats = Semiring(), _empty()
     with np.errstate(all="ignore"):
         log_p = e_step(data, params, stats, semiring)
         if (unit := _impossible(log_p, data)) is not None:
             raise ValueError(f"unit {unit} has log-likelihood {log_p[unit]} at the start")
-        outcome = Outcome(params, [_total(log_p, data)])
+        prior = _log_prior(learned, params)
+        outcome = Outcome(params, [_total(log_p, data) + prior], prior)
         for _ in range(max_iter):
             size = float(np.abs(data.arrays["weights"] * _finite(log_p, data)).sum())
             new = m_step(outcome.params, stats, set())
-            stats = Stats()
+            stats = _empty()
             collapsed = _collapsed(new, learned, data.arrays)
             log_p = log_p if collapsed else e_step(data, new, stats, semiring)
             if collapsed or _impossible(log_p, data) is not None:
                 outcome.verdict = "degenerate"
                 return outcome
-            gain = _total(log_p, data) - outcome.trace[-1]
+            prior = _log_prior(learned, new)
+            reached = _total(log_p, data) + prior
+            gain = reached - outcome.trace[-1]
             if gain < -1e-10 * (size + float(data.arrays["n_observations"])):
                 outcome.verdict = "decreased"
                 return outcome
-            outcome.params = new
-            outcome.trace.append(_total(log_p, data))
+            outcome.params, outcome.log_prior = new, prior
+            outcome.trace.append(reached)
             least = max(tol * float(data.arrays["n_observations"]), 1e-15 * size)
             if tol > 0 and gain <= least:
                 outcome.verdict = "converged"
                 return outcome
     return outcome
+
+
+def _empty() -> Stats:
+    """No statistics yet; the M-step adds those of priors."""
+    stats = Stats()
+    stats.use_priors = True
+    return stats
+
+
+def _log_prior(learned: Mapping[str, Learned], params: Parameters) -> float:
+    """Log-density of all priors."""
+    priors = [item.prior for item in learned.values() if item.prior is not None]
+    return sum(prior.log_density(params) for prior in priors)
 
 
 def _finite(log_p: Floats, data: Bound) -> Floats:
@@ -178,7 +199,8 @@ def show(outcome: Outcome, *, as_json: bool) -> str:
     if as_json:
         return json.dumps(
             {
-                "log_likelihood": outcome.trace[-1],
+                "log_likelihood": outcome.trace[-1] - outcome.log_prior,
+                "objective": outcome.trace[-1],
                 "verdict": outcome.verdict,
                 "iterations": len(outcome.trace) - 1,
                 "trace": outcome.trace,
@@ -187,7 +209,8 @@ def show(outcome: Outcome, *, as_json: bool) -> str:
         )
     ends = [f"  {k}: {value:.6f}" for k, value in list(enumerate(outcome.trace))[-3:]]
     values = [f"{name} =\n{np.asarray(value)}" for name, value in outcome.params.items()]
-    return "\n".join(["log-likelihood after iteration", *ends, outcome.verdict, "", *values])
+    what = "log-posterior" if outcome.log_prior else "log-likelihood"
+    return "\n".join([f"{what} after iteration", *ends, outcome.verdict, "", *values])
 
 
 def run(

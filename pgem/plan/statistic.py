@@ -179,7 +179,10 @@ class Summed:
         held = {gate.name for gate in values if gate.kind == "plate"} | set(self.times)
         marks = self.notation.indices_of(self.node.scope, held)
         lag = self.node.lag()
-        if lag and not self.component.step:
+        if lag and self.notation.graph.scopes[self.node.scope].kind == "tree":
+            within = r"\in" if self.component.step else r"\notin"
+            marks[-1] += rf" {within} \text{{roots}}"
+        elif lag and not self.component.step:
             marks[-1] = f"{marks[-1]} > {lag}"
         return ",".join(marks)
 

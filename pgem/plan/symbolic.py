@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pgem.families import Family
+from pgem.families._roles import Role
 from pgem.families._scaled import Scaled
 
 SUM, PRODUCT, ATOM = 1, 2, 3
@@ -161,6 +162,29 @@ def role_statistic_of(
         return tuple(_symbol(part.ravel()[0]).latex for part in found)
     except Exception:
         return None
+
+
+def pseudo_statistics_of(family: Family, slots: dict[str, str]) -> list[str]:
+    """What a prior adds to the statistic of its parameter, or nothing where its code does not tell.
+
+    Args:
+        family: of the prior.
+        slots: what stands in its slots, as formulas.
+    """
+    symbols: Any = {slot: _compound(text) for slot, text in slots.items()}
+    try:
+        return [_symbol(part).latex for part in family.pseudo_statistics(**symbols)]
+    except Exception:
+        return []
+
+
+def scaled_symbols(role: Role, parts: tuple[str, ...], factor: str) -> list[str]:
+    """A statistic as formulas, for a slot that holds a factor times the parameter."""
+    table = tuple(np.array([_compound(part)], dtype=object) for part in parts)
+    if factor == "1":
+        return list(parts)
+    found: Any = role.scaled(table, np.array([Symbol(factor)], dtype=object))
+    return [_symbol(part.ravel()[0]).latex for part in found]
 
 
 def _compound(latex: str) -> Symbol:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from pgem.arrays import Mask
-from pgem.declare import UNIT
 from pgem.graph import NodeOutline
 from pgem.plan import Program
 from pgem.run import Bound, Columns
@@ -54,14 +53,6 @@ def _has_live_child(bound: Bound, name: str, gone: dict[str, Mask]) -> Mask:
             rows = np.flatnonzero(~gone[child])
             parents = bound.rows_of(record.scope, home)[rows]
             if gate.lag:
-                parents = parents[_number(bound.columns, home)[parents] >= gate.lag] - gate.lag
-            live[parents] = True
+                parents = bound.columns.earlier(home, gate.lag)[parents]
+            live[parents[parents >= 0]] = True
     return live
-
-
-def _number(columns: Columns, scope: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Position of each row within its parent row, from 0."""
-    if scope == UNIT:
-        return np.zeros(columns.n_units, dtype=np.int64)
-    starts = columns.starts[scope]
-    return np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))

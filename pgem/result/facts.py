@@ -11,7 +11,7 @@ from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.families import Family
 from pgem.plan import Program
-from pgem.run import Columns
+from pgem.run import Columns, within_trees
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,10 @@ class DataFacts:
         n_units: number of units.
         n_observations: weighted number of observations (language reference, section 7).
         levels: labels of categories, by node or covariate.
-        counts: per plate or sequence, the members of each parent row.
+        counts: per plate, sequence or tree, the members of each parent row.
         styles: how the values of a scope came: `array`, `list` or `single`.
         totals: per node whose density is given a row total, those totals [rows].
+        parents: per tree, the index of each member's parent within its tree, -1 for roots [rows].
     """
 
     n_units: int
@@ -33,6 +34,7 @@ class DataFacts:
     counts: dict[str, Integers]
     styles: dict[str, str]
     totals: dict[str, Floats]
+    parents: dict[str, Integers]
 
     def n_rows(self, scope: str) -> int:
         """Rows of a scope."""
@@ -53,6 +55,7 @@ def data_facts(columns: Columns, program: Program) -> DataFacts:
         {name: np.diff(starts) for name, starts in columns.starts.items()},
         dict(columns.styles),
         totals,
+        {n: within_trees(rows, columns.starts[n]) for n, rows in columns.parents.items()},
     )
 
 

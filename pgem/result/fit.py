@@ -266,11 +266,13 @@ class Fit:
                 one number, or one for each parent row; for a Multinomial node, its row totals.
                 By default those of the given data, then those of the fitted units in turn.
             data: covariates (always needed), and nodes to hold at their values: holes in them are
-                drawn, but nothing above them is conditioned on them.
+                drawn, but nothing above them is conditioned on them; for trees of other shapes
+                than those of the fitted data their `<tree>.parent`.
             seed: of the random numbers; the same seed gives the same sample.
 
         Returns:
-            All nodes (and the covariates as given), in the containers of the fitted data.
+            All nodes (and the covariates as given, and the parents of trees), in the containers of
+            the fitted data.
 
         Raises:
             DataError: sizes or data do not fit, or lack what the sample needs.

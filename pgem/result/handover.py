@@ -24,7 +24,10 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
         "n_observations": count_observations(bound.columns),
     }
     for name in shard.scopes:
-        arrays[f"{name} starts"] = shard.scope(name).starts
+        members = shard.scope(name)
+        arrays[f"{name} starts"] = members.starts
+        if members.parents is not None:
+            arrays[f"{name} parents"] = members.parents
     for key in program.parts:
         arrays |= _node(shard, key)
     indices = {}

@@ -101,9 +101,13 @@ def _component_moments(
     bound: Bound, key: str, params: dict[str, Floats], rows: Integers, x: Floats
 ) -> Iterator[tuple[Integers, Floats, Floats]]:
     """Rows with holes that share pattern and known slots: mean [n, C, ...], covariance [C, ...]."""
+    if not len(rows):
+        return  # such as all sequences of one step
     program, part = bound.program, bound.program.parts[key]
     slots = cell_slots(program, key, params)
     known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
+    if not len(rows):
+        return
     gone = np.isnan(x[rows]).reshape(len(rows), -1)
     values = np.concatenate([gone, *(v[:, None] for v in known.values())], axis=1)
     distinct, owner = np.unique(values, axis=0, return_inverse=True)
@@ -151,13 +155,13 @@ def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tupl
 
 
 def _rows_of_step(shard: Shard, key: str) -> Integers:
-    """Rows that this component describes: all, or those of its step of a sequence."""
+    """Rows that this component describes: all, or those of its step (in a tree, the roots)."""
     program = shard.bound.program
     part, component = program.parts[key], program.analysis.layout.components[key].component
     lag = program.outline.nodes[part.node].lag
     if not lag:
         return np.arange(shard.bound.columns.n_rows(part.scope))
-    number = shard.scope(part.scope).number
+    number = shard.bound.columns.number(part.scope)
     step = component.step
     return np.flatnonzero(number == step - 1 if step else number >= lag)
 

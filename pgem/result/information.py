@@ -20,7 +20,7 @@ import numpy as np
 from pgem.arrays import Floats, Mask
 from pgem.errors import FitError, FitWarning
 from pgem.result.facts import count_observations
-from pgem.result.score import gradients, score
+from pgem.result.score import gradients, prior_statistics, score
 from pgem.result.tangent import Tangent, derivative, make_tangent
 from pgem.run import Bound, sum_statistics
 
@@ -79,7 +79,8 @@ def information(bound: Bound, params: dict[str, Floats], *, priors: bool = False
         FitWarning: the parameters are no maximum, or some are not identified.
     """
     _, stats = sum_statistics(bound, params)
-    tangent = make_tangent(bound.program.params, params, stats)
+    added = list(prior_statistics(bound.program, params)) if priors else []
+    tangent = make_tangent(bound.program.params, params, stats, added)
     at, basis = tangent.flat(params), tangent.basis
     first = basis.T @ tangent.flat(gradients(bound.program, stats, params, priors=priors))
 

@@ -1,11 +1,11 @@
-"""The rows of a sample before anything is drawn: how many members each plate and sequence has."""
+"""The rows of a sample before anything is drawn: how many members each plate or sequence has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -36,12 +36,15 @@ class Rows:
         self._numbers: dict[str, Integers] = {}
 
     def number(self, scope: str) -> Integers:
-        """Step or member number of each row, from 0."""
+        """Step or member number of each row, from 0; in a tree its depth."""
         if scope not in self._numbers:
-            starts = self.columns.starts[scope]
-            first = np.repeat(starts[:-1], np.diff(starts))
-            self._numbers[scope] = np.arange(starts[-1]) - first
+            self._numbers[scope] = self.columns.number(scope)
         return self._numbers[scope]
+
+    def earlier(self, scope: str, lag: int) -> Integers:
+        """Row of the step `lag` before each row, in a tree of its parent."""
+        own = self.columns.parents.get(scope)
+        return np.arange(self.columns.n_rows(scope)) - lag if own is None else own
 
     def owner(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
@@ -64,8 +67,10 @@ class Rows:
         if gate.kind == "plate":
             return self.number(gate.name)[self.owner(scope, gate.name)[rows]]
         place = outline.nodes.get(gate.name) or outline.covariates[gate.name]
-        earlier = self.owner(scope, place.scope)[rows] - gate.lag
-        return np.asarray(self.columns.codes[gate.name][earlier])
+        read = self.owner(scope, place.scope)[rows]
+        if gate.lag:
+            read = self.earlier(place.scope, gate.lag)[read]
+        return np.asarray(self.columns.codes[gate.name][read])
 
     def missing(self, node: str, rows: Integers) -> Integers:
         """Those of these rows in which a node has no value, or not all of it."""
@@ -79,8 +84,11 @@ class Rows:
         outline = self.columns.outline
         if name in outline.covariates:
             return self.covariate(name, scope, rows)
-        earlier = self.owner(scope, outline.nodes[name].scope)[rows] - lag
-        return np.asarray(self.columns.numbers[name][earlier])
+        home = outline.nodes[name].scope
+        read = self.owner(scope, home)[rows]
+        if lag:
+            read = self.earlier(home, lag)[read]
+        return np.asarray(self.columns.numbers[name][read])
 
     def covariate(self, name: str, scope: str, rows: Integers) -> Floats:
         """Values of a covariate for these rows of `scope`."""
@@ -116,8 +124,24 @@ def lay_out(
             continue
         counts[name] = _spread(own, n_rows, n, name, scope.kind)
         like[name] = np.arange(counts[name].sum()) % max(facts.n_rows(name), 1)
+        if scope.kind == "tree" and f"{name}.parent" not in data:
+            _refuse_tree(outline, name)
+    for key, name in outline.parent_keys.items():
+        if key not in data:
+            rows = facts.parents[name][like[name]]
+            data = {**data, key: _nested(rows, outline.path(name), counts)}
     columns = _columns(program, facts, n, counts, data)
     return Rows(columns, _totals(program, facts, sizes, data, like))
+
+
+def _refuse_tree(outline: Outline, name: str) -> NoReturn:
+    raise DataError(
+        f"a sample of tree '{name}' is drawn given the members' parents, and they are not known",
+        where=outline.scopes[name].origin,
+        expected=f"'{name}.parent' [{', '.join(['units', *outline.path(name)])}], or neither sizes "
+        "nor data of this tree for trees like those of the fitted data",
+        advice=f"pass them: fit.sample(n, data={{'{name}.parent': ...}})",
+    )
 
 
 def _as_fitted(facts: DataFacts, name: str, like: Integers) -> tuple[Integers, Integers]:
@@ -167,7 +191,7 @@ def _spread(value: Any, n_rows: int, n_units: int, name: str, kind: str) -> Inte
         flat = np.asarray(_flatten(value), dtype=float)
     except (TypeError, ValueError):
         flat = np.array([np.nan])
-    least = 1 if kind == "sequence" else 0
+    least = 1 if kind in ("sequence", "tree") else 0
     if np.ndim(value) == 0 and flat.shape == (1,):
         flat = np.repeat(flat, n_rows)
     with np.errstate(invalid="ignore"):
@@ -195,10 +219,10 @@ def _given_counts(outline: Outline, data: Mapping[str, Any]) -> dict[str, list[i
     """Members per parent row of the scopes in which data are given; checked later by reading."""
     found: dict[str, list[int]] = {}
     for name, value in data.items():
-        place = outline.nodes.get(name) or outline.covariates.get(name)
-        if place is None:
+        scope = _scope_of(outline, name)
+        if scope is None:
             continue
-        path = outline.path(place.scope)
+        path = outline.path(scope)
         event = outline.nodes[name].event_ndim if name in outline.nodes else 0
         level = list(_unwrapped(value, path, event, outline))
         for scope in path:
@@ -208,9 +232,15 @@ def _given_counts(outline: Outline, data: Mapping[str, Any]) -> dict[str, list[i
     return found
 
 
+def _scope_of(outline: Outline, name: str) -> str | None:
+    """Where the values of a key live."""
+    place = outline.nodes.get(name) or outline.covariates.get(name)
+    return outline.parent_keys.get(name) if place is None else place.scope
+
+
 def _unwrapped(value: Any, path: Sequence[str], event: int, outline: Outline) -> Any:
-    """Values with the units axis: an array without it is one sequence."""
-    sequential = len(path) == 1 and outline.scopes[path[0]].kind == "sequence"
+    """Values with the units axis: an array without it is one sequence or tree."""
+    sequential = len(path) == 1 and outline.scopes[path[0]].looks_back
     first: Any = value[0] if hasattr(value, "__len__") and len(value) else None
     return [value] if sequential and np.ndim(first) == event else value
 
@@ -241,8 +271,8 @@ def _columns(
         )
     styles = {s: style for s, style in facts.styles.items() if style != "single" or n == 1}
     for name in data:
-        place = outline.nodes.get(name) or outline.covariates[name]
-        styles[place.scope] = columns.styles[place.scope]
+        place = _scope_of(outline, name) or UNIT
+        styles[place] = columns.styles[place]
     plain = {scope: styles.get(scope, "list") for scope in facts.styles}
     return replace(columns, styles=plain | styles)
 

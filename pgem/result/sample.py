@@ -3,7 +3,7 @@
 A sample is data whose unknown cells are filled in.  The rows of every scope are laid out first
 (`sizes`, else the given data, else the lengths of the fitted data), holes stand everywhere, and
 then each node is drawn given the values of its gates.  Nodes of a sequence that depend on one
-another over time are drawn step by step, for all sequences at once.
+another over time are drawn step by step, for all sequences at once, those of a tree level by level.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pgem.result.cells import cell_slots
 from pgem.result.containers import as_mapping, labelled, nest
 from pgem.result.facts import DataFacts, draw_inputs
 from pgem.result.rows import Rows, lay_out
-from pgem.run import Columns
+from pgem.run import Columns, within_trees
 
 
 def sample(
@@ -47,6 +47,8 @@ def sample(
         sampler.fill(scope)
     columns = rows.columns
     found = {name: mapping[name] for name in program.outline.covariates}
+    for key, tree in program.outline.parent_keys.items():
+        found[key] = nest(columns, tree, within_trees(columns.parents[tree], columns.starts[tree]))
     for name, node in program.outline.nodes.items():
         values = columns.codes[name] if node.finite else columns.numbers[name]
         if node.finite:
@@ -81,9 +83,9 @@ class Sampler:
             if not in_turn or starts is None:
                 self._draw(group[0], np.arange(self.columns.n_rows(scope)))
                 continue
-            lengths = np.diff(starts)
-            for step in range(int(lengths.max(initial=0))):
-                rows = starts[:-1][lengths > step] + step
+            number = self.rows.number(scope)
+            cuts = np.cumsum(np.bincount(number))[:-1]
+            for rows in np.split(np.argsort(number, kind="stable"), cuts):
                 for name in group:
                     self._draw(name, rows)
 
@@ -144,11 +146,13 @@ class Sampler:
     def _refuse_first(self, name: str, lag: int, rows: Integers) -> None:
         if len(rows):
             node = self.program.outline.nodes[name]
+            tree = self.program.outline.scopes[node.scope].kind == "tree"
+            first = "the roots are" if tree else f"first '{lag}' steps are"
             raise DataError(
                 f"node '{name}' is conditioned on its first values, so they cannot be drawn",
                 where=node.origin,
-                expected=f"data={{'{name}': ...}} whose first '{lag}' steps are given, and NaN "
-                "at the steps to draw",
+                expected=f"data={{'{name}': ...}} {'where' if tree else 'whose'} {first} given, "
+                "and NaN at what is to be drawn",
                 advice="or declare the node with first=",
             )
 

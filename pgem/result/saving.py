@@ -26,6 +26,7 @@ from pgem.learn import Verdict, check_value
 from pgem.learn.verdict import STATUSES
 from pgem.plan import Program
 from pgem.result.facts import DataFacts
+from pgem.run import to_parents
 
 if TYPE_CHECKING:
     from pgem.result.fit import Fit
@@ -98,6 +99,7 @@ def _content(fit: Fit) -> dict[str, Any]:
             "styles": facts.styles,
             "counts": {name: counts.tolist() for name, counts in facts.counts.items()},
             "totals": {name: _numbers(totals) for name, totals in facts.totals.items()},
+            "parents": {name: rows.tolist() for name, rows in facts.parents.items()},
         },
         "schema": {
             "sizes": {name: int(size) for name, size in schema.sizes.items()},
@@ -267,10 +269,16 @@ def _facts(plain: Mapping[str, Any], n_observations: float, program: Program) ->
         counts,
         {str(name): str(style) for name, style in plain["styles"].items()},
         {str(name): np.asarray(row, dtype=float) for name, row in plain["totals"].items()},
+        {name: np.asarray(plain["parents"][name]) for name in program.outline.parent_keys.values()},
     )
     for name, scope in program.outline.scopes.items():
         if counts[name].shape != (facts.n_rows(scope.parent),) or (counts[name] < 0).any():
             raise ValueError(f"the lengths of '{name}' do not fit")
+    for name, rows in facts.parents.items():
+        starts = np.concatenate([[0], np.cumsum(counts[name])])
+        if rows.shape != (starts[-1],):
+            raise ValueError(f"the parents of '{name}' do not fit")
+        to_parents(rows, program.outline.scopes[name], starts, lambda row: f"row '{row}'")
     return facts
 
 

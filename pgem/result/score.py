@@ -9,7 +9,7 @@ family's own expected log-density, cell by cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pgem.families._roles import Covariance, Mean, Prob, Probs, Rate, Role, Shap
 from pgem.plan import Program
 from pgem.routines import Stats
 from pgem.routines.maximise import rows_of
+from pgem.routines.priors import of_link, of_prior
 from pgem.routines.tables import Entry
 from pgem.run import Bound, sum_statistics
 
@@ -47,11 +48,50 @@ def gradients(
                 by_cell = cell_gradient(entry, slot)
                 rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
                 total += group_sum(by_cell, rows, n_rows).reshape(total.shape)
-        if priors and layout.prior is not None:
-            rule, value = GRADIENTS[type(layout.role)], rows_of(params[name], layout.n_gates)
-            total += np.asarray(rule(layout.prior.statistic, value)).reshape(total.shape)
         found[name] = total
+    for name, added in (prior_gradients(program, params) if priors else {}).items():
+        found[name] = found[name] + added
     return found
+
+
+def prior_gradients(program: Program, params: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Gradient of the log-priors, by name; in the slots of other priors too."""
+    found = {name: np.zeros_like(params[name], dtype=float) for name in program.params}
+    for name, statistic in prior_statistics(program, params):
+        layout = program.params[name]
+        rule = GRADIENTS.get(type(layout.role))
+        if rule is not None:
+            added = np.asarray(rule(statistic, params[name].reshape(statistic[-1].shape)))
+            found[name] = found[name] + added.reshape(found[name].shape)
+        else:  # a role of the user's own
+            found[name] = found[name] + _quotients(program, params, name)
+    return found
+
+
+def _quotients(program: Program, params: Mapping[str, Floats], name: str) -> Floats:
+    """Derivative of the log-prior of one parameter, by central differences."""
+    value = np.array(params[name], dtype=float)
+    found = np.zeros_like(value)
+    for place in np.ndindex(value.shape):
+        step = 1e-5 * max(abs(float(value[place])), 1e-5)
+        unit = np.zeros_like(value)
+        unit[place] = step
+        up, down = (program.log_prior({**params, name: value + s}, [name]) for s in (unit, -unit))
+        found[place] = (up - down) / (2 * step)
+    return found
+
+
+def prior_statistics(
+    program: Program, params: Mapping[str, Floats]
+) -> Iterator[tuple[str, tuple[Floats, ...]]]:
+    """What each prior adds to the statistic of its parameter, and of those in its slots."""
+    for name, layout in program.params.items():
+        if layout.prior is None:
+            continue
+        yield name, of_prior(layout.prior, params, rows_of(params[name], layout.n_gates))
+        for slot, link in layout.prior.links.items():
+            rows = rows_of(params[link.name], program.params[link.name].n_gates)
+            yield link.name, of_link(layout.prior, slot, params, rows)
 
 
 def cell_gradient(entry: Entry, slot: str) -> Floats:

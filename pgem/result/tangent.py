@@ -57,14 +57,26 @@ class Tangent:
 
 
 def make_tangent(
-    layouts: dict[str, ParamLayout], params: dict[str, Floats], stats: Stats
+    layouts: dict[str, ParamLayout],
+    params: dict[str, Floats],
+    stats: Stats,
+    priors: Sequence[tuple[str, tuple[Floats, ...]]] = (),
 ) -> Tangent:
-    """Tangent space at `params`, whose expected statistics show spreads and boundaries."""
+    """Tangent space at `params`, whose expected statistics show spreads and boundaries.
+
+    Args:
+        layouts: all parameters.
+        params: their values.
+        stats: expected statistics there.
+        priors: what priors add to the statistics of parameters, by name.
+    """
     blocks, boundary, scale = [], [], []
     for layout in layouts.values():
         value = rows_of(params[layout.name], layout.n_gates)
         fixed = _settled(layout).reshape(value.shape)
-        edge = on_boundary(layout, params[layout.name], stats).reshape(value.shape) & ~fixed
+        added = [statistic for name, statistic in priors if name == layout.name]
+        edge = on_boundary(layout, params[layout.name], stats, added)
+        edge = edge.reshape(value.shape) & ~fixed
         sizes = rows_of(entry_scale(layout, params[layout.name], stats), layout.n_gates)
         for row in range(len(value)):
             held = (fixed[row] | edge[row]).ravel()
@@ -142,15 +154,23 @@ def _block_diagonal(blocks: list[Floats]) -> Floats:
 # --- boundaries and scales ----------------------------------------------------------------------
 
 
-def on_boundary(layout: ParamLayout, value: Floats, stats: Stats) -> Mask:
-    """Which entries sit on the boundary of their constraint."""
+def on_boundary(
+    layout: ParamLayout,
+    value: Floats,
+    stats: Stats,
+    priors: Sequence[tuple[Floats, ...]] = (),
+) -> Mask:
+    """Which entries sit on the boundary of their constraint, or on their lower bound."""
+    low = np.zeros(value.shape, dtype=bool) if layout.lower is None else value <= layout.lower
     if isinstance(layout.role, Probs | Prob):
         return (value <= BOUNDARY) | (value >= 1 - BOUNDARY)
     if isinstance(layout.role, Rate):
         events = _summed(layout, stats, 0, value.shape)
         exposed = _summed(layout, stats, 1, value.shape) > 0
-        return (value <= 0) | (exposed & (events <= BOUNDARY))
-    return np.zeros(value.shape, dtype=bool)
+        for statistic in priors:
+            events = events + statistic[0].reshape(value.shape)
+        return low | (value <= 0) | (exposed & (events <= BOUNDARY))
+    return low
 
 
 def entry_scale(layout: ParamLayout, value: Floats, stats: Stats) -> Floats:

@@ -7,6 +7,7 @@ from pgem.routines.contract import Semiring, keep
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
+    at_least,
     climb,
     estimate,
     expected_log_density,
@@ -15,6 +16,7 @@ from pgem.routines.maximise import (
     sweeps,
 )
 from pgem.routines.own_fit import fit_cells
+from pgem.routines.priors import Prior, Times
 from pgem.routines.regress import regress
 from pgem.routines.scan import scan
 from pgem.routines.tables import (
@@ -34,6 +36,7 @@ from pgem.routines.tables import (
     steps,
     table,
 )
+from pgem.routines.tree import tree
 
 __all__ = [
     "Axis",
@@ -43,11 +46,14 @@ __all__ = [
     "Learned",
     "LogTable",
     "NodeData",
+    "Prior",
     "RegionData",
     "ScopeData",
     "Semiring",
     "Stats",
+    "Times",
     "at",
+    "at_least",
     "choose",
     "climb",
     "collect",
@@ -78,4 +84,5 @@ __all__ = [
     "table",
     "times",
     "total",
+    "tree",
 ]

@@ -9,12 +9,13 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.contract import product
+from pgem.routines.levels import Level, depths, make_levels
 from pgem.routines.tables import Index, LogTable
 
 
 @dataclass(eq=False)
 class ScopeData:
-    """The rows of a plate or sequence in a shard.
+    """The rows of a plate, sequence or tree in a shard.
 
     Attributes:
         name: the scope.
@@ -22,6 +23,7 @@ class ScopeData:
         n_dims: dimensions of a table of this scope.
         parent_dims: dimensions of a table of the enclosing scope.
         size: number of members, where it is fixed.
+        parents: in a tree the row of each member's parent, -1 for roots.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ScopeData:
     n_dims: int
     parent_dims: int
     size: int | None = None
+    parents: Integers | None = None
 
     @property
     def n_rows(self) -> int:
@@ -49,6 +52,28 @@ class ScopeData:
     def number(self) -> Integers:
         """Position of each member within its parent row, from 0."""
         return np.arange(self.n_rows) - self.starts[:-1][self.parent]
+
+    def earlier(self, lag: int) -> Integers:
+        """Row of the step `lag` before each row (in a tree of its parent), -1 for none."""
+        if self.parents is not None:
+            return self.parents
+        return np.where(self.number >= lag, np.arange(self.n_rows) - lag, -1)
+
+    @cached_property
+    def depth(self) -> Integers:
+        """Number of ancestors of each member of a tree; elsewhere the position."""
+        return self.number if self.parents is None else depths(self.parents)
+
+    @cached_property
+    def order(self) -> Integers:
+        """The members of a tree, parents before children."""
+        return np.argsort(self.depth, kind="stable")
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The members of a tree by depth, the roots first."""
+        assert self.parents is not None
+        return make_levels(self.parents, self.depth)
 
     @cached_property
     def index(self) -> Index:

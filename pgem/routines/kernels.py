@@ -155,7 +155,7 @@ class CompiledPass(_Loops):
         self.scales = np.empty((self.n_rows, self.plan.n_outer))
         self.given = self.arguments(flat)
         faintest = forward(*self.given, self.plan.n_state, self.before, self.last, self.scales)
-        self.rescue: LogPass | None = None
+        self.rescue: _Loops | None = None
         self.checked: list[Floats] | None = None
         safe = self.n_rows == 0 or self.scales.min() >= floor
         if safe and min(faintest, np.exp(lowest)) < floor:
@@ -164,10 +164,7 @@ class CompiledPass(_Loops):
         if not safe:
             self.rescue = LogPass(self.plan, self.factors, self.starts, self.semiring)
             return self.rescue.forward()
-        logs = np.log(self.scales)
-        for factor, peak in zip(self.used, peaks, strict=True):
-            logs += (peak if factor.per_step else peak.take(factor.index))[:, None]
-        return self._per_sequence(logs)
+        return self._total(np.log(self.scales), peaks)
 
     def backward(self, posterior: Floats) -> list[Floats]:
         if self.rescue is not None:
@@ -189,17 +186,24 @@ class CompiledPass(_Loops):
         found = np.zeros_like(self.given[2])
         ends = np.repeat(posterior, self.plan.n_state, axis=1)
         self.largest = backward(*self.given, self.before, self.last, self.scales, ends, found)
+        return self._complete(found)
+
+    def _complete(self, found: Floats) -> list[Floats]:
+        """Posteriors of the tables, from what the loops collected."""
         parts, values = self.split(found), self.split(self.given[2])
         for move, row in zip(self.plan.moves, self.layout.moves, strict=True):
             if row[3]:  # such a move collects the posterior divided by the table's own entry
                 parts[move.factors[0]] *= values[move.factors[0]]
         return parts
 
-    def _per_sequence(self, rows: Floats) -> Floats:
-        total = np.zeros((self.n_sequences, rows.shape[1]))
+    def _total(self, logs: Floats, peaks: list[Floats]) -> Floats:
+        """The logarithms of all scales and peaks, added up by sequence."""
+        for factor, peak in zip(self.used, peaks, strict=True):
+            logs += (peak if factor.per_step else peak.take(factor.index))[:, None]
+        total = np.zeros((self.n_sequences, logs.shape[1]))
         filled = np.diff(self.starts) > 0
         if filled.any():
-            total[filled] = np.add.reduceat(rows, self.starts[:-1][filled], axis=0)
+            total[filled] = np.add.reduceat(logs, self.starts[:-1][filled], axis=0)
         return total
 
 

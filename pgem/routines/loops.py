@@ -251,6 +251,31 @@ def _condition(mode, joint, n_sum, peak, uniform):  # type: ignore[no-untyped-de
             joint[a] /= total
 
 
+@_inline
+def _undo_log(  # type: ignore[no-untyped-def]
+    mode, t, tables, weights, joint, flat, rows, moves, source, place, uniform, found
+):
+    """Spread the weights after the last move over all tables before it, and over the factors."""
+    top = np.uint64(len(moves) - 1)
+    weights[: top + ONE] = 0.0
+    for back in range(top + ONE):
+        m = top - back
+        n_sum, n_entries = moves[m, 2], moves[m, 1] * moves[m, 2]
+        for o in range(moves[m, 1]):
+            weight = weights[m + ONE, o]
+            if weight == 0.0:
+                continue
+            peak = _joint(m, o, tables, joint, flat, rows, moves, source, place)
+            _condition(mode, joint, n_sum, peak, uniform[t, m] if mode == SAMPLE else 0.0)
+            for a in range(n_sum):
+                e = o * n_sum + a
+                share = weight * joint[a]
+                weights[m, source[moves[m, 0] + e]] += share
+                for f in range(moves[m, 5], moves[m, 6]):
+                    cell = place[moves[m, 7] + (f - moves[m, 5]) * n_entries + e]
+                    found[rows[f] + cell] += share
+
+
 @_jit
 def forward_log(  # type: ignore[no-untyped-def]
     mode, starts, index, flat, offsets, widths, moves, source, place, size, n_state, before, last,
@@ -300,20 +325,6 @@ def backward_log(  # type: ignore[no-untyped-def]
                 tables[0, j] = before[t, j]
             for k in range(top):
                 _move_log(mode, k, tables, joint, flat, rows, moves, source, place)
-            weights[: top + ONE] = 0.0
-            for back in range(top + ONE):
-                m = top - back
-                n_sum, n_entries = moves[m, 2], moves[m, 1] * moves[m, 2]
-                for o in range(moves[m, 1]):
-                    weight = weights[m + ONE, o]
-                    if weight == 0.0:
-                        continue
-                    peak = _joint(m, o, tables, joint, flat, rows, moves, source, place)
-                    _condition(mode, joint, n_sum, peak, uniform[t, m] if mode == SAMPLE else 0.0)
-                    for a in range(n_sum):
-                        e = o * n_sum + a
-                        share = weight * joint[a]
-                        weights[m, source[moves[m, 0] + e]] += share
-                        for f in range(moves[m, 5], moves[m, 6]):
-                            cell = place[moves[m, 7] + (f - moves[m, 5]) * n_entries + e]
-                            found[rows[f] + cell] += share
+            _undo_log(
+                mode, t, tables, weights, joint, flat, rows, moves, source, place, uniform, found
+            )

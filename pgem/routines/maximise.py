@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import reduce
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgem.arrays import Floats, Mask, group_sum
 from pgem.families._roles import Role, Statistic
+from pgem.routines.priors import Prior, of_link, of_prior
 from pgem.routines.tables import Entry, Stats
 
 T = TypeVar("T", bound=np.generic)
@@ -35,7 +37,9 @@ class Learned:
         fixed: mask of entries that stay.
         uses: components and slots, with the parameter in each of them.
         cancels: leave out the slots that the solution does not depend on.
-        prior: what the log-density of its prior adds to the statistic.
+        prior: its prior.
+        links: priors of other parameters, and the slot of them that it stands in.
+        lower: what its entries are at least.
     """
 
     name: str
@@ -44,7 +48,9 @@ class Learned:
     fixed: Mask
     uses: tuple[Use, ...]
     cancels: bool = True
-    prior: Statistic | None = None
+    prior: Prior | None = None
+    links: tuple[tuple[Prior, str], ...] = ()
+    lower: Floats | None = None
 
 
 Params = dict[str, Floats]
@@ -91,24 +97,41 @@ def maximise(
     """
     value = params[learned.name]
     previous = rows_of(value, learned.n_gates)
-    total: Statistic | None = None
-    for key, slot in learned.uses:
-        entry = stats[key]
-        slots = current_slots(entry, readers[key], params)
-        part = entry.family.role_statistics(
-            slot, entry.arrays, slots, entry.origin, cancel=learned.cancels
-        )
-        assert part is not None
-        rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
-        summed = tuple(group_sum(array, rows, n_rows) for array in part)
-        total = summed if total is None else _add(total, summed)
-    assert total is not None
-    if learned.prior is not None and stats.use_priors:
-        total = _add(total, learned.prior)
+    parts = [_of_use(stats[key], slot, readers[key], params, learned) for key, slot in learned.uses]
+    if stats.use_priors:
+        parts += of_priors(learned, params, previous, cancel=learned.cancels)
+    total = reduce(_add, parts)
     fixed = rows_of(learned.fixed, learned.n_gates)
     if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
         empty.add(learned.name)
-    return learned.role.maximise(total, previous, fixed).reshape(value.shape)
+    new = learned.role.maximise(total, previous, fixed).reshape(value.shape)
+    return at_least(learned.lower, new, learned.fixed)
+
+
+def at_least(lower: Floats | None, value: Floats, fixed: Mask) -> Floats:
+    """Free entries raised to their lower bounds: the maximum where Q has a single peak."""
+    return value if lower is None else np.where(fixed, value, np.maximum(value, lower))
+
+
+def _of_use(
+    entry: Entry, slot: str, reads: Mapping[str, str], params: Params, learned: Learned
+) -> Statistic:
+    """What one component adds to the statistic of a parameter in one of its slots."""
+    slots = current_slots(entry, reads, params)
+    part = entry.family.role_statistics(
+        slot, entry.arrays, slots, entry.origin, cancel=learned.cancels
+    )
+    assert part is not None
+    rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
+    return tuple(group_sum(array, rows, n_rows) for array in part)
+
+
+def of_priors(
+    item: Learned, params: Mapping[str, Floats], rows: Floats, *, cancel: bool
+) -> list[Statistic]:
+    """What priors add to the statistic of a parameter [rows, own axes]."""
+    own = [] if item.prior is None else [of_prior(item.prior, params, rows, cancel=cancel)]
+    return own + [of_link(prior, slot, params, rows) for prior, slot in item.links]
 
 
 def _all_fixed(fixed: Mask) -> Mask:
@@ -150,6 +173,20 @@ def expected_log_density(
     return total
 
 
+def objective(
+    stats: Stats,
+    keys: Sequence[str],
+    learned: Sequence[Learned],
+    params: Params,
+    readers: Readers,
+) -> float:
+    """The part of Q of these components, and the log-priors of these parameters under MAP."""
+    priors = [item.prior for item in learned if item.prior and stats.use_priors]
+    return expected_log_density(stats, keys, params, readers) + sum(
+        prior.log_density(params) for prior in priors
+    )
+
+
 def sweeps(
     stats: Stats,
     keys: Sequence[str],
@@ -163,14 +200,11 @@ def sweeps(
     after every second sweep the path is extrapolated (SQUAREM, Varadhan & Roland 2008), and the
     extrapolated point is taken if its Q is higher.
     """
-    if stats.use_priors and any(item.prior is not None for item in learned):
-        yield from _settle(stats, learned, params)
-        return
-    before = expected_log_density(stats, keys, params, readers)
+    before = objective(stats, keys, learned, params, readers)
     path = [_point(learned, params)]
     for sweep in range(stats.most_sweeps):
         yield sweep
-        after = expected_log_density(stats, keys, params, readers)
+        after = objective(stats, keys, learned, params, readers)
         if after - before <= 1e-12 * abs(after):
             return
         before = after
@@ -178,19 +212,6 @@ def sweeps(
         if len(path) == 3:
             before = _extrapolate(path, stats, keys, learned, params, readers, before)
             path = [_point(learned, params)]
-
-
-def _settle(stats: Stats, learned: Sequence[Learned], params: Params) -> Iterator[int]:
-    """Repeat the body until the parameters stand still: with priors, Q alone does not tell."""
-    before = _point(learned, params)
-    for sweep in range(stats.most_sweeps):
-        yield sweep
-        after = _point(learned, params)
-        if not np.isfinite(after).all() or np.abs(after - before).max() <= 1e-12 * (
-            1 + np.abs(after).max()
-        ):
-            return
-        before = after
 
 
 def _point(learned: Sequence[Learned], params: Params) -> Floats:
@@ -221,7 +242,9 @@ def _extrapolate(
     _, unpack = _coordinates(learned, params)
     with np.errstate(all="ignore"):
         moved = unpack(further)
-        value = expected_log_density(stats, keys, params | moved, readers)
+        if not all(item.role.accepts(moved[item.name]).all() for item in learned):
+            return reached
+        value = objective(stats, keys, learned, params | moved, readers)
     if not value > reached:
         return reached
     params.update(moved)
@@ -242,12 +265,25 @@ def climb(
 
     def loss(free: Floats) -> float:
         with np.errstate(all="ignore"):
-            value = -expected_log_density(stats, keys, params | unpack(free), readers)
+            value = -objective(stats, keys, learned, params | unpack(free), readers)
         return value if np.isfinite(value) else 1e300
 
     scale = max(abs(loss(start)), 1.0)
-    found = minimize(lambda free: loss(free) / scale, start, method="BFGS", options={"gtol": 1e-9})
+    low = np.concatenate([_lowest(item, params[item.name]).ravel() for item in learned])
+    if np.isinf(low).all():
+        method: dict[str, Any] = {"method": "BFGS", "options": {"gtol": 1e-9}}
+    else:
+        limits = {"gtol": 1e-9, "ftol": 1e-15, "maxiter": 10_000, "maxfun": 100_000}
+        bounds = [(None if np.isinf(bound) else bound, None) for bound in low]
+        method = {"method": "L-BFGS-B", "bounds": bounds, "options": limits}
+    found = minimize(lambda free: loss(free) / scale, start, **method)
     return unpack(found.x) if loss(found.x) <= loss(start) else unpack(start)
+
+
+def _lowest(item: Learned, value: Floats) -> Floats:
+    """Lower bounds of the unconstrained coordinates of a parameter."""
+    free = item.role.to_free(value)
+    return np.full(free.shape, -np.inf) if item.lower is None else item.role.to_free(item.lower)
 
 
 def _coordinates(
@@ -262,7 +298,8 @@ def _coordinates(
         values = {}
         for item, part, shape in zip(learned, np.split(flat, cuts), shapes, strict=True):
             value = item.role.from_free(part.reshape(shape))
-            values[item.name] = np.where(item.fixed, params[item.name], value)
+            value = np.where(item.fixed, params[item.name], value)
+            values[item.name] = at_least(item.lower, value, item.fixed)
         return values
 
     return np.concatenate([part.ravel() for part in free]), unpack

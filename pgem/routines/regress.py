@@ -18,6 +18,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.families._linear import Linear
 from pgem.routines.maximise import Learned, Params, Readers, current_slots, rows_of
+from pgem.routines.priors import Times
 from pgem.routines.tables import Entry, Stats
 
 RANK = 1e-13
@@ -55,7 +56,7 @@ def regress(
         slots = current_slots(entry, readers[key], params)
         system.add(entry, family, index, slots, plain=plain)
     if stats.use_priors:
-        system.add_priors(learned, places, params)
+        system.add_priors(learned, places, params, plain=plain)
     step, loose = system.solve()
     found = {}
     for item in learned:
@@ -135,25 +136,50 @@ class _System:
         self.right += np.bincount(index[free], values[free], self.size)
 
     def add_priors(
-        self, learned: Sequence[Learned], places: dict[str, Integers], params: Params
+        self,
+        learned: Sequence[Learned],
+        places: Mapping[str, Integers],
+        params: Params,
+        *,
+        plain: bool,
     ) -> None:
-        """Add the precisions of normal priors."""
+        """Add normal priors, and what they say of coefficients in their own means."""
         for item in learned:
             if item.prior is None:
                 continue
-            precision, linear = item.prior
-            ids = places[item.name]
-            value = rows_of(params[item.name], item.n_gates).reshape(ids.shape)
-            linear = linear.reshape(ids.shape)
-            if precision.size == ids.size:
-                matrix = precision.reshape(ids.shape)[:, :, None] * np.eye(ids.shape[1])
-            else:
-                matrix = precision.reshape(len(ids), ids.shape[1], ids.shape[1])
-            self.add_right(ids, linear - np.einsum("rij,rj->ri", matrix, value))
-            both = (ids >= 0)[:, :, None] & (ids >= 0)[:, None, :]
-            self.rows.append(np.broadcast_to(ids[:, :, None], both.shape)[both])
-            self.columns.append(np.broadcast_to(ids[:, None, :], both.shape)[both])
-            self.values.append(matrix[both])
+            precision, linear = item.prior.on_value(params, cancel=plain)
+            n_rows = len(linear)
+            matrix = precision.reshape(n_rows, *(precision.shape[1:] or (1, 1)))
+            ids = places[item.name].reshape(n_rows, -1)
+            value = params[item.name].reshape(n_rows, -1)
+            pull = linear.reshape(n_rows, -1) - np.einsum("rij,rj->ri", matrix, value)
+            self.add_right(ids, pull)
+            self.add_pairs(ids, ids, matrix)
+            for link in item.prior.links.values():
+                if link.name in places:
+                    self.add_link(link, ids, places[link.name], matrix, pull)
+
+    def add_link(
+        self, link: Times, ids: Integers, others: Integers, matrix: Floats, pull: Floats
+    ) -> None:
+        """Add what a normal prior says of the coefficients in its mean, where its value is free."""
+        n_rows, size = ids.shape
+        factor = np.broadcast_to(link.factor, n_rows)
+        factor = np.where((ids >= 0).all(axis=1), factor, 0.0)[:, None]
+        rows = np.arange(n_rows) if link.rows is None else link.rows
+        theirs = others.reshape(-1, size)[rows]
+        self.add_right(theirs, -factor * pull)
+        cross = -factor[:, :, None] * matrix
+        self.add_pairs(ids, theirs, cross)
+        self.add_pairs(theirs, ids, cross)
+        self.add_pairs(theirs, theirs, factor[:, :, None] ** 2 * matrix)
+
+    def add_pairs(self, one: Integers, other: Integers, values: Floats) -> None:
+        """Add equations between entries [rows, i] and entries [rows, j], values [rows, i, j]."""
+        both = (one >= 0)[:, :, None] & (other >= 0)[:, None, :]
+        self.rows.append(np.broadcast_to(one[:, :, None], both.shape)[both])
+        self.columns.append(np.broadcast_to(other[:, None, :], both.shape)[both])
+        self.values.append(values[both])
 
     def solve(self) -> tuple[Floats, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
         """The change of every entry, and which entries the data leave open."""

@@ -11,7 +11,7 @@ sum, max and sampling share one text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,12 +47,27 @@ def scan(
         shift: this step's variable → the axis that it has at the next step.
         outer: variables of enclosing scopes.
     """
+
+    def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
+        return _choose_pass(plan, scope, semiring)(plan, factors, scope.starts, semiring)
+
+    return make_chain(scope, tables, sum_out, shift, outer, make_pass)
+
+
+def make_chain(
+    scope: ScopeData,
+    tables: Sequence[LogTable],
+    sum_out: Sequence[Axis],
+    shift: Mapping[Axis, Axis],
+    outer: Sequence[Axis],
+    make_pass: Callable[[ScanPlan, list[Rows]], Pass],
+) -> Chain:
+    """Run the forward half of a pass over a scope's tables (see `scan`)."""
     merged, owners = _merge(tables)
     known = [*sum_out, *shift, *shift.values(), *outer]
     axes = tuple(_axes_of(table, known) for table in merged)
     plan = make_plan(axes, tuple(sum_out), tuple(shift.items()), tuple(outer))
-    factors = [Rows(table, scope.n_rows) for table in merged]
-    run = _choose_pass(plan, scope, semiring)(plan, factors, scope.starts, semiring)
+    run = make_pass(plan, [Rows(table, scope.n_rows) for table in merged])
     shape = [1] * (scope.parent_dims - 1)
     for axis in outer:
         shape[axis.position - 1] = axis.size
@@ -75,7 +90,7 @@ def _choose_pass(plan: ScanPlan, scope: ScopeData, semiring: Semiring) -> type[P
 
 @dataclass(eq=False)
 class Chain:
-    """A scanned sequence: its message, and the posteriors of its tables."""
+    """A scanned sequence (or tree): its message, and the posteriors of its tables."""
 
     message: LogTable
     run: Pass
@@ -140,8 +155,56 @@ def _axes_of(table: LogTable, known: Sequence[Axis]) -> tuple[Axis, ...]:
     return tuple(by_position[d] for d in range(1, len(shape)) if shape[d] > 1)
 
 
-class NumpyPass(Pass):
-    """Log-domain, all sequences of a shard side by side, one step at a time."""
+class RowsPass(Pass):
+    """Log-domain moves of many rows side by side, forward and back."""
+
+    def tables(self, table: Floats, rows: Integers) -> list[Floats]:
+        """A table [rows, entries], and what it becomes after each move."""
+        tables = [table]
+        for move in self.plan.moves:
+            joint = self.joint(move, tables[-1], rows)
+            tables.append(self.semiring.reduce(joint, 2)[:, :, 0])
+        return tables
+
+    def joint(self, move: Move, table: Floats, rows: Integers) -> Floats:
+        """The table of one move before its variable is summed out [rows, out, sum]."""
+        joint = table[:, move.source]
+        for k, places in zip(move.factors, move.places, strict=True):
+            factor = self.factors[k]
+            joint = joint + factor.values[factor.index[rows]][:, places]
+        return joint.reshape(len(rows), move.n_out, move.n_sum)
+
+    def undo(
+        self, tables: Sequence[Floats], weight: Floats, rows: Integers, found: list[Floats]
+    ) -> Floats:
+        """The posterior of the first table's entries, from that of the last's.
+
+        Args:
+            tables: as `tables` gave them.
+            weight: posterior of the last table's entries [rows, entries].
+            rows: the rows.
+            found: posteriors of the factors' entries, which are added to.
+        """
+        for k in range(len(self.plan.moves) - 1, -1, -1):
+            move = self.plan.moves[k]
+            joint = self.joint(move, tables[k], rows)
+            message = tables[k + 1][:, :, None]
+            conditional = self.semiring.condition(joint, message, 2)
+            spread = (weight[:, :, None] * conditional).reshape(len(rows), -1)
+            self.add(found, move, spread, rows)
+            weight = _gather(spread, move.source, tables[k].shape[1])
+        return weight
+
+    def add(self, found: list[Floats], move: Move, spread: Floats, rows: Integers) -> None:
+        """Add a move's posterior to the factors that took part in it."""
+        for k, places in zip(move.factors, move.places, strict=True):
+            factor = self.factors[k]
+            part = _gather(spread, places, factor.values.shape[1])
+            np.add.at(found[k], factor.index[rows], part)
+
+
+class NumpyPass(RowsPass):
+    """All sequences of a shard side by side, one step at a time."""
 
     def forward(self) -> Floats:
         plan = self.plan
@@ -155,7 +218,7 @@ class NumpyPass(Pass):
         self.before: list[Floats] = []
         for t, n in enumerate(self.alive):
             self.before.append(state[:n].reshape(n, -1))
-            new = self.step(t)[-1].reshape(n, *shape[1:])
+            new = self.tables(self.before[t], self.rows(t))[-1].reshape(n, *shape[1:])
             peak = new.max(axis=2)
             shift = np.where(np.isfinite(peak), peak, 0.0)
             state = state.copy()
@@ -172,23 +235,6 @@ class NumpyPass(Pass):
         """Rows of step t of the sequences that reach it."""
         return np.asarray(self.starts[self.order[: self.alive[t]]] + t)
 
-    def step(self, t: int) -> list[Floats]:
-        """Tables after each move of step t."""
-        tables = [self.before[t]]
-        rows = self.rows(t)
-        for move in self.plan.moves:
-            joint = self.joint(move, tables[-1], rows)
-            tables.append(self.semiring.reduce(joint, 2)[:, :, 0])
-        return tables
-
-    def joint(self, move: Move, table: Floats, rows: Integers) -> Floats:
-        """The table of one move before its variable is summed out [sequences, out, sum]."""
-        joint = table[:, move.source]
-        for k, places in zip(move.factors, move.places, strict=True):
-            factor = self.factors[k]
-            joint = joint + factor.values[factor.index[rows]][:, places]
-        return joint.reshape(len(rows), move.n_out, move.n_sum)
-
     def backward(self, posterior: Floats) -> list[Floats]:
         found = [np.zeros_like(factor.values) for factor in self.factors]
         n_sequences = len(self.starts) - 1
@@ -198,26 +244,10 @@ class NumpyPass(Pass):
         for t in range(len(self.alive) - 1, -1, -1):
             n = self.alive[t]
             rows = self.rows(t)
-            tables = self.step(t)
-            weight = current[:n]
-            for k in range(len(self.plan.moves) - 1, -1, -1):
-                move = self.plan.moves[k]
-                joint = self.joint(move, tables[k], rows)
-                message = tables[k + 1][:, :, None]
-                conditional = self.semiring.condition(joint, message, 2)
-                spread = (weight[:, :, None] * conditional).reshape(n, -1)
-                self.add(found, move, spread, rows)
-                weight = _gather(spread, move.source, tables[k].shape[1])
+            weight = self.undo(self.tables(self.before[t], rows), current[:n], rows, found)
             current = ends.copy()
             current[:n] = weight
         return found
-
-    def add(self, found: list[Floats], move: Move, spread: Floats, rows: Integers) -> None:
-        """Add a move's posterior to the factors that took part in it."""
-        for k, places in zip(move.factors, move.places, strict=True):
-            factor = self.factors[k]
-            part = _gather(spread, places, factor.values.shape[1])
-            np.add.at(found[k], factor.index[rows], part)
 
 
 def _gather(values: Floats, places: Integers, size: int) -> Floats:

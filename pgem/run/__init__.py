@@ -3,6 +3,7 @@
 from pgem.run.bind import Bound, Shard
 from pgem.run.data import Columns, make_schema, read_data
 from pgem.run.execute import answer, log_likelihood, sum_statistics
+from pgem.run.parents import to_parents, within_trees
 
 __all__ = [
     "Bound",
@@ -13,4 +14,6 @@ __all__ = [
     "make_schema",
     "read_data",
     "sum_statistics",
+    "to_parents",
+    "within_trees",
 ]

@@ -164,9 +164,7 @@ class Bound:
         values = {name: self._regressor(*name, part) for name in family.regressors()}
         for (_, lag), table in values.items():
             if lag:
-                starts = self.columns.starts[part.scope]
-                number = np.arange(len(table)) - np.repeat(starts[:-1], np.diff(starts))
-                table[number < lag] = 1.0
+                table[self.columns.earlier(part.scope, lag) < 0] = 1.0
         product = family.multiplier(values, self.columns.n_rows(part.scope))
         bad = ~(np.isfinite(product) & (product > 0))
         if bad.any():
@@ -211,10 +209,9 @@ class Bound:
         if values is None:
             values = self.columns.codes[name].astype(float)
         if lag:
-            starts = self.columns.starts[place.scope]
-            number = np.arange(len(values)) - np.repeat(starts[:-1], np.diff(starts))
-            values = np.roll(values, lag, axis=0)
-            values[number < lag] = 0.0
+            rows = self.columns.earlier(place.scope, lag)
+            values = values[rows]
+            values[rows < 0] = 0.0
         return values[self.rows_of(part.scope, place.scope)]
 
     def _check_design(self, part: Part, known: dict[str, Floats]) -> None:
@@ -349,7 +346,7 @@ class Shard:
             self.ranges[name] = (int(starts[0]), int(starts[-1]))
             self.scopes[name] = ScopeData(
                 name, starts - starts[0], program.scope_dims[name],
-                program.scope_dims[scope.parent], scope.size,
+                program.scope_dims[scope.parent], scope.size, self._parents(name),
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
         self._regions: dict[str, RegionData] = {}
@@ -367,7 +364,7 @@ class Shard:
         return self._nodes[key]
 
     def scope(self, name: str) -> ScopeData:
-        """Rows of a plate or sequence."""
+        """Rows of a plate, sequence or tree."""
         return self.scopes[name]
 
     def region(self, name: str) -> RegionData:
@@ -382,6 +379,14 @@ class Shard:
         if key not in self._indices:
             self._indices[key] = self._index(name, scope, lag)
         return self._indices[key]
+
+    def _parents(self, scope: str) -> Integers | None:
+        """Parents of a tree's members as rows of the shard."""
+        whole = self.bound.columns.parents.get(scope)
+        if whole is None:
+            return None
+        rows = whole[self._slice(scope)]
+        return np.where(rows >= 0, rows - self.ranges[scope][0], -1)
 
     def _slice(self, scope: str) -> slice:
         return slice(*self.ranges[scope])
@@ -438,7 +443,7 @@ class Shard:
         lag = self.bound.program.outline.nodes[node].lag
         if not lag:
             return dict.fromkeys(found)
-        number = self.scopes[self.bound.program.outline.nodes[node].scope].number
+        number = self.scopes[self.bound.program.outline.nodes[node].scope].depth
         return {
             key: np.flatnonzero(number == step - 1 if step else number >= lag)
             for key, step in found.items()
@@ -454,7 +459,8 @@ class Shard:
             home, size = place.scope, self._size(name)
             codes = columns.codes[name][self._slice(home)]
         if lag:
-            codes = _lagged(codes, self.scopes[home], lag)
+            rows = self.scopes[home].earlier(lag)
+            codes = np.where(rows >= 0, codes[rows], -1)
         while scope != home:
             parent = self.scopes[scope].parent
             return Index(
@@ -464,14 +470,6 @@ class Shard:
 
     def _size(self, name: str) -> int:
         return self.bound.program.analysis.layout.sizes[name]
-
-
-def _lagged(codes: Integers, scope: ScopeData, lag: int) -> Integers:
-    """Codes some steps earlier, -1 before the sequence starts."""
-    earlier = np.full(len(codes), -1)
-    rows = np.flatnonzero(scope.number >= lag)
-    earlier[rows] = codes[rows - lag]
-    return earlier
 
 
 __all__ = ["Bound", "Shard"]

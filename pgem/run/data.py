@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError, did_you_mean
 from pgem.graph import NodeOutline, Outline, Schema
+from pgem.routines.levels import depths
 from pgem.run.nested import flatten
+from pgem.run.parents import to_parents
 from pgem.run.scopes import Rows, read_weights
 from pgem.run.values import Levels, to_codes, to_numbers
 
@@ -31,6 +34,7 @@ class Columns:
         sizes: number of categories, as the declaration or the data say.
         styles: how the values of a scope came: `array`, `list` or `single`.
         weights: frequency of each unit.
+        parents: per tree, the row of each member's parent, -1 for roots.
     """
 
     outline: Outline
@@ -42,6 +46,7 @@ class Columns:
     sizes: dict[str, int]
     styles: dict[str, str]
     weights: Floats
+    parents: dict[str, Integers] = field(default_factory=dict)
 
     def n_rows(self, scope: str) -> int:
         """Rows of a scope."""
@@ -57,6 +62,20 @@ class Columns:
             words.insert(0, f"{what} '{row - int(starts[parent])}' of '{scope}'")
             row, scope = parent, self.outline.scopes[scope].parent
         return ", ".join([f"unit '{row}'", *words])
+
+    def number(self, scope: str) -> Integers:
+        """How many steps (in a tree ancestors, in a plate members) precede each row."""
+        if scope in self.parents:
+            return depths(self.parents[scope])
+        starts = self.starts[scope]
+        return np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))
+
+    def earlier(self, scope: str, lag: int) -> Integers:
+        """Row of the step `lag` before each row (in a tree of its parent), -1 for none."""
+        if scope in self.parents:
+            return self.parents[scope]
+        number = self.number(scope)
+        return np.where(number >= lag, np.arange(len(number)) - lag, -1)
 
     def has(self, node: str) -> bool:
         """Whether a node has values at all."""
@@ -112,7 +131,12 @@ def read_data(
         read_weights(weights, rows.n_units),
     )  # fmt: skip
     for name, flat in flats.items():
-        _convert(columns, name, flat.rows)
+        tree = outline.parent_keys.get(name)
+        if tree is not None:
+            place = partial(columns.place, tree)
+            columns.parents[tree] = to_parents(flat.rows, outline.scopes[tree], starts[tree], place)
+        else:
+            _convert(columns, name, flat.rows)
     _check_holes(columns, fitting)
     return columns
 
@@ -121,7 +145,7 @@ def read_data(
 
 
 def _check_names(data: Mapping[str, Any], outline: Outline, fitting: bool) -> None:
-    known = [*outline.nodes, *outline.covariates]
+    known = [*outline.nodes, *outline.covariates, *outline.parent_keys]
     for name in data:
         if name not in known:
             hint = did_you_mean(name, known)
@@ -137,6 +161,15 @@ def _check_names(data: Mapping[str, Any], outline: Outline, fitting: bool) -> No
                 where=covariate.origin,
                 advice=f"add '{name}' to the data",
             )
+    for key, tree in outline.parent_keys.items():
+        if key not in data:
+            raise DataError(
+                f"tree '{tree}' has no parents in the data",
+                where=outline.scopes[tree].origin,
+                expected=f"'{key}': per unit, the index of each member's parent, -1 for roots",
+                received=f"keys {', '.join(map(repr, data)) or '(none)'}",
+                advice=f"add '{key}' to the data",
+            )
     absent = [n for n, node in outline.nodes.items() if node.kind == "observed" and n not in data]
     if absent and (fitting or len(absent) == len(outline.nodes)):
         offered = getattr(data, "offered", data)
@@ -150,6 +183,8 @@ def _check_names(data: Mapping[str, Any], outline: Outline, fitting: bool) -> No
 
 
 def _words(outline: Outline, name: str) -> str:
+    if name in outline.parent_keys:
+        return f"'{name}'"
     return f"{'covariate' if name in outline.covariates else 'node'} '{name}'"
 
 
@@ -157,6 +192,9 @@ def _place(outline: Outline, name: str) -> tuple[str, int, str]:
     if name in outline.nodes:
         node = outline.nodes[name]
         return node.scope, node.event_ndim, node.origin
+    if name in outline.parent_keys:
+        scope = outline.scopes[outline.parent_keys[name]]
+        return scope.name, 0, scope.origin
     covariate = outline.covariates[name]
     return covariate.scope, 0, covariate.origin
 
@@ -228,19 +266,26 @@ def _check_holes(columns: Columns, fitting: bool) -> None:
 
 
 def _check_first_values(columns: Columns, node: NodeOutline, gone: Mask) -> None:
-    starts = columns.starts[node.scope]
-    lengths = np.diff(starts)
-    for step in range(node.lag):
-        units = np.flatnonzero(lengths > step)
-        holes: Mask = gone[starts[units] + step]
-        if holes.any():
-            raise DataError(
-                f"node '{node.name}' has no value at the first steps of sequence '{node.scope}' in "
-                f"row '{units[_first(holes)]}'",
-                where=node.origin,
-                expected=f"the first '{node.lag}' values, which later ones are conditioned on",
-                advice="start the sequence at its first value, or model it with first=",
-            )
+    first = np.flatnonzero(columns.number(node.scope) < node.lag)
+    holes: Mask = gone[first]
+    if not holes.any():
+        return
+    row, kind = int(first[_first(holes)]), columns.outline.scopes[node.scope].kind
+    if kind == "tree":
+        raise DataError(
+            f"node '{node.name}' has no value at the root {columns.place(node.scope, row)}",
+            where=node.origin,
+            expected="values at all roots, which their children are conditioned on",
+            advice="model the roots with first=",
+        )
+    unit = int(np.searchsorted(columns.starts[node.scope], row, side="right")) - 1
+    raise DataError(
+        f"node '{node.name}' has no value at the first steps of sequence '{node.scope}' in "
+        f"row '{unit}'",
+        where=node.origin,
+        expected=f"the first '{node.lag}' values, which later ones are conditioned on",
+        advice="start the sequence at its first value, or model it with first=",
+    )
 
 
 def _first(mask: Mask) -> int:

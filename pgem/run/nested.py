@@ -21,7 +21,8 @@ class Flat:
     Attributes:
         counts: members per parent row, one array per scope from the unit inwards.
         rows: the values, one row per member of the innermost scope.
-        style: how they came: `array`, `list` or `single` (one sequence without a units axis).
+        style: how they came: `array`, `list` or `single` (one sequence or tree without a units
+            axis).
     """
 
     counts: list[Integers]
@@ -49,7 +50,7 @@ def flatten(value: Any, path: Sequence[str], event: int, what: str, outline: Out
     """
     _check_container(value, what)
     depth = len(path)
-    sequential = depth == 1 and outline.scopes[path[0]].kind == "sequence"
+    sequential = depth == 1 and outline.scopes[path[0]].looks_back
     array = as_array(value)
     if array is not None and not array.size and 1 < array.ndim <= depth:
         return _ragged(value, path, event, what)  # members, and nothing inside any of them

@@ -83,10 +83,10 @@ class Rows:
                 advice="give at least one node or covariate inside it",
             )
         counts = self._counts[name]
-        if scope.kind == "sequence" and (counts == 0).any():
+        if scope.looks_back and (counts == 0).any():
             raise DataError(
-                f"sequence '{name}' is empty in row '{int(np.argmax(counts == 0))}'",
-                expected="at least one step",
+                f"{scope.kind} '{name}' is empty in row '{int(np.argmax(counts == 0))}'",
+                expected=f"at least one {'step' if scope.kind == 'sequence' else 'member'}",
                 advice="leave such units out",
             )
         if scope.size is not None and (counts != scope.size).any():

@@ -137,7 +137,7 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     ("no weight at all", "MIXTURE.fit({'x': [1.0, 2.0, 3.0]}, weights=[0, 0, 0])", ERROR, "weights", "zero"),
     # questions
     ("a joint posterior of an unknown node", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'q')])", ERROR, "'q'", "z, x"),
-    ("a joint posterior of an observed node", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'x')])", ERROR, "'x'", "not latent"),
+    ("a joint posterior of an observed node", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'x')])", ERROR, "'x'", "not discrete"),
     ("a joint posterior of a node twice", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', 'z')])", ERROR, "'z'", "twice"),
     ("a joint posterior of an earlier node outside a sequence", "MIXTURE.posterior({'x': [1.0]}, P, joint=[('z', pg.prev('z'))])", ERROR, "'z'", "nothing looks back"),
 )  # fmt: skip

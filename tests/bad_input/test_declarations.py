@@ -31,7 +31,7 @@ END = "\nm.compile()"
     ("a plate opened elsewhere", M + "\n with pg.plate('p') as p: pass\n with pg.plate('q'):\n  with p: pass", ERROR, "'p'", "'q'"),
     ("a plate of no members", M + "pg.plate('p', size=0)", ERROR, "'p'", "'0'"),
     ("a ragged plate as a gate", M + "\n with pg.plate('p') as p: pg.observed('x', pg.Normal(), given=p)", ERROR, "'p'", "size"),
-    ("a tree", M + "pg.tree('cell')", ERROR, "'cell'", "not available yet"),
+    ("a tree as a gate", M + "\n with pg.tree('cell') as c: pg.observed('x', pg.Normal(), given=c)", ERROR, "'cell'", "cannot index"),
     # families and slots
     ("a family class", M + "pg.observed('x', pg.Normal)", ERROR, "'x'", "an instance"),
     ("no family", M + "pg.observed('x', 'normal')", ERROR, "'x'", "a family"),

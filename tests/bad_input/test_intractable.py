@@ -151,6 +151,22 @@ MODELS = {
         ("'s'", "looks back inside a plate inside a sequence", "put the plate outside"),
         ("s",),
     ),
+    "a number that looks back inside a plate inside a sequence": Refused(
+        """
+        with pg.Model("m") as m, pg.sequence("t"), pg.plate("p", size=2):
+            pg.observed("y", pg.Normal(mean=pg.param("a") * pg.prev("y")))
+        """,
+        ("'y'", "looks back inside a plate inside a sequence", "put the plate outside"),
+        ("y",),
+    ),
+    "a node that looks back inside a plate inside a tree": Refused(
+        """
+        with pg.Model("m") as m, pg.tree("cell"), pg.plate("p", size=2):
+            s = pg.latent("s", pg.Categorical(size=3), after="s")
+        """,
+        ("'s'", "looks back inside a plate inside a tree", "put the plate outside"),
+        ("s",),
+    ),
 }
 
 

@@ -134,6 +134,19 @@ def test_columns_go_by_node_name(two_normals: Path, table: Path, tmp_path: Path)
     assert "1 missing" in run("check", two_normals, table).stdout
 
 
+def test_a_tree_in_a_table(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "import pgem as pg\n\nwith pg.Model('tree') as model, pg.tree('cell'):\n"
+        "    s = pg.latent('s', pg.Categorical(size=2), after='s')\n"
+        "    pg.observed('y', pg.Poisson(), given=s)\n",
+    )
+    table = write(tmp_path, "y,cell.parent\n1,1\n2,-1\n5,0\n", "table.csv")
+    result = run("check", path, table)
+    assert result.exit_code == 0, result.output
+    assert "tree 'cell': 3 members" in result.stdout
+
+
 def test_a_module_reads_its_own_table(tmp_path: Path) -> None:
     table = write(tmp_path, "deaths,days\n0,50\n1,30\n4,20\n", "other.csv")
     result = run("check", MODELS / "death_notices.py", table)

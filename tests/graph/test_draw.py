@@ -35,6 +35,15 @@ def hmm() -> pg.Model:
     return model
 
 
+def tree() -> pg.Model:
+    with pg.Model("tree") as model:
+        c = pg.latent("c", pg.Categorical(size=2))
+        with pg.tree("cell"):
+            s = pg.latent("s", pg.Categorical(size=3), given=c, after="s")
+            pg.observed("y", pg.Poisson(), given=s)
+    return model
+
+
 def factorial() -> pg.Model:
     with pg.Model("factorial") as model, pg.sequence("t"):
         chains = [pg.latent(k, pg.Categorical(size=2), after=k) for k in "abc"]
@@ -109,7 +118,7 @@ def busy() -> pg.Model:
 
 
 MAKERS = [
-    mixture, hmm, factorial, coupled, multilevel, gmm_hmm, second_order, tied, busy,
+    mixture, hmm, tree, factorial, coupled, multilevel, gmm_hmm, second_order, tied, busy,
 ]  # fmt: skip
 each_model = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 
@@ -125,6 +134,13 @@ def texts(picture: Picture) -> list[str]:
 
 def circles(picture: Picture) -> list[Circle]:
     return [shape for shape in picture.shapes if isinstance(shape, Circle)]
+
+
+def test_trees_are_tinted_like_sequences() -> None:
+    picture = compose(graph_of(tree))
+    assert "cell: a tree" in texts(picture)
+    (like,) = [s.paint for s in compose(graph_of(hmm)).shapes if isinstance(s, Rectangle)][1:2]
+    assert like in [s.paint for s in picture.shapes if isinstance(s, Rectangle)]
 
 
 @each_model

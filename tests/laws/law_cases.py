@@ -56,6 +56,18 @@ def code_steps(size: int) -> Draw:
     return draw
 
 
+def forest() -> Draw:
+    """Parents of as many members as sequences have steps, with second roots now and then."""
+
+    def draw(rng: np.random.Generator) -> list[Any]:
+        return [
+            np.array([-1, *(rng.integers(-1, k) for k in range(1, LENGTHS[n % len(LENGTHS)]))])
+            for n in range(N_UNITS)
+        ]
+
+    return draw
+
+
 def atoms(family: str, share: float) -> Draw:
     """Values of which some are exactly zero."""
 
@@ -187,6 +199,21 @@ GRAPHS: dict[str, Case] = {
         {"s": 2},
         {},
         y=steps("Poisson"),
+    ),
+    "tree": case(
+        'with pg.Model("m") as m:\n'
+        '    c = pg.latent("c", pg.Categorical(size=2))\n'
+        '    with pg.tree("cell"):\n'
+        '        a = pg.latent("a", pg.Categorical(size=2), given=c, after="a")\n'
+        '        b = pg.latent("b", pg.Categorical(size=2), given=a, after="b")\n'
+        '        x = pg.observed("x", pg.Poisson(), given=[a, b])\n'
+        '        y = pg.observed("y", pg.Categorical(size=3), given=b, after="y", '
+        "first=pg.Categorical(size=3))\n",
+        {"c": 2, "a": 2, "b": 2, "y": 3},
+        {},
+        x=steps("Poisson"),
+        y=code_steps(3),
+        **{"cell.parent": forest()},
     ),
     "autoregressive": case(
         'with pg.Model("m") as m:\n'

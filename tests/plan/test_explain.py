@@ -161,3 +161,67 @@ def test_a_familys_own_code_tells_its_statistics(
     letters = {s.name: LETTERS.get(s.name, s.name) for s in family.slots}
     assert statistics_of(family, letters) == statistics
     assert role_statistic_of(family, slot, letters) == role
+
+
+def test_priors_stand_in_the_formulas() -> None:
+    with pg.Model("priors") as model:
+        weights = pg.param("weights", prior=pg.Dirichlet([2.0, 1.0]))
+        z = pg.latent("z", pg.Categorical(weights, size=2))
+        pg.observed("y", pg.Poisson(pg.param("rate", prior=pg.Gamma(3.0, 1.0))[z]))
+        pg.observed("b", pg.Bernoulli(pg.param("p", prior=pg.Beta(2.0, 5.0))))
+        var = pg.param("var", prior=pg.InverseGamma(2.0, 1.0), lower=0.5)
+        mean = pg.param("mean", prior=pg.Normal(21.0, var / 0.01))
+        pg.observed("w", pg.Normal(mean[z], var))
+        pg.observed("v", pg.Normal(pg.param("m", prior=pg.Normal([1.0, 0.0], 2.0))[z], 3.0))
+    program = model.compile()
+    text = m_step(program.explain())
+    assert "weights[k] ∝ a_0[k] - 1 + Σ_n p(z_n = k | D_n)" in text
+    assert "rate[k] = (2 + Σ_n p(z_n = k | D_n) y_n) / (1 + Σ_n p(z_n = k | D_n))" in text
+    assert "p = (1 + Σ_n b_n) / (5 + Σ_n 1)" in text
+    assert "mean[k] = (0.21 + Σ_n p(z_n = k | D_n) w_n) / (0.01 + Σ_n p(z_n = k | D_n))" in text
+    assert "var = (2 + Σ_k (mean[k] - 21)² / 100 + Σ_n Σ_k" in text
+    assert "/ (6 + Σ_k 1 + Σ_n 1)" in text
+    assert "m[k] = (m_0[k] / 2 + Σ_n" in text
+    assert "Normal(mean = 21, var = 100 var)" in " ".join(text.split())
+    assert "Entries of 'var' below their lower bound are raised to it" in text
+    assert "with 'var' as its var" in str(program.report)
+    assert "# with its InverseGamma prior and the prior of mean, raised" in program.source
+
+
+def test_matrix_priors_stand_in_the_formulas() -> None:
+    with pg.Model("priors") as model:
+        cov = pg.param("cov", prior=pg.InverseWishart([[2.0, 0.1], [0.1, 1.0]], 5.0))
+        mean = pg.param("mean", prior=pg.MvNormal([0.0, 1.0], cov / 0.1))
+        pg.observed("x", pg.MvNormal(mean, cov))
+    text = m_step(explained(model))
+    assert "mean = (10⁻¹ m_0 + Σ_n x_n) / (0.1 + Σ_n 1)" in text
+    assert "cov = (V_0 + (mean - m_0) (mean - m_0)ᵀ / 10 + Σ_n" in text
+    assert "/ (8 + 1 + Σ_n 1)" in text
+    with pg.Model("plain") as model:
+        cov = pg.param("cov", prior=pg.InverseWishart(2.0, 5.0))
+        pg.observed("x", pg.MvNormal(pg.param("m", prior=pg.MvNormal(0.0, 3 * cov)), cov, size=2))
+    assert "cov = (2 I + (m) (m)ᵀ / 3 + Σ_n" in m_step(explained(model))
+
+
+def test_means_in_the_priors_of_means_stand_in_the_formulas() -> None:
+    with pg.Model("pulled") as model:
+        a = pg.param("a")
+        pg.observed("u", pg.Normal(a, 1.0))
+        pg.observed("w", pg.Normal(pg.param("b", prior=pg.Normal(-0.5 * a, 0.3)), 2.0))
+    text = m_step(explained(model))
+    assert "a = (0.3⁻¹ b (-0.5) + Σ_n" in text
+    assert "b = (-0.5 a / 0.3 + Σ_n" in text
+
+
+class Odd(pg.Gamma):
+    """A prior whose code does not run on symbols."""
+
+    def pseudo_statistics(self, **slots):
+        return np.maximum(slots["shape"] - 1, 0), slots["rate"]
+
+
+def test_priors_that_do_not_run_on_symbols_are_named() -> None:
+    with pg.Model("odd") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.Poisson(pg.param("r", prior=Odd([3.0, 2.0], 1.0))[z]))
+    assert "r[k] = (prior_0 + Σ_n" in m_step(explained(model))

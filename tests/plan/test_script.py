@@ -118,6 +118,25 @@ def test_earthquakes(tmp_path: Path) -> None:
     assert value == pytest.approx(-328.5275, abs=1e-3)
 
 
+def test_priors_and_bounds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.normal(-2, 1, (40, 2)), rng.normal(2, 0.6, (30, 2))])
+    data = {"x": x, "y": rng.gamma(2.0, 1.0, 70), "w": rng.normal(0, 1, 70)}
+    with pg.Model("linked") as model:
+        weights = pg.param("weights", prior=pg.Dirichlet(2.0), zeros=[False, False, True])
+        z = pg.latent("z", pg.Categorical(weights, size=3))
+        cov = pg.param("cov", prior=pg.InverseWishart(1.0, 5.0))
+        mean = pg.param("mean", prior=pg.MvNormal(0.0, cov / 0.1))
+        pg.observed("x", pg.MvNormal(mean[z], cov))
+        rate = pg.param("rate", prior=pg.Gamma(2.0, 1.0), lower=0.8)
+        pg.observed("y", pg.Gamma(pg.param("shape"), rate[z]))
+        var = pg.param("var", prior=pg.InverseGamma(2.0, 1.0))
+        pg.observed("w", pg.Normal(pg.param("m", prior=pg.Normal(0.0, var / 3)), var))
+    fit = model.fit(data, max_iter=60)
+    assert check(model, data, tmp_path) == pytest.approx(fit.log_likelihood, rel=1e-10)
+    assert fit.log_likelihood != fit.objective
+
+
 def test_plates(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with pg.Model("levels") as model:

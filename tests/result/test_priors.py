@@ -149,16 +149,11 @@ def test_standard_errors_see_the_prior() -> None:
     assert fit.standard_errors()["rate"] == pytest.approx(information**-0.5, rel=1e-6)
 
 
-def test_a_script_refuses_priors() -> None:
-    with pytest.raises(pg.PgemError, match="has priors"):
-        mixture(**PRIORS).compile().to_script()
-
-
 def test_derivation_and_report_tell_of_priors() -> None:
     program = mixture(**PRIORS).compile()
-    assert "Priors: 'weights' a Dirichlet" in program.explain()
+    assert "Priors: 'weights' ~ Dirichlet(concentration = 3)" in program.explain()
     assert "So the log-likelihood plus the log-priors never falls" in " ".join(
         program.explain().split()
     )
-    assert "'mean' has a Normal prior" in str(program.report)
+    assert "'mean' has a prior, Normal, whose statistic is added" in str(program.report)
     assert "prior" not in mixture().compile().explain().lower().replace("priority", "")

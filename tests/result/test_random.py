@@ -28,24 +28,31 @@ def fitted(case: Case) -> pg.Fit:
 
 
 def held(case: Case) -> dict[str, Any]:
-    """Covariates, and nodes whose first steps are conditioned on."""
+    """Covariates, nodes whose first steps are conditioned on, and parents where these need them."""
     found = {c.name: case.data[c.name] for c in case.record.covariates}
-    scopes = {scope.name: scope for scope in case.record.scopes}
+    homes = [c.scope for c in case.record.covariates]
+    scopes = case.oracle.scopes
     for node in case.record.nodes:
         if node.conditioned:
-            scope, depth = scopes[node.scope], 0
-            while scope.parent:
-                scope, depth = scopes[scope.parent], depth + 1
-            found[node.name] = first_steps(case.data[node.name], node.lag(), depth)
-    return found
+            homes.append(node.scope)
+            path = scopes.path(node.scope)
+            parents = case.data.get(f"{node.scope}.parent")
+            found[node.name] = first_steps(case.data[node.name], node.lag(), len(path), parents)
+    around = {name for home in homes for name in scopes.path(home)}
+    return found | {key: v for key, v in case.data.items() if key.partition(".parent")[0] in around
+                    and key.endswith(".parent")}  # fmt: skip
 
 
-def first_steps(values: Any, lag: int, depth: int) -> Any:
-    """Values of which only the first steps are left."""
+def first_steps(values: Any, lag: int, depth: int, parents: Any) -> Any:
+    """Values of which only the first steps, or roots, are left."""
     if depth:
-        return [first_steps(inner, lag, depth - 1) for inner in values]
+        return [
+            first_steps(inner, lag, depth - 1, None if parents is None else parents[k])
+            for k, inner in enumerate(values)
+        ]
     cut = np.array(values, dtype=float)
-    cut[lag:] = np.nan
+    number = np.arange(len(cut)) if parents is None else np.asarray(parents) + 1
+    cut[number >= lag] = np.nan
     return cut
 
 
@@ -62,6 +69,7 @@ def test_samples_are_possible(kind: str) -> None:
         assert np.isfinite(fit.log_likelihoods(drawn)).all()
         seen = {name: value for name, value in drawn.items() if name not in latents}
         assert np.isfinite(fit.log_likelihoods(seen)).all()
+        assert {f"{s.name}.parent" for s in case.record.scopes if s.kind == "tree"} <= set(drawn)
 
     check()
 

@@ -213,6 +213,19 @@ def test_nested_plates() -> None:
     same(nested_model(), {"array": {"x": regular}, "lists": {"x": regular.tolist()}})
 
 
+def test_a_node_without_key_in_sequences_of_one_step() -> None:
+    """Its steady component has no rows at all; the first step has its own moments."""
+    with pg.Model("short") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        pg.observed("o", pg.Categorical(size=2), given=s)
+        pg.observed("x", pg.Poisson(pg.param("r")[pg.prev("s")]), first=pg.Poisson())
+    half = np.full((2, 2), 0.5)
+    params = {"s.probs": half, "s.first.probs": half[0], "o.probs": half}
+    params |= {"r": np.array([1.0, 2.0]), "x.first.rate": np.array(3.0)}
+    found = model.posterior({"o": [[1.0], [0.0]]}, params)["x"]
+    np.testing.assert_allclose(np.ravel(found.mean), [3.0, 3.0])
+
+
 def test_an_empty_plate_says_nothing() -> None:
     params = at_random(nested_model(), {"x": NESTED})
     empty = nested_model().log_likelihood({"x": [*NESTED, []]}, params)
