@@ -51,7 +51,7 @@ def make_linear(
     terms = [maker.term(name, slot) for name, slot in written.items() if slot_of(name) == mean.name
              or name == mean.name]  # fmt: skip
     over = written[spread.name].times
-    latent = over.parent if over is not None and random(over.parent) else ""
+    latent = over.parent if over is not None and over.parent and random(over.parent) else ""
     return Linear(base, terms, spread, maker.spread(written[spread.name]), latent)
 
 

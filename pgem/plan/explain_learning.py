@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
+from pgem.families._linear import Linear
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
@@ -18,7 +19,7 @@ from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
-from pgem.plan.symbolic import features_of
+from pgem.plan.symbolic import LINEAR, features_of
 
 
 def write_statistics(page: Page, notation: Notation) -> None:
@@ -107,6 +108,8 @@ def _all_statistics(notation: Notation, key: str) -> str:
     shown = ("1", "T(x)") if parts is None else tuple(dict.fromkeys(["1", *parts]))
     if parts is not None and "1" not in parts:
         shown = parts
+    if isinstance(family, Linear) and family.latent:
+        shown = ("1", LINEAR, f"{LINEAR} T(x)")
     inside = ", ".join(replace_letters(part, letters) for part in shown)
     return f"({filled(notation, settled.component, inside)})"
 

@@ -29,6 +29,10 @@ STANDALONE = "pgem.plan.standalone"
 WIDTH = 96
 
 
+RegionShape = tuple[str, str | None, dict[str, str], dict[str, tuple[str, tuple[str, ...]]]]
+"""Home scope, chain, scopes inside with those around them; per node its scope and components."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a script holds besides code.
@@ -37,11 +41,17 @@ class Contents:
         arrays: bound data by name (see `standalone.Bound`).
         start: start parameters by name.
         indices: (name, scope, lag) → number of values of an index that the listing reads.
+        regions: region → where it lives and what it is made of (see `standalone.Bound`).
     """
 
     arrays: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     indices: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    regions: dict[str, RegionShape] = field(default_factory=dict)
+
+    def without_numbers(self) -> Contents:
+        """The same without data and start."""
+        return Contents(indices=self.indices, regions=self.regions)
 
     @property
     def n_numbers(self) -> int:
@@ -67,6 +77,7 @@ class Listing:
         functions: e_step and m_step.
         imports: (module, name) of what it imports from pgem.
         calls: `data.index(...)` calls as their arguments.
+        regions: names in `data.region(...)` calls.
     """
 
     head: str
@@ -75,6 +86,7 @@ class Listing:
     functions: str
     imports: tuple[tuple[str, str], ...]
     calls: tuple[tuple[str, str, int], ...]
+    regions: tuple[str, ...]
     tree: ast.Module
 
 
@@ -95,6 +107,7 @@ def read_listing(source: str) -> Listing:
         text(functions, "\n\n\n"),
         tuple((node.module or "", alias.name) for node in imports for alias in node.names),
         tuple(_index_calls(tree)),
+        tuple(_region_calls(tree)),
         tree,
     )
 
@@ -108,6 +121,17 @@ def _index_calls(tree: ast.Module) -> list[tuple[str, str, int]]:
                 name, scope, lag = arguments
                 found.append((str(name), str(scope), int(str(lag))))
     return found
+
+
+def _region_calls(tree: ast.Module) -> list[str]:
+    return [
+        str(node.args[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "region"
+        and isinstance(node.args[0], ast.Constant)
+    ]
 
 
 def write_script(
@@ -152,7 +176,7 @@ def write_script(
         _banner("The routines, as they are in pgem")
         + bundle.text([name for name in bundle.order() if name != STANDALONE]),
         _banner("The data and the start")
-        + _data(bound, shown, scopes, contents if embedded else Contents(indices=contents.indices)),
+        + _data(bound, shown, scopes, contents if embedded else contents.without_numbers()),
         'if __name__ == "__main__":\n    declare()\n'
         f"    {run}(e_step, m_step, BOUND, LEARNED, START, max_iter={max_iter}, tol={tol!r})",
     ]
@@ -267,6 +291,7 @@ def _data(
     nodes = [f"        {key!r}: {shown}," for key, shown in families.items()]
     rows = [f"        {name!r}: {shown!r}," for name, shown in scopes.items()]
     indices = [f"        {key!r}: {size!r}," for key, size in contents.indices.items()]
+    regions = [f"        {name!r}: {shape!r}," for name, shape in contents.regions.items()]
     arrays = [f"        {name!r}: {literal(v)}," for name, v in contents.arrays.items()]
     start = [f"    {name!r}: {literal(value)}," for name, value in contents.start.items()]
     return "\n".join(
@@ -277,6 +302,7 @@ def _data(
             "    components={", *nodes, "    },",
             "    scopes={", *rows, "    },",
             "    indices={", *indices, "    },",
+            *(["    regions={", *regions, "    },"] if regions else []),
             ")",
             "START = {", *start, "}",
         ]

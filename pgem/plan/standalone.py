@@ -16,7 +16,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families import Family, Observations
-from pgem.routines import Index, Learned, NodeData, ScopeData, Semiring, Stats
+from pgem.routines import Index, Learned, NodeData, RegionData, ScopeData, Semiring, Stats
 
 Arrays = Mapping[str, Any]
 Parameters = dict[str, Any]
@@ -33,12 +33,17 @@ class Bound:
         scopes: scope → (dimensions of its tables, enclosing scope, fixed size); its first rows
             are `t starts`, the parents of a tree's members `cell parents`.
         indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
+        regions: region → (home scope, chain or None, scopes inside with those around them, node →
+            (scope, components)); the rows of a component, if not all, are `f rows f.first`.
     """
 
     arrays: Arrays
     components: Mapping[str, tuple[Family, str]]
     scopes: Mapping[str, tuple[int, str, int | None]]
     indices: Mapping[tuple[str, str, int], int]
+    regions: Mapping[str, tuple[str, str | None, dict[str, str], Mapping[str, Any]]] = field(
+        default_factory=dict
+    )
     kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -67,6 +72,21 @@ class Bound:
             parents = None if rows is None else np.asarray(rows)
             self.kept[name] = ScopeData(name, starts, n_dims, self.scopes[parent][0], size, parents)
         found: ScopeData = self.kept[name]
+        return found
+
+    def region(self, name: str) -> RegionData:
+        """Rows of the Gaussian nodes that are integrated out together."""
+        if ("region", name) not in self.kept:
+            home, chain, around, nodes = self.regions[name]
+            members = {
+                node: (scope, {key: self.arrays.get(f"{name} rows {key}") for key in keys})
+                for node, (scope, keys) in nodes.items()
+            }
+            n_rows = self.n_units if home == "unit" else self.scope(home).n_rows
+            inside = {scope: self.scope(scope) for scope in around}
+            made = RegionData(home, n_rows, self.scopes[home][0], chain, inside, around, members)
+            self.kept["region", name] = made
+        found: RegionData = self.kept["region", name]
         return found
 
     def index(self, name: str, scope: str, lag: int) -> Index:

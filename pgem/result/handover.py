@@ -31,11 +31,18 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
     for key in program.parts:
         arrays |= _node(shard, key)
     indices = {}
-    for name, scope, lag in read_listing(program.source).calls:
+    listing, regions = read_listing(program.source), {}
+    for name in listing.regions:
+        data = shard.region(name)
+        shown = {node: (scope, tuple(rows)) for node, (scope, rows) in data.members.items()}
+        regions[name] = data.home, data.chain, data.parents, shown
+        for _, keys in data.members.values():
+            arrays |= {f"{name} rows {key}": rows for key, rows in keys.items() if rows is not None}
+    for name, scope, lag in listing.calls:
         index = shard.index(name, scope, lag)
         arrays[f"{name} in {scope} lag {lag}"] = index.codes
         indices[name, scope, lag] = index.size
-    return Contents(arrays | _scales(program, bound), dict(start), indices)
+    return Contents(arrays | _scales(program, bound), dict(start), indices, regions)
 
 
 def _node(shard: Shard, key: str) -> dict[str, Any]:

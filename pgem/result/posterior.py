@@ -241,10 +241,11 @@ def _query(item: Any, program: Program) -> Query:
 def _check_query(query: Query, axes: list[str], program: Program) -> None:
     for name, lag in query:
         if name not in axes:
-            finite = program.outline.nodes[name].finite
+            node = program.outline.nodes[name]
+            continuous = node.kind == "latent" and not node.finite
             raise DataError(
                 f"a joint posterior is asked for '{name}', which is "
-                + ("not latent in these data" if finite else "not discrete: joint tables are not"),
+                + ("not discrete" if continuous else "not latent in these data"),
                 expected=", ".join(axes) or "no node",
             )
         if lag > _longest_lag(program, name):

@@ -294,3 +294,26 @@ def test_literals_come_back(value: Any) -> None:
     back = np.asarray(eval(literal(value), names))
     assert back.dtype == np.asarray(value).dtype
     assert np.array_equal(back, value, equal_nan=True)
+
+
+def test_gaussian_latents(tmp_path: Path) -> None:
+    """A chain above two factors in a mixture, random slopes in a plate: rows of every kind."""
+    rng = np.random.default_rng(5)
+    with pg.Model("states") as states:
+        c = pg.latent("c", pg.Categorical(size=2))
+        with pg.sequence("t"):
+            mean = pg.param("decay")[c] * pg.prev("h")
+            h = pg.latent("h", pg.Normal(mean=mean), first=pg.Normal(0.0, 1.0))
+            cov = pg.diagonal()
+            pg.observed("y", pg.MvNormal(mean=pg.param("loadings") @ h, cov=cov))
+    y = [rng.normal(size=(n, 2)).cumsum(axis=0) for n in (5, 8, 3, 9, 6, 7)]
+    y[1][2:4] = np.nan
+    check(states, {"y": y}, tmp_path, max_iter=15, tol=0.0)
+    with pg.Model("slopes") as slopes:
+        b = pg.latent("b", pg.MvNormal(mean=0.0, size=2))
+        with pg.plate("visit"):
+            w = pg.covariate("w")
+            pg.observed("y", pg.Normal(mean=pg.param("beta") @ w + w @ b))
+    design = [np.column_stack([np.ones(n), rng.normal(size=n)]) for n in (3, 4, 2, 5, 4, 3, 6)]
+    data = {"w": design, "y": [rng.normal(size=len(w)) for w in design]}
+    check(slopes, data, tmp_path, max_iter=10, tol=0.0)
