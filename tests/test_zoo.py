@@ -28,7 +28,9 @@ def is_linear(record: ModelRecord) -> bool:
     return families <= {"Categorical", *GAUSSIAN} and not any(node.switch for node in record.nodes)
 
 
-def expected(animal: Animal, data: dict[str, Any], params: dict[str, Floats]) -> Floats:
+def expected(
+    animal: Animal, data: dict[str, Any], params: dict[str, Floats], sizes: Any = None
+) -> Floats:
     """log p per unit, by an oracle that reads the records, or by a formula."""
     if animal.name in FORMULAS:
         return FORMULAS[animal.name](data, params)
@@ -36,7 +38,7 @@ def expected(animal: Animal, data: dict[str, Any], params: dict[str, Floats]) ->
     trees = any(scope.kind == "tree" for scope in record.scopes)
     if not is_linear(record) or animal.name == "multilevel_classes" or trees:
         return Oracle(record, data, params).log_likelihood
-    sizes = {name: [size] * n_units for name, size in animal.few.items()}
+    sizes = sizes or {name: [size] * n_units for name, size in animal.few.items()}
     categories = {
         node.name: size for node in record.nodes if (size := n_values(node, params)) is not None
     }
@@ -97,6 +99,18 @@ def test_log_likelihood_with_holes_is_the_oracles(animal: Animal, seed: int) -> 
         return
     found = animal.model.log_likelihood(data, params)
     np.testing.assert_allclose(found, expected(animal, data, params), rtol=1e-9, atol=1e-9)
+
+
+RAGGED = {name: a for name, a in ZOO.items() if set(a.sizes) & {"t", "member"} and not a.inputs}
+
+
+@pytest.mark.parametrize("animal", RAGGED.values(), ids=RAGGED)
+def test_ragged_log_likelihood_is_the_oracles(animal: Animal) -> None:
+    params, lengths = animal.at_truth.params, {name: [1, 4, 2] for name in animal.sizes}
+    data = animal.observe(3, lengths, seed=5)
+    assert [len(values) for values in data["y"]] == [1, 4, 2]
+    found = animal.model.log_likelihood(data, params)
+    np.testing.assert_allclose(found, expected(animal, data, params, lengths), rtol=1e-9)
 
 
 def fitted(animal: Animal, data: dict[str, Any], **options: Any) -> pg.Fit:

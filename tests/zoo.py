@@ -349,6 +349,13 @@ def hidden_markov() -> None:
         pg.observed("y", pg.Poisson(), given=s)
 
 
+@animal(truth={"s.probs": STICKY, "y.rate": [1.0, 6.0]}, n=40, sizes=STEPS)
+def stationary_hidden_markov() -> None:
+    with pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s", first="stationary")
+        pg.observed("y", pg.Poisson(), given=s)
+
+
 @animal(
     truth={"s.probs": [[0.8, 0.2, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 1.0]],
            "y.mean": [-3.0, 0.0, 3.0], "y.var": [0.5, 0.5, 0.5]},

@@ -75,6 +75,22 @@ def input_output_hidden_markov(d: Values, p: Values) -> Floats:
     return np.array(found)
 
 
+def stationary_hidden_markov(d: Values, p: Values) -> Floats:
+    """Σ over all paths, which begin in the left eigenvector of the transition table."""
+    roots, vectors = np.linalg.eig(np.asarray(p["s.probs"]).T)
+    first = np.real(vectors[:, np.argmax(np.real(roots))])
+    first, found = first / first.sum(), []
+    for y in d["y"]:
+        paths = []
+        for path in itertools.product(range(2), repeat=len(y)):
+            log_p = np.log(first[path[0]])
+            log_p += sum(np.log(p["s.probs"][a, b]) for a, b in itertools.pairwise(path))
+            rates = p["y.rate"][list(path)]
+            paths.append(log_p + seen(stats.poisson.logpmf(np.nan_to_num(y), rates), y).sum())
+        found.append(logsumexp(paths))
+    return np.array(found)
+
+
 def explicit_durations(d: Values, p: Values) -> Floats:
     """Σ over all segmentations; a state lasts 1 + Poisson steps, the last may be cut off."""
     with np.errstate(divide="ignore"):
@@ -136,6 +152,7 @@ FORMULAS: dict[str, Callable[[Values, Values], Floats]] = {
         mixture_of_logistic_regressions,
         mixture_of_experts,
         input_output_hidden_markov,
+        stationary_hidden_markov,
         explicit_durations,
         student_t,
         gamma_poisson,

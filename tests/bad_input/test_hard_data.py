@@ -134,7 +134,11 @@ def test_a_singular_design_predicts_like_the_smaller_one() -> None:
 
 
 DEGENERATE = {
-    "fewer rows than coefficients": (two_covariates, {"x": X[:2], "w": X[2:4], "y": Y[:2]}, "y.var"),
+    "fewer rows than coefficients": (
+        two_covariates,
+        {"x": X[:2], "w": X[2:4], "y": Y[:2]},
+        "y.var",
+    ),
     "points on a line": (two_covariates, {"x": X, "w": X**2, "y": 3 * X + 1}, "y.var"),
     "a coordinate without spread": (factor, {"x": np.stack([X, Y, 0 * X], axis=1)}, "x.cov"),
     "one unit": (factor, {"x": ROWS[:1]}, "x.cov"),
@@ -159,7 +163,11 @@ UNSEEN = {
     "a level that never occurs": (levels, {"g": np.arange(30) % 2, "y": Y}, ("y.mean", "y.var")),
     "sequences of one step": (echo, {"y": Y[:, None]}, ("'a'", "'c'", "y.var")),
     "states that never move": (state, {"y": Y[:, None]}, ("'a'", "h.var")),
-    "a coordinate that is never seen": (vectors, {"x": np.stack([X, X * nan], axis=1)}, ("'x'", "'1'")),
+    "a coordinate that is never seen": (
+        vectors,
+        {"x": np.stack([X, X * nan], axis=1)},
+        ("'x'", "'1'"),
+    ),
     "an output that is never seen": (factor, {"x": ROWS * [1.0, nan, 1.0]}, ("'x'", "'1'")),
 }
 
@@ -177,8 +185,6 @@ def test_coordinates_that_are_never_seen_together() -> None:
     np.testing.assert_allclose(fit.params["x.mean"], np.nanmean(x, axis=0), rtol=1e-4)
     with pytest.warns(pg.FitWarning, match="x.cov"):
         assert np.isnan(fit.standard_errors()["x.cov"][0, 1])
-
-
 
 
 @pytest.mark.parametrize("declare", [chain, state])
@@ -205,7 +211,10 @@ def test_units_of_nothing_but_holes_change_nothing() -> None:
 
 M = "with pg.Model('m') as m: "
 END = "\nm.compile()"
-Z = M + "z = pg.latent('z', pg.Categorical(pg.param('w', {}), size=3)); pg.observed('x', pg.Normal(), given=z)"
+Z = (
+    M
+    + "z = pg.latent('z', pg.Categorical(pg.param('w', {}), size=3)); pg.observed('x', pg.Normal(), given=z)"
+)
 LINE = "LINE.fit({{'x': {0}, 'w': np.arange(3.0), 'y': np.arange(3.0)}})"
 
 
