@@ -15,6 +15,7 @@ from zoo import ZOO, Animal
 
 import pgem as pg
 from pgem.analyse.layout import ParamLayout
+from pgem.declare import LeafRecord
 from pgem.pipeline import bind
 from pgem.result.score import score
 
@@ -139,12 +140,15 @@ def test_permuting_labels_permutes_results(animal: Animal) -> None:
 # --- holes --------------------------------------------------------------------------------------
 
 
-def grid(family: str, total: float, size: int) -> tuple[Floats, Floats]:
+def grid(leaf: LeafRecord, total: float, size: int) -> tuple[Floats, Floats]:
     """All values of a cell with their log-measure: a list, or a fine grid that stretches far."""
+    family = leaf.family
     if family in ("Categorical", "Bernoulli"):
         values = np.arange(float(size))
-    elif family in ("Poisson", "Binomial"):
-        values = np.arange(13.0 if family == "Binomial" else 120.0)
+    elif family == "Binomial":
+        values = np.arange(float(leaf.slots["trials"].value) + 1)
+    elif family == "Poisson":
+        values = np.arange(120.0)
     elif family == "Multinomial":
         rows = itertools.product(range(int(total) + 1), repeat=size)
         values = np.array([row for row in rows if sum(row) == total], dtype=float)
@@ -171,7 +175,7 @@ def test_a_missing_cell_is_summed_or_integrated_over(animal: Animal) -> None:
         rows = family == "Multinomial"
         place = (0,) * (first.ndim - rows)
         size = first.shape[-1] if rows else node.leaf.settings.get("size") or 2
-        values, log_measure = grid(family, np.nansum(first[place]), size)
+        values, log_measure = grid(node.components[-1], np.nansum(first[place]), size)
         copies = take(data, np.zeros(len(values), dtype=int))
         cells = np.repeat(first[None], len(values), axis=0)
         cells[(slice(None), *place)] = values
