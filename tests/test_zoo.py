@@ -137,8 +137,8 @@ def test_finds_the_truth_again(animal: Animal) -> None:
         assert fit.log_likelihood >= animal.model.log_likelihood(data, animal.at_truth.params).sum()
     found, truth = animal.seen(fit.params), animal.seen(animal.at_truth.params)
     for name, value in truth.items():
-        close = animal.close.get(name, 0.2) if isinstance(animal.close, dict) else animal.close
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=close, err_msg=name)
+        close = animal.close if isinstance(animal.close, float) else animal.close.get(name, 0.2)
+        np.testing.assert_allclose(found[name], value, rtol=0.0, atol=close, err_msg=name)
 
 
 HARD = {name: animal for name, animal in ZOO.items() if animal.options}

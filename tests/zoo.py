@@ -84,7 +84,8 @@ class Animal:
         found = {}
         for node in self.model.record.nodes:
             if node.kind == "observed":
-                shape, scope = [], scopes[node.scope]
+                shape: list[int] = []
+                scope = scopes[node.scope]
                 while scope.parent:
                     shape.insert(0, scope.size or sizes[scope.name])
                     scope = scopes[scope.parent]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -177,8 +177,8 @@ def proposal(text: str) -> str:
     return textwrap.dedent(found["code"])
 
 
-def run(code: str) -> dict[str, object]:
-    names: dict[str, object] = {"pg": pg, "np": np}
+def run(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"pg": pg, "np": np}
     exec(textwrap.dedent(code), names)
     return names
 

@@ -178,7 +178,8 @@ def test_a_missing_cell_is_summed_or_integrated_over(animal: Animal) -> None:
         values, log_measure = grid(node.components[-1], np.nansum(first[place]), size)
         copies = take(data, np.zeros(len(values), dtype=int))
         cells = np.repeat(first[None], len(values), axis=0)
-        cells[(slice(None), *place)] = values
+        here: tuple[Any, ...] = (slice(None), *place)
+        cells[here] = values
         holes = np.array(first)
         holes[place] = np.nan
         each = animal.model.log_likelihood({**copies, node.name: cells}, params)
@@ -291,6 +292,7 @@ def test_bound_touches_at_the_posterior(animal: Animal) -> None:
     complete, count = configurations(animal)
     names = tuple(latents(animal))
     unit = {k: v for k, v in take(complete, np.zeros(1, dtype=int)).items() if k not in names}
+    found: dict[Any, Any]
     found = animal.model.posterior(unit, params, joint=[names] if len(names) > 1 else [])
     q = np.ravel(found[names if len(names) > 1 else names[0]][0])
     assert len(q) == count
@@ -317,7 +319,7 @@ def expected_log_joint(animal: Animal, unit: Any, mean: Floats, cov: Floats) -> 
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)
     points = np.array(list(itertools.product(nodes, repeat=len(mean))))
     shares = np.array([np.prod(w) for w in itertools.product(weights, repeat=len(mean))])
-    values = mean + points @ np.linalg.cholesky(cov).T
+    values: Floats = mean + points @ np.linalg.cholesky(cov).T
     data = take(unit, np.zeros(len(values), dtype=int))
     data[name] = values if len(mean) > 1 else values[:, 0]
     logs = animal.model.log_likelihood(data, animal.at_truth.params)
