@@ -12,7 +12,9 @@ from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.analyse.own_fit import check_own_fit
 from pgem.analyse.pooling import is_pulled, noise_cancels, of_prior
 from pgem.declare import SlotRecord
+from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
+from pgem.families._link import Linked
 from pgem.families._roles import MEAN
 from pgem.graph import Key
 
@@ -36,6 +38,7 @@ class Block:
         joint: the component whose mean map solves all of it at once, if any.
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
         regression: coefficients that are solved together, before the others.
+        linked: components among them with a link, so that Newton's method solves them.
     """
 
     params: tuple[str, ...]
@@ -44,6 +47,7 @@ class Block:
     joint: Key | None
     cancels: frozenset[str]
     regression: tuple[str, ...] = ()
+    linked: tuple[Key, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -98,7 +102,7 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
 
 
 def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:
-    """Coefficients of linear means together, then the covariances, in turn if these matter.
+    """Coefficients of means and links together, then the rest, in turn if these matter.
 
     A linked prior may bring parameters of other components in, which are then solved in turn.
     """
@@ -106,11 +110,39 @@ def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layou
     coefs = [p for p in params if p.role is MEAN and {key for key, _ in p.uses} <= set(linear)]
     others = [p for p in params if p not in coefs]
     alone = linear == keys and all(p.role is not MEAN for p in others)
+    linked = tuple(key for key in keys if isinstance(layout.components[key].family, Linked))
+    names = tuple(p.name for p in [*coefs, *others])
+    if linked:
+        _check_ties(params, layout)
+        rung = ECM if (others and coefs) or not alone else NEWTON if coefs else CLOSED
+        ready = frozenset(p.name for p in others)
+        return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs), linked)
     cancels = alone and noise_cancels(coefs, keys, layout)
     rung = CLOSED if alone and (cancels or not coefs or not others) else ECM
     ready = frozenset(p.name for p in (params if cancels else others if alone else ()))
-    names = tuple(p.name for p in [*coefs, *others])
     return Block(names, keys, rung, None, ready, tuple(p.name for p in coefs))
+
+
+def _check_ties(params: Sequence[ParamLayout], layout: Layout) -> None:
+    """Coefficients of links are shared with other links and with means of Gaussians only."""
+    for param in params:
+        linked = any(_is_coefficient(layout.components[key], slot) for key, slot in param.uses)
+        for key, slot in param.uses:
+            family = layout.components[key].family
+            if linked and not family.regresses:
+                raise DeclarationError(
+                    f"parameter '{param.name}' stands in a link and in '{key}.{slot}' of "
+                    f"{type(family).__name__}",
+                    where=param.origin,
+                    expected="uses in links and in means of Normal and MvNormal",
+                    advice="give one of them a parameter of its own",
+                )
+
+
+def _is_coefficient(settled: Settled, slot: str) -> bool:
+    """Whether a slot is a term of a link."""
+    family = settled.family
+    return isinstance(family, Linked) and slot in {term.slot for term in family.terms}
 
 
 def _has_roles(family: Family) -> bool:

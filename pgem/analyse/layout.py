@@ -16,6 +16,7 @@ from pgem.analyse.given import (
     lower_bound,
 )
 from pgem.analyse.linear import has_terms, make_linear
+from pgem.analyse.links import coefficient_slots, link_of, make_linked, reference_category
 from pgem.analyse.multiplied import make_scaled
 from pgem.analyse.priors import with_priors
 from pgem.analyse.regions import Region, is_random
@@ -145,11 +146,15 @@ def _families(
     linear = {
         key for key in products if found[key].gaussian or graph.components[key].node in inside
     }
-    linear = _tied(graph, linear, found)
-    for key in linear | products:
+    linked = {key for key, c in graph.components.items() if link_of(c) is not None}
+    linear = _tied(graph, linear | linked, found) - linked
+    for key in linear | products | linked:
         component = graph.components[key]
         where = graph.nodes[component.node].origin
-        make = make_linear if key in linear or _holds_sum(component) else make_scaled
+        if key in linked:
+            make: Any = make_linked
+        else:
+            make = make_linear if key in linear or _holds_sum(component) else make_scaled
         family = make(component, found[key], length, lambda n: is_random(graph, schema, n), where)
         family.owner = key
         found[key] = family
@@ -180,6 +185,10 @@ def _tied(graph: ModelGraph, linear: set[Key], families: Mapping[Key, Family]) -
         for key, c in graph.components.items()
         if families[key].gaussian
     }
+    for key, component in graph.components.items():
+        terms = [component.leaf.slots[name] for name in coefficient_slots(component)]
+        if terms:
+            means[key] = {slot.name for slot in terms if slot.kind == "param"}
     while new := {
         key
         for key, names in means.items()
@@ -412,6 +421,7 @@ def _param(
         components[uses[0][0]].component.node for _ in own
     )
     fixed, value = fixed_and_value(record, shape, role)
+    fixed, value = _without_reference(name, uses, components, fixed, value, record.origin)
     return ParamLayout(
         name,
         shape,
@@ -425,6 +435,29 @@ def _param(
         record.origin,
         lower=lower_bound(record, shape, role, fixed, value),
     )
+
+
+def _without_reference(
+    name: str,
+    uses: Sequence[tuple[Key, str]],
+    components: Mapping[Key, Settled],
+    fixed: Mask,
+    value: Floats | None,
+    where: str,
+) -> tuple[Mask, Floats | None]:
+    """Coefficients of category 0 of a logit are fixed at zero."""
+    for key, slot in uses:
+        held = reference_category(components[key].family, slot, fixed.shape)
+        if value is not None and (value[held] != 0).any():
+            raise DeclarationError(
+                f"parameter '{name}' has a value for category 0 other than zero",
+                where=where,
+                expected=f"zero in the first row of the category axis of '{key}.{slot}': the "
+                "other rows are relative to it",
+                received=f"'{value.tolist()}'",
+            )
+        fixed = fixed | held
+    return fixed, value
 
 
 def _use_gates(param: ParamLayout, components: Mapping[Key, Settled]) -> set[tuple[Any, ...]]:

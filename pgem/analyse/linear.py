@@ -12,6 +12,7 @@ from pgem.declare import SlotRecord, TimesRecord, slot_of
 from pgem.errors import DeclarationError
 from pgem.families import Family
 from pgem.families._linear import Linear, Regressor, Term
+from pgem.families._link import links_of
 from pgem.graph import Component
 
 Length = Callable[[str], int | None]
@@ -42,10 +43,13 @@ def make_linear(
         raise DeclarationError(
             f"'{component.key}' holds an expression: {type(base).__name__} has no linear mean",
             where=where,
-            expected="an expression in the mean of Normal or MvNormal",
-            advice="transform the values, or give the slot a parameter with gates",
+            expected="an expression in the mean of Normal or MvNormal, or in a link"
+            + (f" ({', '.join(links_of(base))})" if links_of(base) else ""),
+            advice=f"pg.{type(base).__name__}({next(iter(links_of(base)))}=...)"
+            if links_of(base)
+            else "transform the values, or give the slot a parameter with gates",
         )
-    maker = _Maker(component.key, base, length, random, where)
+    maker = Maker(component.key, base, length, random, where)
     mean, spread = base.slots
     written = component.leaf.slots
     terms = [maker.term(name, slot) for name, slot in written.items() if slot_of(name) == mean.name
@@ -55,7 +59,9 @@ def make_linear(
     return Linear(base, terms, spread, maker.spread(written[spread.name]), latent)
 
 
-class _Maker:
+class Maker:
+    """Terms with their places in φ, which are counted up from one to the next."""
+
     def __init__(
         self, key: str, base: Family, length: Length, random: Callable[[str], bool], where: str
     ) -> None:

@@ -60,7 +60,9 @@ def _check_product(
             where=where,
             expected="a parameter, a value, or one per value of a discrete covariate"
             + (f"; products stand in {', '.join(free)}" if free else ""),
-            advice="products stand in means, in variances, and in rates (Poisson, Exponential, "
+            advice=f"let the product stand in its link: pg.{family}({slot.link}=...)"
+            if slot.link
+            else "products stand in means, in variances, and in rates (Poisson, Exponential, "
             "Gamma): scale the data instead, or index the parameter by a discrete covariate",
         )
     if times.scale <= 0:

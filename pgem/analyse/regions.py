@@ -112,6 +112,15 @@ def _linear(slot: str) -> bool:
 
 def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) -> IntractableError:
     node = graph.nodes[name]
+    holed = [parent for parent in sorted(parents) if graph.nodes[parent].kind == "observed"]
+    if holed:
+        return IntractableError(
+            f"'{holed[0]}' has missing values, and node '{name}' ({family}) depends on them: their "
+            "posterior has no closed form",
+            where=node.origin,
+            expected=f"complete values of '{holed[0]}'",
+            advice=f"leave out the units in which '{holed[0]}' has holes, or fill these beforehand",
+        )
     if parents:
         latent = min(parents)
         return IntractableError(

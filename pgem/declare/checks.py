@@ -21,6 +21,7 @@ from pgem.declare.records import (
 )
 from pgem.errors import DeclarationError
 from pgem.families import Family
+from pgem.families._link import links_of, multiplies
 
 Families = Mapping[str, type[Family]]
 
@@ -260,15 +261,16 @@ def _check_leaf(
         raise _fail(f"{what} has family {kind.__name__}, which is a prior only", node.origin)
     family = kind(**{name: value for name, value in leaf.settings.items() if value is not None})
     slots = {slot.name: slot for slot in kind.slots}
-    if list(dict.fromkeys(slot_of(n) if s.times else n for n, s in leaf.slots.items())) != [*slots]:
-        raise _fail(f"{what} fills other slots than {kind.__name__} has", node.origin,
-                    expected=", ".join(slots), received=", ".join(leaf.slots))  # fmt: skip
+    _check_filled(what, node, leaf, kind)
     for name, slot in leaf.slots.items():
         _check_slot(f"slot '{node.name}.{name}'", slot, params, record,
                     known=name in family.known_slots)  # fmt: skip
         if slot.times is not None:
             _check_times(f"slot '{node.name}.{name}'", slot, record)
             name = slot_of(name)
+            if name in links_of(kind) and slot.structure == "full":
+                continue
+            name = links_of(kind)[name].name if name in links_of(kind) else name
         if slot.kind == "covariate" and slots[name].per_cell:
             raise _fail(f"slot '{node.name}.{name}' holds a covariate, but is known per cell",
                         node.origin)  # fmt: skip
@@ -276,6 +278,20 @@ def _check_leaf(
             slot.structure != "full" and slots[name].axes != "dd"
         ):
             raise _fail(f"slot '{node.name}.{name}' has structure '{slot.structure}'", node.origin)
+
+
+def _check_filled(what: str, node: NodeRecord, leaf: LeafRecord, kind: type[Family]) -> None:
+    """Every slot is there once, or its link instead (or both, where they multiply)."""
+    filled = list(dict.fromkeys(slot_of(n) if s.times else n for n, s in leaf.slots.items()))
+    expected = []
+    for slot in kind.slots:
+        linked = bool(slot.link) and slot.link in filled
+        expected += [slot.link] if linked else []
+        if not linked or (multiplies(slot) and slot.name in filled):
+            expected.append(slot.name)
+    if filled != expected:
+        raise _fail(f"{what} fills other slots than {kind.__name__} has", node.origin,
+                    expected=", ".join(expected), received=", ".join(leaf.slots))  # fmt: skip
 
 
 def _check_slot(

@@ -191,6 +191,11 @@ class NodeRecord:
         return self.components[0]
 
     def gates(self) -> tuple[Gate, ...]:
+        """All gates, constants opened: of the steady step, then those of first steps alone."""
+        found = [gate for leaf in self.firsts for gate in leaf_gates(leaf)]
+        return tuple(dict.fromkeys([*self.steady_gates(), *found]))
+
+    def steady_gates(self) -> tuple[Gate, ...]:
         """All gates of the steady step, constants opened, in order of appearance."""
         found = [gate for leaf in self.components for gate in leaf_gates(leaf)]
         switch = self.switch.base() if self.switch else ()

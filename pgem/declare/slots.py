@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from pgem.declare import expressions as ex
-from pgem.declare.records import Gate, SlotRecord
+from pgem.declare.records import Gate, SlotRecord, TimesRecord
 from pgem.declare.terms import is_expression, parse
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
+from pgem.families._link import multiplies
 
 Register = Callable[[ex.Param, str], str]
 
@@ -33,12 +34,44 @@ def fill_slots(
     for slot in family.slots:
         written = family.arguments.get(slot.name)
         name = f"{prefix}.{slot.name}"
+        if family.arguments.get(slot.link) is not None:
+            filled |= _linked(slot, prefix, family, gates, origin, register)
+            if written is None:
+                continue
         inside = written.inside if isinstance(written, ex.Structured) else written
         if _is_product(inside, slot, family):
             filled |= _terms(written, slot, name, family, origin, register)
         else:
             filled[slot.name] = _fill(written, slot, name, family, gates, origin, register)
     return filled
+
+
+def _linked(
+    slot: Slot,
+    prefix: str,
+    family: Family,
+    gates: tuple[Gate, ...],
+    origin: str,
+    register: Register,
+) -> dict[str, SlotRecord]:
+    """The terms of a linear predictor: `logit_0`, `logit_1`, …"""
+    written, name = family.arguments[slot.link], f"{prefix}.{slot.link}"
+    if slot.name in family.arguments and not multiplies(slot):
+        raise DeclarationError(
+            f"node '{prefix}' has {slot.name}= and {slot.link}=",
+            where=origin,
+            expected=f"one of the two: {slot.link} is a function of {slot.name}",
+            advice=f"leave {slot.name}= out",
+        )
+    if isinstance(written, ex.Structured):
+        raise DeclarationError(
+            f"slot '{name}' is no matrix and cannot be {written.kind}", where=origin
+        )
+    if isinstance(written, ex.Param) and written.name is None:
+        own = SlotRecord("param", register(written, name), gates=gates, times=TimesRecord())
+        return {f"{slot.link}_0": own}
+    terms = parse(written, name, origin, register)
+    return {f"{slot.link}_{k}": term for k, term in enumerate(terms)}
 
 
 def _is_product(written: Any, slot: Slot, family: Family) -> bool:
@@ -73,6 +106,7 @@ def _terms(
             where=origin,
             expected="a single product: only means and links are sums of terms",
             received=f"'{len(terms)}' terms",
+            advice=f"give the sum to its link: {slot.link}=" if slot.link else None,
         )
     return {slot.name: replace(terms[0], structure=structure)}
 

@@ -56,6 +56,7 @@ class Facts:
     def __init__(self, *values: Any, **named: Any) -> None:
         cls = type(self)
         names = [slot.name for slot in cls.slots]
+        links = [slot.link for slot in cls.slots if slot.link]
         if len(values) > len(names):
             raise DeclarationError(
                 f"{cls.__name__} takes at most {len(names)} positional slots",
@@ -64,11 +65,12 @@ class Facts:
             )
         arguments = dict(zip(names, values, strict=False))
         for name, value in named.items():
-            if name in arguments or name not in (*names, *cls.options):
+            if name in arguments or name not in (*names, *links, *cls.options):
                 problem = "is given twice" if name in arguments else "is not known"
                 raise DeclarationError(
                     f"slot '{name}' of {cls.__name__} {problem}",
-                    expected=f"slots {', '.join(names)}; options {', '.join(cls.options)}",
+                    expected=f"slots {', '.join([*names, *links])}; "
+                    f"options {', '.join(cls.options)}",
                 )
             arguments[name] = value
         self.settings: dict[str, Any] = {

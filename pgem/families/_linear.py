@@ -29,6 +29,8 @@ from pgem.families._roles import MEAN, Role
 
 Regressor = tuple[str, int]
 """A covariate or node, and how many steps back it is read."""
+Product = tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]]
+"""A number, what multiplies, what divides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +69,70 @@ class Term:
         for name in self.factors:
             if name != self.vector:
                 product = product * values[name]
-        for name in self.over:
-            product = product / values[name]
+        with np.errstate(divide="ignore", invalid="ignore"):  # refused when it is read
+            for name in self.over:
+                product = product / values[name]
         return product
+
+
+def coefficients_of(terms: Sequence[Term], slots: Slots, shape: tuple[int, int, int]) -> Floats:
+    """C [cells, d, columns], put together from the coefficients of all terms."""
+    out = np.zeros(shape)
+    for term in terms:
+        flat = flat_rows(slots[term.slot])
+        part = np.where(term.placement < 0, 0.0, flat[:, term.placement])
+        out[:, :, term.start : term.stop] = part
+    return out
+
+
+def design_of(terms: Sequence[Term], values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
+    """φ [N, columns]; 0 where a random parent stands whose values are not given."""
+    out = np.zeros((n_rows, width_of(terms)))
+    for term in terms:
+        if term.parent is not None and term.parent not in values:
+            continue
+        product = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
+        vectors = [] if term.vector is None else [values[term.vector]]
+        if term.parent is not None:
+            vectors.append(values[term.parent].reshape(n_rows, -1))
+        if term.contracts:
+            vectors = [(vectors[0] * vectors[1]).sum(axis=1, keepdims=True)]
+        whole = product[:, None] if not vectors else product[:, None] * vectors[0]
+        out[:, term.start : term.stop] = whole
+    return out
+
+
+def regressors_of(
+    terms: Sequence[Term], spread_by: Product | None, *, parents: bool = False
+) -> list[Regressor]:
+    """Everything that terms and the spread are multiplied by, random parents on demand."""
+    found = [name for term in terms for name in (*term.factors, *term.over)]
+    if spread_by is not None:
+        found += [*spread_by[1], *spread_by[2]]
+    if parents:
+        found += [term.parent for term in terms if term.parent is not None]
+    return list(dict.fromkeys(found))
+
+
+def product_of(
+    spread_by: Product | None, values: Mapping[Regressor, Floats], n_rows: int
+) -> Floats | None:
+    """The product of a multiplier per row [N], or None."""
+    if spread_by is None:
+        return None
+    scale, factors, over = spread_by
+    product: Any = np.full(n_rows, scale)
+    for name in factors:
+        product = product * values[name]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name in over:
+            product = product / values[name]
+    return np.asarray(product)
+
+
+def width_of(terms: Sequence[Term]) -> int:
+    """Number of columns of φ."""
+    return max((term.stop for term in terms), default=0)
 
 
 class Linear(Family):
@@ -90,7 +153,7 @@ class Linear(Family):
         base: Family,
         terms: Sequence[Term],
         spread: Slot,
-        spread_by: tuple[float, tuple[Regressor, ...], tuple[Regressor, ...]] | None = None,
+        spread_by: Product | None = None,
         latent: str = "",
     ) -> None:
         self.latent = latent
@@ -121,7 +184,7 @@ class Linear(Family):
     @property
     def width(self) -> int:
         """Number of columns of φ."""
-        return max((term.stop for term in self.terms), default=0)
+        return width_of(self.terms)
 
     @property
     def dim(self) -> int:
@@ -167,13 +230,8 @@ class Linear(Family):
 
     def coefs(self, slots: Slots) -> Floats:
         """C [cells, d, columns]."""
-        n_cells = len(slots[self.spread])
-        out = np.zeros((n_cells, self.dim, self.width))
-        for term in self.terms:
-            flat = flat_rows(slots[term.slot])
-            part = np.where(term.placement < 0, 0.0, flat[:, term.placement])
-            out[:, :, term.start : term.stop] = part
-        return out
+        shape = (len(slots[self.spread]), self.dim, self.width)
+        return coefficients_of(self.terms, slots, shape)
 
     def noise(self, slots: Slots) -> Floats:
         """V per cell: variances [cells, d], or matrices [cells, d, d]."""
@@ -184,13 +242,8 @@ class Linear(Family):
 
     def regressors(self, *, parents: bool = False) -> list[Regressor]:
         """Everything that terms and the covariance are multiplied by, random parents on demand."""
-        found = [name for term in self.terms for name in (*term.factors, *term.over)]
-        if self.spread_by is not None:
-            found += [*self.spread_by[1], *self.spread_by[2]]
-        if parents:
-            found += [term.parent for term in self.terms if term.parent is not None]
-            found += [(self.latent, 0)] if self.latent else []
-        return list(dict.fromkeys(found))
+        found = regressors_of(self.terms, self.spread_by, parents=parents)
+        return [*found, (self.latent, 0)] if parents and self.latent else found
 
     def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
         """φ [N, columns]; 0 where a random parent stands whose values are not given.
@@ -199,32 +252,14 @@ class Linear(Family):
             values: covariates and parents per row.
             n_rows: N.
         """
-        out = np.zeros((n_rows, self.width))
-        for term in self.terms:
-            if term.parent is not None and term.parent not in values:
-                continue
-            product = np.broadcast_to(np.asarray(term.multiplier(values)), (n_rows,))
-            vectors = [] if term.vector is None else [values[term.vector]]
-            if term.parent is not None:
-                vectors.append(values[term.parent].reshape(n_rows, -1))
-            if term.contracts:
-                vectors = [(vectors[0] * vectors[1]).sum(axis=1, keepdims=True)]
-            whole = product[:, None] if not vectors else product[:, None] * vectors[0]
-            out[:, term.start : term.stop] = whole
-        return out
+        return design_of(self.terms, values, n_rows)
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
         """What the covariance is multiplied by [N], or None; by a latent only if it is given."""
-        if self.spread_by is None:
-            return None
-        scale, factors, over = self.spread_by
-        over = (*over, (self.latent, 0)) if (self.latent, 0) in values else over
-        product: Any = np.full(n_rows, scale)
-        for name in factors:
-            product = product * values[name]
-        for name in over:
-            product = product / values[name]
-        return np.asarray(product)
+        by = self.spread_by
+        if by is not None and (self.latent, 0) in values:
+            by = (by[0], by[1], (*by[2], (self.latent, 0)))
+        return product_of(by, values, n_rows)
 
     # --- E-step, where all regressors are seen ------------------------------------------------
 

@@ -52,6 +52,7 @@ class Slot:
         per_cell: of a known slot, that η or A depends on it, so that it is given by value or by a
             table of constants and cannot be a covariate.
         positive: of a known slot, that its values are above zero.
+        link: the name under which a linear predictor of the slot is given instead (`logit`).
         multiplier: how a multiplier of this slot enters the density: covariates may then multiply
             it, and so may a latent that is conjugate to it.
     """
@@ -62,6 +63,7 @@ class Slot:
     free_of: tuple[str, ...] = ()
     per_cell: bool = False
     positive: bool = False
+    link: str = ""
     multiplier: Multiplier | None = None
 
     @property

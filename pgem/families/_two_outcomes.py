@@ -21,7 +21,7 @@ class TwoOutcomes(Family):
     The role solves the M-step, and not a mean map, since rows without trials show nothing.
     """
 
-    slots: ClassVar[tuple[Slot, ...]] = (Slot("prob", PROB),)
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("prob", PROB, link="logit"),)
 
     def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
         with np.errstate(divide="ignore"):

@@ -21,6 +21,7 @@ class Bernoulli(TwoOutcomes):
 
     Args:
         prob: probability of a success, 0 and 1 allowed.
+        logit: log p / (1 - p), a sum of terms, instead of `prob`.
     """
 
     support = BINARY

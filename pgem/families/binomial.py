@@ -23,10 +23,11 @@ class Binomial(TwoOutcomes):
 
     Args:
         prob: probability of a success, 0 and 1 allowed.
+        logit: log p / (1 - p), a sum of terms, instead of `prob`.
         trials: the number of trials n, a value or a covariate; never estimated.
     """
 
-    slots = (Slot("prob", PROB), Slot("trials", KNOWN))
+    slots = (Slot("prob", PROB, link="logit"), Slot("trials", KNOWN))
     support = COUNTS
     formula = r"\log \tbinom{n}{x} + x \log p + (n - x) \log(1 - p)"
     examples: ClassVar[Examples] = {"trials": (5.0, 1.0, 12.0)}

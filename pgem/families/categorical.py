@@ -21,11 +21,13 @@ class Categorical(Family):
 
     Args:
         probs: probabilities [K], zeros allowed.
+        logits: log p up to a constant, a sum of terms with coefficients [K, ...], instead of
+            `probs`; those of category 0 are fixed at zero.
         size: number of categories K.
         levels: labels of the categories, in order.
     """
 
-    slots = (Slot("probs", PROBS, "k"),)
+    slots = (Slot("probs", PROBS, "k", link="logits"),)
     support = COUNTS
     options = ("size", "levels")
     formula = r"\sum_k [x = k] \log p_k"

@@ -22,9 +22,10 @@ class Exponential(Family):
 
     Args:
         rate: events per unit of x, the inverse of the mean.
+        log_rate: its logarithm, a sum of terms, instead of `rate` or multiplied with it.
     """
 
-    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(1,), power=0)),)
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(1,), power=0), link="log_rate"),)
     support = NON_NEGATIVE
     formula = r"\log r - r x"
 

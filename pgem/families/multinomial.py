@@ -23,10 +23,12 @@ class Multinomial(Family):
 
     Args:
         probs: probabilities [K], zeros allowed.
+        logits: log p up to a constant, a sum of terms with coefficients [K, ...], instead of
+            `probs`; those of category 0 are fixed at zero.
         size: number of categories K.
     """
 
-    slots = (Slot("probs", PROBS, "k"),)
+    slots = (Slot("probs", PROBS, "k", link="logits"),)
     support = COUNT_ROWS
     event_ndim = 1
     formula = r"\log (\sum_k x_k)! - \sum_k \log x_k! + \sum_k x_k \log p_k"

@@ -21,9 +21,10 @@ class Poisson(Family):
 
     Args:
         rate: expected count, zero or above.
+        log_rate: its logarithm, a sum of terms, instead of `rate` or multiplied with it.
     """
 
-    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(0,), power=1)),)
+    slots = (Slot("rate", RATE, multiplier=Multiplier(scaled=(0,), power=1), link="log_rate"),)
     support = COUNTS
     formula = r"x \log r - r - \log x!"
 

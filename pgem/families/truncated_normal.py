@@ -49,6 +49,7 @@ class TruncatedNormal(Normal):
     examples: ClassVar[Examples] = {"low": (-2.5,), "high": (4.0,)}
     role_statistics = Family.role_statistics  # type: ignore[assignment]
     conjugate_to = None  # type: ignore[assignment]
+    gaussian = False
 
     def possible(self, x: Floats, **known: Floats) -> Mask:
         """Numbers between the bounds."""

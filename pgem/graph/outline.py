@@ -26,7 +26,8 @@ class NodeOutline:
         parents: nodes that gate it or stand in its mean, at any lag.
         has_children: whether it gates another node.
         feeds: whether it stands in another node's mean.
-        linear: whether one of its slots is a sum or product with covariates or other nodes.
+        linear: whether one of its slots is a product, or a mean is a sum, with covariates or other
+            nodes.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
         origin: where it was declared.
@@ -146,7 +147,8 @@ def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> Node
         tuple(dict.fromkeys([*gates, *(parent for parent, _ in record.parents())])),
         has_children,
         feeds,
-        any(slot.times for leaf in record.components for slot in leaf.slots.values()),
+        leaves[0].family.gaussian
+        and any(slot.times for leaf in record.components for slot in leaf.slots.values()),
         record.lag(),
         record.conditioned,
         record.origin,

@@ -136,6 +136,11 @@ def _maximise(
             new = program.m_step(params, stats, run.empty)
         except np.linalg.LinAlgError:
             return params, "a covariance became singular in the M-step"
+        if stats.runaways:
+            return new, (
+                f"no finite maximum in {', '.join(stats.runaways)} (separated classes, or counts "
+                "that are all zero); a Normal prior gives one"
+            )
         if options.degenerate == "floor":
             raised = raise_spread(new, bound, options.floor or FLOOR)
             run.floored = {name for name in new if not np.array_equal(new[name], raised[name])}

@@ -20,6 +20,7 @@ from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import FitError, did_you_mean
 from pgem.families._linear import Linear, Term
+from pgem.families._link import Linked
 from pgem.learn.degenerate import data_mean, data_variance
 from pgem.plan import Program
 from pgem.routines import at_least
@@ -55,12 +56,14 @@ def neutral_params(bound: Bound, generator: Generator) -> dict[str, Floats]:
 
 
 def _term_of(bound: Bound, layout: ParamLayout) -> Term | None:
-    """The term of a linear mean that a parameter is the coefficient of; not of an intercept."""
+    """The term that a parameter is the coefficient of; not of the intercept of a mean."""
     key, slot = layout.uses[0]
     family = bound.program.parts[key].family
-    if not isinstance(family, Linear):
+    if not isinstance(family, Linear | Linked):
         return None
     term = next((t for t in family.terms if t.slot == slot), None)
+    if isinstance(family, Linked):
+        return term
     return term if term is not None and (term.factors or term.over or term.parent) else None
 
 
@@ -214,6 +217,7 @@ def describe(bound: Bound, latent: str) -> Floats | None:
         values = _numbers_of(bound, name)
         if values is None:
             continue
+        values = _with_regressors(bound, name, values)
         scope = outline.nodes[name].scope
         while scope not in (home, UNIT):
             values = _to_parent(bound, scope, values)
@@ -223,8 +227,24 @@ def describe(bound: Bound, latent: str) -> Floats | None:
     if not blocks:
         return None
     table = np.concatenate(blocks, axis=1)
+    return described if (described := _standard(table)).shape[1] else None
+
+
+def _with_regressors(bound: Bound, name: str, values: Floats) -> Floats:
+    """Values, what they are regressed on, and the products: components may differ in slopes."""
+    parts = [part for part in bound.program.parts.values() if part.node == name]
+    designs = [bound.design(p, p.family) for p in parts if isinstance(p.family, Linear | Linked)]
+    if not designs or not designs[0]["design"].shape[1]:
+        return values
+    design = _standard(designs[0]["design"])
+    products = _standard(values)[:, :, None] * design[:, None, :]
+    return np.concatenate([values, design, products.reshape(len(values), -1)], axis=1)
+
+
+def _standard(table: Floats) -> Floats:
+    """Columns that vary, with mean 0 and variance 1."""
     table = table[:, table.std(axis=0) > 0]
-    return (table - table.mean(axis=0)) / table.std(axis=0) if table.shape[1] else None
+    return np.asarray((table - table.mean(axis=0)) / table.std(axis=0))
 
 
 def _descendants(bound: Bound, latent: str) -> list[str]:
@@ -376,11 +396,12 @@ def check_value(name: str, value: Any, layout: ParamLayout) -> Floats:
             expected=f"at least '{layout.lower.tolist()}'",
             received=f"'{table.tolist()}'",
         )
-    if layout.value is not None and (np.abs(table - layout.value)[layout.fixed] > 1e-9).any():
+    held = np.zeros(layout.shape) if layout.value is None else layout.value
+    if (np.abs(table - held)[layout.fixed] > 1e-9).any():
         raise FitError(
             f"start value '{name}' differs from the fixed entries of the parameter",
             where=layout.origin,
-            expected=f"'{layout.value.tolist()}' where fixed",
+            expected=f"'{held.tolist()}' where fixed",
             received=f"'{table.tolist()}'",
         )
     return table

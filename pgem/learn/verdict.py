@@ -6,7 +6,8 @@ STATUSES = {
     "converged": "the objective gains less than the tolerance per observation",
     "iteration_limit": "the iterations ran out before convergence; raise max_iter or tol",
     "decreased": "the objective fell beyond rounding: the best parameters seen are returned",
-    "degenerate": "a component collapsed: the last sound parameters are returned",
+    "degenerate": "a component collapsed, or a coefficient ran off: the last sound parameters are "
+    "returned",
     "stopped": "the callback asked to stop",
 }
 

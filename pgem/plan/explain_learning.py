@@ -6,8 +6,10 @@ from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
+from pgem.plan.explain_links import NEWTON_STEPS, how_linked
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
 from pgem.plan.explain_priors import add_parts, prior_parts, total_of, write_priors
 from pgem.plan.explain_regions import (
@@ -26,24 +28,38 @@ def write_statistics(page: Page, notation: Notation) -> None:
     """Section 4: which posterior weighs which statistics."""
     page.heading("4. The expected statistics")
     total = rf"\sum_{{{notation.indices[UNIT]}}}"
-    page.say(
-        rf"The M-step maximises $Q(\theta) = {total} E[\log p(\text{{data}}, \text{{latents}} "
-        rf"\mid \theta) \mid {notation.data()}]$, the expectation under the posterior at the "
-        "current parameters. $Q$ is a sum over the conditionals of section 2, and each of them "
-        "needs the data only through sums of its statistics under the posterior of its gates:"
-    )
     lines = [
         line
         for key in notation.analysis.layout.components
         if (line := _statistic_line(notation, key))
     ]
     own = [b for b in notation.analysis.blocks if b.rung == OWN_FIT]
-    if lines or not own:
+    linked = [key for block in notation.analysis.blocks for key in block.linked]
+    rest = (
+        "."
+        if linked and not lines
+        else (
+            ", and each of them needs the data only through sums of its statistics under the "
+            "posterior of its gates:"
+        )
+    )
+    page.say(
+        rf"The M-step maximises $Q(\theta) = {total} E[\log p(\text{{data}}, \text{{latents}} "
+        rf"\mid \theta) \mid {notation.data()}]$, the expectation under the posterior at the "
+        "current parameters. $Q$ is a sum over the conditionals of section 2" + rest
+    )
+    if lines or not linked:
         page.formula(*(lines or [r"\text{(nothing is learned)}"]))
     for block in own:
         page.say(
             f"{listed(f'`{key}`' for key in block.components)} has no finite statistic: the "
             "posterior weight of every value in every cell is kept."
+        )
+    if linked:
+        page.say(
+            "Under a link with covariates there is no finite statistic: of "
+            f"{listed(f'`{key}`' for key in linked)} the posterior weight of every row in every "
+            "cell is kept, beside what multiplies the coefficients there; equal rows count as one."
         )
     if sentence := expectation_sentence(notation):
         page.say(sentence)
@@ -74,7 +90,7 @@ def _statistic_line(notation: Notation, key: str) -> str:
     """`S_x[k] = Σ_n p(z_n = k | D_n) (1, x_n, …)` of one component."""
     settled = notation.analysis.layout.components[key]
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
-    if not params or settled.family.own_fit:
+    if not params or settled.family.own_fit or isinstance(settled.family, Linked):
         return ""
     if is_regression(notation, key):
         return regression_statistic(notation, key)
@@ -123,6 +139,8 @@ def write_m_step(page: Page, notation: Notation) -> None:
     params = notation.analysis.layout.params
     for block in notation.analysis.blocks:
         _write_block(page, notation, block)
+    if any(block.linked and block.regression for block in notation.analysis.blocks):
+        page.say(NEWTON_STEPS)
     held = [f"`{name}`" for name, p in params.items() if not p.is_free]
     if held:
         page.say(f"Held fixed: {listed(held)}.")
@@ -138,9 +156,13 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
     page.item(f"{names}{_tied(params)}: {_how(block, params)}")
     if block.rung == OWN_FIT or (block.rung == NUMERIC and block.joint is None):
         return
-    if any(is_regression(notation, key) for key in block.components):
+    if not block.linked and any(is_regression(notation, key) for key in block.components):
         page.formula(*regression_solution(notation, block))
         return
+    if block.linked:
+        params = [p for p in params if p.name not in block.regression]
+        if not params or not all(solution(notation, p, block) for p in params):
+            return
     lines = [solution(notation, p, block) for p in params]
     if any(not line for line in lines):
         page.formula(_moments(notation, block))
@@ -160,6 +182,8 @@ def _how(block: Block, params: list[ParamLayout]) -> str:
             "what the family's own fit returns for the values of each cell and their posterior "
             "weights."
         )
+    if block.linked and block.regression:
+        return how_linked(block)
     if block.regression and block.rung != ECM and len(block.params) > 1:
         return "weighted least squares for the coefficients, then the covariances (closed form):"
     if block.joint is not None and len(block.params) > 1:

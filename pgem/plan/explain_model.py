@@ -10,8 +10,10 @@ import numpy as np
 from pgem.analyse import Settled, is_random
 from pgem.declare import UNIT, Gate, SlotRecord, slot_of
 from pgem.families import Family
+from pgem.families._link import Linked
 from pgem.graph import Component
 from pgem.plan.explain_conjugate import multiplied
+from pgem.plan.explain_links import where_linked
 from pgem.plan.latex import letters_of, replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
@@ -155,12 +157,15 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
         statistics = (
             (f"[x = {notation.values[component.node]}]",) if family.domain() is not None else None
         )
-    if statistics:
+    if statistics and not isinstance(family, Linked):
         inside = ", ".join(replace_letters(part, {"x": own_letter}) for part in statistics)
         shown = f"({inside})" if len(statistics) > 1 else inside
         lines.append(f"T({own_letter}) &= {shown}")
     page.formula(*lines)
     where = _where(notation, settled, letters, own_letter, own)
+    if isinstance(family, Linked):
+        eta = slot_values(notation, settled)[family.link_slot]
+        where = ", ".join(filter(None, [where_linked(family, eta), where]))
     if where:
         page.note(f"where {where}.")
 

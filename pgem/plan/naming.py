@@ -16,9 +16,8 @@ RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p",
 ROUTINES = (
     "Axis", "Learned", "Prior", "Times", "at", "choose", "climb", "collect", "conjugate",
     "density", "either", "estimate", "evidence", "fit_cells", "free", "gaussian", "inside",
-    "integrate", "keep", "maximise", "message", "over", "pick", "prior", "query", "regress",
-    "scan", "spread", "staged", "steps", "sweeps", "table", "times", "total",
-    "tree",
+    "integrate", "keep", "maximise", "message", "newton", "over", "pick", "prior", "query",
+    "regress", "scan", "spread", "staged", "steps", "sweeps", "table", "times", "total", "tree",
 )  # fmt: skip
 
 

@@ -112,7 +112,8 @@ class Notation:
     ) -> str:
         """Gates, parents and covariates of a node as a list of variables."""
         record = self.graph.nodes[node]
-        pairs = [(g.name, g.lag) for g in record.gates() if g.kind != "plate"]
+        gates = record.steady_gates() if most_lag == 99 else record.gates()
+        pairs = [(g.name, g.lag) for g in gates if g.kind != "plate"]
         pairs += [*record.parents(), *((name, 0) for name in covariates_of(record))]
         return ", ".join(
             self.variable(name, lag, unit=unit, times=times)

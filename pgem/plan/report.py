@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgem.analyse import (
@@ -140,7 +141,8 @@ def _notes(analysis: Analysis) -> list[str]:
         for name, p in analysis.layout.params.items()
         if p.lower is not None
     ]
-    return [f"{total} free parameters", *priors, *own]
+    linked = [_link_note(analysis, block) for block in analysis.blocks if block.linked]
+    return [f"{total} free parameters", *priors, *own, *linked]
 
 
 def _linked(prior: Prior) -> str:
@@ -152,16 +154,31 @@ def _linked(prior: Prior) -> str:
 def _own_fit_note(analysis: Analysis, block: Block) -> str:
     """What rests on the author of a family that was given by two functions, and what it keeps."""
     family = type(analysis.layout.components[block.components[0]].family).__name__
+    return (
+        f"{', '.join(block.params)}: that no step lowers the likelihood rests on the fit of "
+        f"{family}; one float is kept per row and cell: {_kept(analysis, block.components)}"
+    )
+
+
+def _link_note(analysis: Analysis, block: Block) -> str:
+    """What has no finite statistic, and what is kept instead."""
+    return (
+        f"{', '.join(block.regression)}: no finite statistic under a link; one float is kept per "
+        f"row (equal ones count once) and cell: {_kept(analysis, block.linked)}"
+    )
+
+
+def _kept(analysis: Analysis, keys: Iterable[str]) -> str:
+    """How many floats the E-step keeps."""
     kept = []
-    for key in block.components:
+    for key in keys:
         gates = analysis.layout.components[key].cells.gates
         latent = [g for g in gates if g.kind == "node" and _is_axis(analysis, g.name)]
         sizes = [analysis.layout.sizes[g.name] for g in latent]
+        if _is_axis(analysis, analysis.layout.components[key].component.node):
+            sizes.append(analysis.layout.sizes[analysis.layout.components[key].component.node])
         kept.append(f"{math.prod(sizes)} per row of '{key}'")
-    return (
-        f"{', '.join(block.params)}: that no step lowers the likelihood rests on the fit of "
-        f"{family}; one float is kept per row and cell: {', '.join(kept)}"
-    )
+    return ", ".join(kept)
 
 
 def _is_axis(analysis: Analysis, node: str) -> bool:

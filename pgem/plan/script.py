@@ -258,6 +258,11 @@ def _family(bundle: Bundle, family: Family) -> str:
             f"a script cannot contain {cls.__name__}, which is given by two functions",
             advice="save the fit, or write the family as a class (docs/how-to/add-a-family.md)",
         )
+    if family.regresses:
+        raise PgemError(
+            f"a script cannot contain the linear mean or link of '{family.owner}' yet",
+            advice="save the fit with fit.save(path), or read the listing in program.source",
+        )
     if cls.__module__.split(".")[0] != "pgem":
         bundle.module(cls.__module__)
     name = bundle.need(cls.__module__, cls.__name__)

@@ -225,7 +225,7 @@ def _block(block: Block, analysis: Analysis) -> list[str]:
 
 
 def _regression(block: Block, keys: str, analysis: Analysis) -> list[str]:
-    """Coefficients by least squares, then covariances."""
+    """Coefficients together, then covariances and rates."""
     learned = ", ".join(f'LEARNED["{name}"]' for name in block.regression)
     reads = {key for name in block.regression for key, _ in analysis.layout.params[name].uses}
     least = "[" + ", ".join(f'"{key}"' for key in block.components if key in reads) + "]"
@@ -233,11 +233,16 @@ def _regression(block: Block, keys: str, analysis: Analysis) -> list[str]:
     others = [name for name in block.params if name not in block.regression]
     coefs = [analysis.layout.params[name] for name in block.regression]
     priors = ", with their priors" if any(p.prior is not None for p in coefs) else ""
+    routine, method = "regress", "weighted least squares"
+    if block.linked:
+        routine, method = "newton", "Newton's method"
     lines = [
-        f"# {', '.join(block.regression)} by weighted least squares{priors}",
-        *call("new |= regress", arguments),
+        f"# {', '.join(block.regression)} by {method}{priors}",
+        *call(f"new |= {routine}", arguments),
         *_solves(others, analysis),
     ]
+    if block.linked and not others:
+        return lines
     head = [f"# {', '.join(block.params)}: {block.rung}"]
     return [*head, *(_loop(block, keys, lines) if block.rung == ECM else lines)]
 

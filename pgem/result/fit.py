@@ -67,8 +67,13 @@ class Fit:
         """Take over the winning run."""
         self.params = run.params
         self.trace = np.array(run.trace)
+        solved = {name for block in self.program.analysis.blocks for name in block.regression}
         notes = tuple(
-            f"'{name}' has rows without data, which kept their values" for name in sorted(run.empty)
+            f"'{name}' has entries that no data determine (no rows, or collinear regressors), "
+            "which kept their values"
+            if name in solved
+            else f"'{name}' has rows without data, which kept their values"
+            for name in sorted(run.empty)
         )
         notes += tuple(f"'{name}' was raised to the floor" for name in sorted(run.floored))
         if self._bound is not None:

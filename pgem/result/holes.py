@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats, Integers
+from pgem.families import Observations
+from pgem.families._link import Linked
 from pgem.families._scaled import Scaled
-from pgem.plan import Program
+from pgem.plan import Part, Program
 from pgem.result.cells import cell_slots
 from pgem.run import Bound, Columns, Shard
 
@@ -105,6 +107,9 @@ def _component_moments(
         return  # such as all sequences of one step
     program, part = bound.program, bound.program.parts[key]
     slots = cell_slots(program, key, params)
+    if isinstance(part.family, Linked):
+        yield from _moments_by_row(bound, part, slots, rows, x)
+        return
     known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
     if not len(rows):
         return
@@ -121,6 +126,22 @@ def _component_moments(
         if mean.ndim == 3 and cov.ndim == 2:
             cov = cov[:, :, None] * np.eye(mean.shape[2])
         yield some, mean, cov
+
+
+def _moments_by_row(
+    bound: Bound, part: Part, slots: dict[str, Floats], rows: Integers, x: Floats
+) -> Iterator[tuple[Integers, Floats, Floats]]:
+    """Under a link every row has its own moments: mean and covariance [n, C, ...]."""
+    family = part.family
+    assert isinstance(family, Linked)
+    gone = np.isnan(x[rows]).reshape(len(rows), -1).any(axis=1)
+    some = np.flatnonzero(gone)
+    known = {**bound.known_values(part), **bound.design(part, family)}
+    here = {name: value[rows[some]] for name, value in known.items() if name not in slots}
+    mean, cov = family.row_moments(Observations(family, x[rows[some]], here), slots)
+    if mean.ndim == 3 and cov.ndim == 3:
+        cov = cov[..., None] * np.eye(mean.shape[2])
+    yield some, mean, cov
 
 
 def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tuple[Integers, Floats]:

@@ -20,6 +20,7 @@ from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._scaled import Scaled
 from pgem.gating import Pick
 from pgem.plan import Part, Program
@@ -168,7 +169,7 @@ class Sampler:
         for name, slot in settled.component.leaf.slots.items():
             if slot.kind == "covariate":
                 slots[name] = self.rows.covariate(slot.name, part.scope, rows)
-        if isinstance(part.family, Linear):
+        if isinstance(part.family, Linear | Linked):
             slots |= self._design(part.family, part.scope, rows)
         if isinstance(part.family, Scaled):
             values = self._regressors(part.family, part.scope, rows)
@@ -177,7 +178,7 @@ class Sampler:
             slots[name] = self.rows.totals[part.node][rows]
         return slots
 
-    def _design(self, family: Linear, scope: str, rows: Integers) -> dict[str, Floats]:
+    def _design(self, family: Linear | Linked, scope: str, rows: Integers) -> dict[str, Floats]:
         """Regressors of a linear mean, and what multiplies its covariance, for these rows."""
         values = self._regressors(family, scope, rows)
         found = {"design": family.design(values, len(rows))}
@@ -185,7 +186,7 @@ class Sampler:
         return found if spread is None else {**found, "spread": spread}
 
     def _regressors(
-        self, family: Linear | Scaled, scope: str, rows: Integers
+        self, family: Linear | Linked | Scaled, scope: str, rows: Integers
     ) -> dict[tuple[str, int], Floats]:
         """Values of everything that slots are multiplied by, latents included, for these rows."""
         return {

@@ -141,7 +141,7 @@ def _shape(statistic: tuple[Floats, ...], value: Floats) -> Floats:
 def _mean(statistic: tuple[Floats, ...], value: Floats) -> Floats:
     precision, linear = statistic
     if precision.ndim > linear.ndim:
-        return np.asarray(linear - np.einsum("cij,cj->ci", precision, value))
+        return np.asarray(linear - np.einsum("...ij,...j->...i", precision, value))
     return linear - precision * value
 
 

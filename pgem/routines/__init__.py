@@ -15,6 +15,7 @@ from pgem.routines.maximise import (
     maximise,
     sweeps,
 )
+from pgem.routines.newton import newton
 from pgem.routines.own_fit import fit_cells
 from pgem.routines.priors import Prior, Times
 from pgem.routines.regress import regress
@@ -71,6 +72,7 @@ __all__ = [
     "keep",
     "maximise",
     "message",
+    "newton",
     "over",
     "pick",
     "prior",

@@ -17,6 +17,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.routines.maximise import Learned, Params, Readers, current_slots, rows_of
 from pgem.routines.priors import Times
 from pgem.routines.tables import Entry, Stats
@@ -84,7 +85,7 @@ def _places(learned: Sequence[Learned]) -> tuple[dict[str, Integers], int]:
 def _index(entry: Entry, reads: Mapping[str, str], places: Mapping[str, Integers]) -> Integers:
     """Which entry stands at each place of the coefficients [cells, d, columns], or -1."""
     family = entry.family
-    assert isinstance(family, Linear)
+    assert isinstance(family, Linear | Linked)
     index = np.full((entry.cells.n_cells, family.dim, family.width), -1)
     for term in family.terms:
         name = reads.get(term.slot, "")

@@ -67,6 +67,8 @@ class NodeData:
         n_dims: number of dimensions of a table of its scope.
         points: distinct values, or one value per row.
         index: which point each row has (-1 where missing), or None if points are rows.
+        inputs: of a node that is summed over and has covariates, which of their distinct rows
+            each row has; its points are all its values under every one of these.
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
     """
 
@@ -77,6 +79,7 @@ class NodeData:
     points: Observations
     index: Integers | None = None
     flat: bool = False
+    inputs: Integers | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -275,9 +278,13 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     by_cell = node.family.log_density(node.points, values)
     if node.flat:
         by_cell = np.zeros_like(by_cell)
-    arranged = np.moveaxis(arrange(by_cell, cells), 1, 1 + sum(a < own for a in axes))
+    by_value = arrange(by_cell, cells).reshape(-1, own.size, *(a.size for a in axes))
+    arranged = np.moveaxis(by_value, 1, 1 + sum(a < own for a in axes))
     shape = aligned(node.n_dims, [*axes, own])
     flat = flat_index(cells, node.n_rows)
+    if node.inputs is not None:
+        n_inputs = len(by_cell) // own.size
+        flat = node.inputs if flat is None else flat * n_inputs + node.inputs
     array, source = arranged.reshape(-1, *shape), Source(node, cells, values, own)
     barren = node.cache.get("barren")
     if barren is not None:
@@ -462,10 +469,12 @@ class Stats(dict[str, Entry]):
     Attributes:
         use_priors: whether the M-step adds the statistics of priors (MAP).
         most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
+        runaways: coefficients that the M-step found to have no finite maximum, in words.
     """
 
     most_sweeps = 1000
     use_priors = False
+    runaways: tuple[str, ...] = ()
 
     def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.
@@ -586,6 +595,7 @@ def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
         counts = posterior[: n_seen * n_points].reshape(n_seen, n_points, *sizes)
     else:
         place = sum(cells.gates[k] < source.own for k in axes)
-        sizes.insert(place, n_points)
-        counts = np.moveaxis(posterior.reshape(n_seen, *sizes), 1 + place, 1)
+        sizes.insert(place, source.own.size)
+        counts = np.moveaxis(posterior.reshape(-1, *sizes), 1 + place, 1)
+        counts = counts.reshape(n_seen, -1, *counts.shape[2:])
     return node.family.accumulate(node.points, _arrange_back(counts, cells), source.slots)

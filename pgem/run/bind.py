@@ -10,8 +10,10 @@ import numpy as np
 from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError
-from pgem.families import Observations
+from pgem.families import Family, Observations
 from pgem.families._linear import Linear
+from pgem.families._link import EveryValue, Linked
+from pgem.families._parts import flat_rows
 from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, RegionData, ScopeData
@@ -32,6 +34,7 @@ class _Column:
     known: dict[str, Floats]
     points: Observations | None
     index: Integers | None
+    inputs: Integers | None = None
     barred: Mask | None = None
 
 
@@ -118,6 +121,8 @@ class Bound:
 
     def _column(self, part: Part) -> _Column:
         domain = part.family.domain()
+        if isinstance(part.family, Linked):
+            return self._linked_column(part, part.family)
         if domain is not None and part.node in self._finite():
             codes = self.columns.codes.get(part.node)
             points = Observations(part.family, domain, _known(part, len(domain)))
@@ -127,6 +132,30 @@ class Bound:
         if isinstance(part.family, Linear):
             known = self.design(part, part.family)
         self._check(part, x, known)
+        barred = self._barred(part, x, known)
+        if barred is not None:
+            x = np.where(barred.reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x)
+        column = _merge_equal(part, x, known) or _Column(x, known, None, None)
+        column.barred = barred
+        return column
+
+    def _linked_column(self, part: Part, family: Linked) -> _Column:
+        """Values, and what the coefficients of their link are multiplied by."""
+        known = self.known_values(part) | self.design(part, family)
+        codes, domain = self.columns.codes.get(part.node), family.domain()
+        if part.is_axis:
+            found = _few_distinct(_side_by_side(known, len(known["design"])))
+            if found is None:
+                return _Column(None, known, None, codes)
+            points = _every_value(family, _apart(found[0], known))
+            return _Column(None, {}, points, codes, found[1])
+        if domain is None or part.node not in self._finite():
+            x = self._numbers(part)
+            self._check(part, x, known)
+        elif codes is None:
+            x = np.full(self.columns.n_rows(part.scope), np.nan)
+        else:
+            x = np.where(codes < 0, np.nan, domain[codes])
         barred = self._barred(part, x, known)
         if barred is not None:
             x = np.where(barred.reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x)
@@ -179,11 +208,12 @@ class Bound:
             )
         return product
 
-    def design(self, part: Part, family: Linear) -> dict[str, Floats]:
-        """What the terms of a linear mean are multiplied by, per row of the component's scope.
+    def design(self, part: Part, family: Linear | Linked) -> dict[str, Floats]:
+        """What the terms of a mean or link are multiplied by, per row of the component's scope.
 
         Returns:
-            `design` [rows, columns], `spread` [rows] if the covariance has a multiplier, and
+            `design` [rows, columns], `spread` [rows] if the covariance (or the rate beside a link)
+            has a multiplier, and
             `scale_k` for each term k whose random parent is multiplied by something.
         """
         n_rows = self.columns.n_rows(part.scope)
@@ -223,8 +253,8 @@ class Bound:
             if not good.all():
                 row = int(np.argmin(good))
                 raise DataError(
-                    f"node '{node.name}' has a variance that is multiplied by a number that is not "
-                    "positive"
+                    f"node '{node.name}' has a variance or rate that is multiplied by a number "
+                    "that is not positive"
                     if name == "spread"
                     else f"node '{node.name}' has a regressor that is not finite",
                     where=node.origin,
@@ -311,15 +341,45 @@ def _merge_equal(part: Part, x: Floats, known: dict[str, Floats]) -> _Column | N
     """Distinct values of a discrete node with their index, if there are few."""
     if not part.family.support.discrete or x.ndim != 1:
         return None
-    rows = np.stack([x, *known.values()], axis=1)
+    rows = np.concatenate([x[:, None], _side_by_side(known, len(x))], axis=1)
     missing = np.asarray(np.isnan(rows).any(axis=1))
-    distinct, index = _distinct(np.where(missing[:, None], np.nan, rows))
-    if len(distinct) * 4 > len(x):
+    found = _few_distinct(np.where(missing[:, None], np.nan, rows))
+    if found is None:
         return None
-    points = Observations(
-        part.family, distinct[:, 0], dict(zip(known, distinct[:, 1:].T, strict=True))
-    )
+    distinct, index = found
+    points = Observations(part.family, distinct[:, 0], _apart(distinct[:, 1:], known))
     return _Column(None, {}, points, np.where(missing, -1, index))
+
+
+def _every_value(family: Family, known: dict[str, Floats]) -> Observations:
+    """All values under every row of the covariates."""
+    domain = family.domain()
+    assert domain is not None
+    return EveryValue(family, domain, known)
+
+
+def _side_by_side(known: dict[str, Floats], n_rows: int) -> Floats:
+    return np.concatenate([np.zeros((n_rows, 0)), *(flat_rows(v) for v in known.values())], axis=1)
+
+
+def _apart(rows: Floats, known: dict[str, Floats]) -> dict[str, Floats]:
+    """The inverse of `_side_by_side`, for any rows."""
+    cuts = np.cumsum([flat_rows(value).shape[1] for value in known.values()])
+    parts = np.split(rows, cuts[:-1], axis=1) if known else []
+    return {
+        name: part.reshape(len(rows), *value.shape[1:])
+        for (name, value), part in zip(known.items(), parts, strict=True)
+    }
+
+
+def _few_distinct(rows: Floats) -> tuple[Floats, Integers] | None:
+    """Distinct rows and which of them each row is, if they are fewer than a quarter."""
+    if rows.shape[1] > 1:  # a first look that is much faster than a comparison of whole rows
+        mixed = np.nan_to_num(rows) @ np.sqrt(np.arange(2.0, 2.0 + rows.shape[1]))
+        if len(np.unique(mixed)) * 4 > len(rows):
+            return None
+    distinct, index = _distinct(rows)
+    return None if len(distinct) * 4 > len(rows) else (distinct, index)
 
 
 def _distinct(rows: Floats) -> tuple[Floats, Integers]:
@@ -395,6 +455,8 @@ class Shard:
         column = self.bound.column(part.key)
         low, high = self.ranges[part.scope]
         rows = slice(low, high)
+        if isinstance(part.family, Linked) and part.is_axis:
+            return self._linked_axis(part, column)
         if column.points is None:
             assert column.x is not None
             known = {name: value[rows] for name, value in column.known.items()}
@@ -410,14 +472,35 @@ class Shard:
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]
+        self._mark(node, part, index)
+        return node
+
+    def _linked_axis(self, part: Part, column: _Column) -> NodeData:
+        """A node that is summed over, with all its values under every row of its covariates."""
+        low, high = self.ranges[part.scope]
+        rows = slice(low, high)
+        if column.points is None or column.inputs is None:
+            known = {name: value[rows] for name, value in column.known.items()}
+            points, inputs = _every_value(part.family, known), np.arange(high - low)
+        else:
+            points, inputs = column.points, column.inputs[rows]
+        node = NodeData(
+            part.key, part.family, high - low, part.n_dims, points, None, self.bound.flat,
+            None if len(points.known["design"]) == 1 else inputs,
+        )  # fmt: skip
+        self._mark(node, part, None if column.index is None else column.index[rows])
+        return node
+
+    def _mark(self, node: NodeData, part: Part, codes: Integers | None) -> None:
+        """What is told of single rows: given values, responsibilities, and what counts nothing."""
+        rows = slice(*self.ranges[part.scope])
         if part.node in self.bound.barren:
             node.cache["barren"] = self.bound.barren[part.node][rows]
-        if part.evidence and index is not None:
-            node.cache["given"] = index
+        if part.evidence and codes is not None:
+            node.cache["given"] = codes
         soft = self.bound.responsibilities.get(part.node)
         if soft is not None:
             node.cache["responsibilities"] = soft[rows]
-        return node
 
     def _region(self, name: str) -> RegionData:
         program = self.bound.program

@@ -1,0 +1,44 @@
+r"""Derivation of links: what a slot is under its link, and how its coefficients are solved."""
+
+from __future__ import annotations
+
+from pgem.analyse import Block
+from pgem.families._link import Linked
+from pgem.plan.latex import letters_of
+from pgem.plan.notation import escape
+
+
+def where_linked(family: Linked, predictor: str) -> str:
+    """What the slot of the family's formula is under its link.
+
+    Args:
+        family: the family with its link.
+        predictor: the sum of terms, as a formula.
+    """
+    used = letters_of(family.formula)
+    letter = next((s for s in family.base.role_of(family.target).symbols if s in used), "p")
+    inverse = family.link.inverse
+    if family.factor:
+        inverse = rf"{inverse} \, \text{{{escape(family.target)}}}"
+    return rf"${letter} = {inverse}$, $\eta = {predictor}$"
+
+
+def how_linked(block: Block) -> str:
+    """How the coefficients of a block are solved, in words and formulas."""
+    rest = [f"`{name}`" for name in block.params if name not in block.regression]
+    if not rest:
+        return "together by damped Newton steps, as below."
+    coefs = ", ".join(f"`{name}`" for name in block.regression)
+    return (
+        f"{coefs} together by damped Newton steps, as "
+        f"below, in turn with {', '.join(rest)} until $Q$ gains no more (ECM):"
+    )
+
+
+NEWTON_STEPS = (
+    r"A Newton step takes coefficients $\theta$ behind links to $\theta + s H^{-1} g$, where $s$ "
+    r"is the first of $1, 1/2, 1/4, \ldots$ with which $Q$ rises; $Q$ is concave in them, and the "
+    r"steps end when it rises no more. With $\phi$ what multiplies the coefficients, $w$ the "
+    r"posterior weight of a row in a cell and $f(\eta)$ its log-density, "
+    r"$g = \sum w \, f'(\eta) \, \phi$ and $H = -\sum w \, f''(\eta) \, \phi \phi^T$."
+)
