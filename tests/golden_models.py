@@ -24,6 +24,22 @@ def hmm() -> pg.Model:
     return model
 
 
+def semi_markov() -> pg.Model:
+    """A chain whose values last for explicit durations."""
+    with pg.Model("semi_markov") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=3), after="s", duration=pg.Poisson())
+        pg.observed("y", pg.Normal(), given=s)
+    return model
+
+
+def stationary() -> pg.Model:
+    """A chain that begins in the stationary distribution of its transitions."""
+    with pg.Model("stationary") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s", first="stationary")
+        pg.observed("y", pg.Poisson(), given=s)
+    return model
+
+
 def factorial() -> pg.Model:
     """Mixture of factorial hidden Markov models."""
     with pg.Model("factorial") as model:
@@ -110,14 +126,8 @@ def tree() -> pg.Model:
 MODELS = {
     make.__name__: make
     for make in (
-        mixture,
-        hmm,
-        factorial,
-        multilevel,
-        blood_groups,
-        zero_inflated,
-        random_effects,
-        linked_priors,
+        *(mixture, hmm, semi_markov, stationary, factorial, multilevel),
+        *(blood_groups, zero_inflated, random_effects, linked_priors),
         tree,
     )
 }

@@ -13,11 +13,20 @@ from pgem.analyse.elimination import (
     Factor,
     Scan,
     Schedule,
+    Segments,
     Step,
     Var,
     make_schedule,
 )
-from pgem.analyse.layout import Layout, ParamLayout, Settled, make_layout, vector_sizes
+from pgem.analyse.layout import (
+    Layout,
+    ParamLayout,
+    Settled,
+    Transitions,
+    gate_token,
+    make_layout,
+    vector_sizes,
+)
 from pgem.analyse.regions import Region, find_regions, is_axis, is_random
 from pgem.graph import ModelGraph, Schema
 
@@ -72,10 +81,13 @@ __all__ = [
     "Region",
     "Scan",
     "Schedule",
+    "Segments",
     "Settled",
     "Step",
+    "Transitions",
     "Var",
     "analyse",
+    "gate_token",
     "is_axis",
     "is_random",
     "vector_sizes",

@@ -39,6 +39,7 @@ class Block:
         cancels: parameters whose conditional maximum does not involve the slots they are free of.
         regression: coefficients that are solved together, before the others.
         linked: components among them with a link, so that Newton's method solves them.
+        firsts: first steps that follow from the block's transition table.
     """
 
     params: tuple[str, ...]
@@ -48,6 +49,7 @@ class Block:
     cancels: frozenset[str]
     regression: tuple[str, ...] = ()
     linked: tuple[Key, ...] = ()
+    firsts: tuple[Key, ...] = ()
 
 
 def make_blocks(layout: Layout) -> list[Block]:
@@ -86,6 +88,10 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
     if any(layout.components[key].family.regresses for key in keys):
         return regression_block(params, keys, layout)
     cancels = frozenset(p.name for p in params if _cancels(p, layout))
+    firsts = tuple(first for first, table in layout.stationary.items() if table.param in names)
+    if firsts:
+        _check_alone(params)
+        return Block(tuple(names), keys, NUMERIC, None, cancels, firsts=firsts)
     joint = _joint(params, keys, layout)
     if any(not _has_roles(layout.components[key].family) for key in keys):
         rung = layout.components[joint].family.rung if joint else NUMERIC
@@ -99,6 +105,25 @@ def _block(params: list[ParamLayout], layout: Layout) -> Block:
         return Block(tuple(p.name for p in params), keys, family.rung, joint, cancels)
     assert names
     return Block(tuple(p.name for p in params), keys, ECM, None, cancels)
+
+
+def _check_alone(params: list[ParamLayout]) -> None:
+    """A table that settles a stationary first step is solved by itself."""
+    if len(params) > 1:
+        listed = ", ".join(f"'{p.name}'" for p in params)
+        raise DeclarationError(
+            f"parameters {listed} are solved together, and one of them is the transition table of "
+            "a node with first='stationary'",
+            where=params[0].origin,
+            advice="leave first= out, or do not share the table with other families",
+        )
+    if params[0].lower is not None:
+        raise DeclarationError(
+            f"parameter '{params[0].name}' has lower=, and is the transition table of a node with "
+            "first='stationary'",
+            where=params[0].origin,
+            advice="leave one of the two out",
+        )
 
 
 def regression_block(params: Sequence[ParamLayout], keys: tuple[Key, ...], layout: Layout) -> Block:

@@ -117,6 +117,21 @@ class Climb(Scan):
     """
 
 
+@dataclass(frozen=True, eq=False)
+class Segments(Scan):
+    """A sequence along one chain whose values last for explicit durations.
+
+    The first of the inputs is the chain's own conditional: its transitions.
+
+    Attributes:
+        state: the chain.
+        duration: component of its durations.
+    """
+
+    state: Var
+    duration: str
+
+
 Step = Eliminate | Collect | Scan
 
 
@@ -304,16 +319,48 @@ class _Worker:
             label = (
                 scope if len(groups) == 1 else "_".join([scope, *(n for n in order if n in group)])
             )
-            scan = self.scan(
-                scope,
-                label,
-                [f for f in factors if {v.node for v in f.axes} & group],
-                [v for v in interface if v.node in group],
-                {v for v in inside if v.node in group},
-            )
+            earlier = [v for v in interface if v.node in group]
+            within = {v for v in inside if v.node in group}
+            chosen = [f for f in factors if {v.node for v in f.axes} & group]
+            scan = self.scan(scope, label, chosen, earlier, within)
+            lasting = [n for n in order if n in group and self.graph.nodes[n].duration]
+            if lasting:
+                scan = self.segments(scan, self.graph.nodes[lasting[0]], earlier, within)
             self.schedule.steps.append(scan)
             messages.append(scan.message)
         return messages
+
+    def segments(
+        self, scan: Scan, node: NodeRecord, interface: list[Var], inside: set[Var]
+    ) -> Segments:
+        """The scan of a chain with explicit durations, which nothing else may run along with."""
+        others = [v for v in [*interface, *inside] if v != Var(node.name, 1)]
+        lasting = self.graph.duration_of(node.name)
+        assert lasting is not None
+        here = {g.name for s in lasting.leaf.slots.values() for p in s.gates for g in p.base()}
+        others += [v for v in map(Var, here) if v not in scan.outer and self.is_beside(v, node)]
+        if others:
+            other = f"'{others[0]}'"
+            raise IntractableError(
+                f"node '{node.name}' has explicit durations, and {other} is part of the same "
+                f"sequence '{scan.scope}' and cannot be summed out before it",
+                where=node.origin,
+                expected=f"one chain with durations; beside it latents of '{scan.scope}' that do "
+                "not look back and do not gate it",
+                received=", ".join(f"'{v}'" for v in dict.fromkeys(others)),
+                advice="leave duration= out (durations are then geometric):\n    "
+                + self.line(node, f'after="{node.name}"'),
+            )
+        own = [f for f in scan.inputs if f.kind == "node" and f.node == node.name]
+        rest = [f for f in scan.inputs if f not in own]
+        given = {name: getattr(scan, name) for name in Scan.__dataclass_fields__}
+        given["inputs"] = (*own, *rest)
+        return Segments(**given, state=Var(node.name), duration=lasting.key)
+
+    def is_beside(self, var: Var, node: NodeRecord) -> bool:
+        """Whether a gate is another variable of the node's sequence that is summed over."""
+        known = var.node in self.graph.nodes and var.node != node.name
+        return known and self.axis(var.node) and self.graph.nodes[var.node].scope == node.scope
 
     def scan(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from pgem.analyse.links import coefficient_slots, link_of, make_linked, referenc
 from pgem.analyse.multiplied import make_scaled
 from pgem.analyse.priors import with_priors
 from pgem.analyse.regions import Region, is_random
+from pgem.analyse.segments import check_known_table, with_zero_diagonal
 from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord, slot_of
 from pgem.errors import DeclarationError
@@ -27,7 +28,7 @@ from pgem.families import Family, Slot
 from pgem.families._roles import Role
 from pgem.gating import Cells, Pick, make_cells
 from pgem.graph import Component, Key, ModelGraph, Schema
-from pgem.routines import Prior
+from pgem.routines import Prior, closed_classes, listed_classes, transition_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,21 @@ class Settled:
     cells: Cells
 
 
+@dataclass(frozen=True)
+class Transitions:
+    """Where a chain's transition table stands.
+
+    Attributes:
+        key: component of the steady step.
+        slot: its slot.
+        param: the parameter in it, or "" for a known table.
+    """
+
+    key: Key
+    slot: str
+    param: str
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """All sizes.
@@ -95,11 +111,13 @@ class Layout:
         sizes: number of values per discrete node, plate and covariate that may index.
         components: settled components by key.
         params: parameters by name.
+        stationary: first step that follows from a transition table → where that table stands.
     """
 
     sizes: dict[str, int]
     components: dict[Key, Settled]
     params: dict[str, ParamLayout]
+    stationary: dict[Key, Transitions]
 
 
 def make_layout(graph: ModelGraph, schema: Schema, regions: Sequence[Region] = ()) -> Layout:
@@ -121,11 +139,62 @@ def make_layout(graph: ModelGraph, schema: Schema, regions: Sequence[Region] = (
         }
         cells = make_cells(slots, lambda gate: _size(gate, sizes))
         components[key] = Settled(component, family, cells)
+        node = graph.nodes[component.node]
+        if node.duration is not None and key == node.name:
+            check_known_table(component, node, _size_of(sizes), slots)
         _check_switch(graph, component, sizes)
     params = {name: _param(name, graph, components, sizes) for name in graph.params}
     gates = {name: _use_gates(params[name], components) for name in params}
     params = with_priors(params, graph.params, graph.families, gates)
-    return Layout(sizes, components, params)
+    follows = {key: found for key in components if (found := _transitions(graph, key))}
+    for key, found in follows.items():
+        _check_unique(graph.components[key], found, components[found.key], params, sizes)
+    return Layout(sizes, components, params, follows)
+
+
+def _transitions(graph: ModelGraph, key: Key) -> Transitions | None:
+    """The table that a first step follows from, if it follows from one."""
+    component = graph.components[key]
+    for name, slot in component.leaf.slots.items():
+        if slot.kind == "stationary":
+            steady = graph.components[component.node]
+            table = steady.leaf.slots[name]
+            return Transitions(steady.key, name, table.name if table.kind == "param" else "")
+    return None
+
+
+def _check_unique(
+    first: Component,
+    found: Transitions,
+    steady: Settled,
+    params: Mapping[str, ParamLayout],
+    sizes: Mapping[str, int],
+) -> None:
+    """Structural zeros leave one closed class of states."""
+    slot = steady.component.leaf.slots[found.slot]
+    table = np.asarray(slot.value if slot.kind == "constant" else 0.5, dtype=float)
+    held = np.ones(table.shape, dtype=bool)
+    if found.param:
+        layout = params[found.param]
+        held, table = layout.fixed, np.full(layout.shape, 0.5)
+        table = table if layout.value is None else np.where(held, layout.value, table)
+    prev = Gate("node", first.node, 1)
+    gates = tuple(gate_token(gate) for gate in slot.gates)
+    for rows in transition_tables(np.where(held, table, 0.5), gates, prev, _size_of(sizes)):
+        classes = closed_classes(rows > 0)
+        if len(classes) > 1:
+            raise DeclarationError(
+                f"node '{first.node}' has first='stationary', but its transition table has no "
+                "unique stationary distribution",
+                where=params[found.param].origin if found.param else None,
+                expected="one closed class of states",
+                received=f"closed classes {listed_classes(classes)}",
+                advice="leave first= out for a free first distribution",
+            )
+
+
+def _size_of(sizes: Mapping[str, int]) -> Callable[[Any], int]:
+    return lambda gate: sizes[gate.name]
 
 
 def _families(
@@ -133,7 +202,12 @@ def _families(
 ) -> dict[Key, Family]:
     """The families of all components, those with linear means replaced by their terms."""
     lengths = _vector_lengths(graph, schema)
-    found = {key: _settle(component, sizes, lengths) for key, component in graph.components.items()}
+    found = {
+        key: _settle_duration(component, graph)
+        if component.is_duration
+        else _settle(component, sizes, lengths)
+        for key, component in graph.components.items()
+    }
     inside = {name for region in regions for name in region.nodes}
 
     def length(name: str) -> int | None:
@@ -232,7 +306,7 @@ def _check_given(
 ) -> None:
     """Tables of constants, in slots and as indices, have the right shapes and values."""
     origin = graph.nodes[component.node].origin
-    if graph.is_finite(component.node):
+    if graph.is_finite(component.node) and not component.is_duration:
         check_domain(component.key, family, sizes[component.node], origin)
     for name, slot in component.leaf.slots.items():
         for gate in slot.gates:
@@ -318,13 +392,20 @@ def _covariate_size(graph: ModelGraph, schema: Schema, name: str) -> int | None:
 def _shown_size(graph: ModelGraph, name: str) -> int | None:
     """A size that a fixed table in the node's first slot shows."""
     for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
-        for slot in component.leaf.slots.values():
-            if slot.kind == "constant" and np.ndim(slot.value) == len(slot.gates) + 1:
-                return int(np.shape(slot.value)[-1])
-            if slot.kind == "param":
-                value = graph.params[slot.name].value
-                if value is not None and np.ndim(value) == len(slot.gates) + 1:
-                    return int(np.shape(value)[-1])
+        shown = _shown_in(graph, component)
+        if shown is not None:
+            return shown
+    return None
+
+
+def _shown_in(graph: ModelGraph, component: Component) -> int | None:
+    """A size that a value in one of a component's slots shows."""
+    for slot in component.leaf.slots.values():
+        value = slot.value if slot.kind == "constant" else None
+        if slot.kind == "param":
+            value = graph.params[slot.name].value
+        if value is not None and np.ndim(value) == len(slot.gates) + 1:
+            return int(np.shape(value)[-1])
     return None
 
 
@@ -344,6 +425,23 @@ def _settle(
     if size is None:
         size = lengths.get(component.node)
     family = component.family.settled(size, structures)
+    family.owner = component.key
+    return family
+
+
+def _settle_duration(component: Component, graph: ModelGraph) -> Family:
+    """The family of a duration: its number of categories is its own."""
+    finite = type(component.family).domain is not Family.domain
+    levels = component.family.settings.get("levels")
+    size = component.family.size or (len(levels) if levels else None)
+    size = size or (_shown_in(graph, component) if finite else None)
+    family = component.family.settled(size, {})
+    if finite and family.domain() is None:
+        raise DeclarationError(
+            f"the duration of node '{component.node}' has no longest value",
+            where=graph.nodes[component.node].origin,
+            advice="give size=, the largest number of steps",
+        )
     family.owner = component.key
     return family
 
@@ -420,6 +518,7 @@ def _param(
     axes = tuple(str(gate) for gate in slot.gates) + tuple(
         components[uses[0][0]].component.node for _ in own
     )
+    record = with_zero_diagonal(record, uses, graph, shape)
     fixed, value = fixed_and_value(record, shape, role)
     fixed, value = _without_reference(name, uses, components, fixed, value, record.origin)
     return ParamLayout(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pgem.declare.durations import check_duration_family, check_duration_slots, check_segments
 from pgem.declare.records import (
     UNIT,
     Gate,
@@ -19,6 +20,7 @@ from pgem.declare.records import (
     SlotRecord,
     slot_of,
 )
+from pgem.declare.stationary import stationary_leaf
 from pgem.errors import DeclarationError
 from pgem.families import Family
 from pgem.families._link import links_of, multiplies
@@ -41,13 +43,15 @@ def check_record(record: ModelRecord, families: Families) -> None:
     for node in record.nodes:
         _expect(node.scope, _scope_names(record), f"the scope of node '{node.name}'")
         _check_steps(node)
+        _check_stationary(node, families)
     params = _check_params(record)
     for param in record.params:
         if param.prior is not None:
             _check_prior_slots(param, families[param.prior.family])
     for node in record.nodes:
-        for leaf in (*node.components, *node.firsts):
+        for leaf in node.leaves:
             _check_leaf(node, leaf, families[leaf.family], params, record)
+        _check_duration(node, families)
         for gate in _gates(node):
             _check_gate(gate, node, record)
 
@@ -166,6 +170,8 @@ def _prefixes(node: NodeRecord) -> Iterator[tuple[str, LeafRecord]]:
         yield (node.name if node.switch is None else f"{node.name}.{k}"), leaf
     for step, leaf in enumerate(node.firsts, start=1):
         yield f"{node.name}.first" + (str(step) if step > 1 else ""), leaf
+    if node.duration is not None:
+        yield f"{node.name}.duration", node.duration
 
 
 def _check_param(param: ParamRecord) -> None:
@@ -246,6 +252,26 @@ def _check_steps(node: NodeRecord) -> None:
         )
     if node.conditioned and node.kind != "observed":
         raise _fail(f"latent node '{node.name}' cannot be conditioned on", node.origin)
+
+
+def _check_stationary(node: NodeRecord, families: Families) -> None:
+    """A first step that follows from the steady one is the one that the language would write."""
+    for leaf in node.leaves:
+        if leaf.follows:
+            if node.firsts != (stationary_leaf(node, families[node.leaf.family]),):
+                raise _fail(f"the first step of node '{node.name}' does not follow from its "
+                            "transition table", node.origin)  # fmt: skip
+            return
+
+
+def _check_duration(node: NodeRecord, families: Families) -> None:
+    """Explicit durations stand on a chain that may have them."""
+    if node.duration is None:
+        return
+    check_segments(node, families[node.leaf.family])
+    settings = {k: v for k, v in node.duration.settings.items() if v is not None}
+    check_duration_family(node, families[node.duration.family](**settings))
+    check_duration_slots(node)
 
 
 def _check_leaf(
@@ -329,7 +355,7 @@ def _check_times(what: str, slot: SlotRecord, record: ModelRecord) -> None:
 def _gates(node: NodeRecord) -> Iterator[Gate]:
     if node.switch is not None:
         yield node.switch
-    for leaf in (*node.components, *node.firsts):
+    for leaf in node.leaves:
         for slot in leaf.slots.values():
             yield from slot.gates
 

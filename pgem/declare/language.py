@@ -30,21 +30,16 @@ def latent(
         given: one or several gates that index all empty slots.
         after: node (or its name) whose previous step is the last gate: the recursion.
         first: family of the first step (in a tree of the roots); by default the same family with
-            parameters of its own.
-        duration: not available yet.
+            parameters of its own; `"stationary"` derives it from the transition table.
+        duration: family of the number of steps that a value lasts (a semi-Markov chain), counted
+            from 1: a family that starts at 0 is shifted by 1.  A value then never follows itself.
 
     Raises:
         DeclarationError: names, gates or scopes do not fit.
     """
-    if duration is not None:
-        raise DeclarationError(
-            f"latent node '{name}': duration= is not available yet",
-            where=caller(),
-            advice="a chain with after= has geometric durations; states in a row lengthen them",
-        )
     if isinstance(family, ex.Switch):
         raise DeclarationError(f"latent node '{name}' cannot be a switch", where=caller())
-    return current().add_node("latent", name, family, given, after, first)
+    return current().add_node("latent", name, family, given, after, first, duration)
 
 
 def observed(
@@ -57,8 +52,8 @@ def observed(
         family: a family instance or `switch(...)`.
         given: one or several gates that index all empty slots.
         after: node whose previous step is the last gate.
-        first: family of the first step (in a tree of the roots); by default the first values are
-            conditioned on.
+        first: family of the first step (in a tree of the roots), or `"stationary"`; by default the
+            first values are conditioned on.
 
     Raises:
         DeclarationError: names, gates or scopes do not fit.

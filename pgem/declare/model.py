@@ -8,6 +8,12 @@ from typing import Any
 
 from pgem.declare import expressions as ex
 from pgem.declare.checks import check_model_name
+from pgem.declare.durations import (
+    check_duration_family,
+    check_duration_slots,
+    check_segments,
+    own_gate,
+)
 from pgem.declare.origin import caller
 from pgem.declare.priors import prior_record
 from pgem.declare.records import (
@@ -24,6 +30,7 @@ from pgem.declare.records import (
 )
 from pgem.declare.references import check_gates, check_lags
 from pgem.declare.slots import fill_slots
+from pgem.declare.stationary import stationary_leaf
 from pgem.declare.written import (
     check_distinct,
     check_family,
@@ -175,6 +182,7 @@ class Declaration:
         given: object,
         after: object,
         first: object,
+        duration: object = None,
     ) -> ex.Node:
         """A latent or observed node of the scope that is open now."""
         origin = caller()
@@ -196,12 +204,30 @@ class Declaration:
         node = NodeRecord(name, kind, self._path[-1], leaves, switch=switch, origin=origin)
         check_gates(node, self._nodes, self._scopes, self._covariates)
         node = self._with_first_steps(node, families[0], first)
+        if duration is not None:
+            node = self._with_duration(node, families[0], duration, tuple(gates))
         self._nodes[name] = node
         discrete = switch is None and type(families[0]).domain is not Family.domain
         size = discrete_size(families[0]) if discrete else None
         if discrete:
             self._discrete[name] = size
         return ex.Node(name, node.scope, discrete, size, origin)
+
+    def _with_duration(
+        self, node: NodeRecord, family: Any, duration: object, gates: tuple[Gate, ...]
+    ) -> NodeRecord:
+        """Empty slots of the duration are gated by the node's gates of the step and by itself."""
+        check_segments(node, type(family))
+        check_family(duration, f"duration= of node '{node.name}'", node.origin)
+        assert isinstance(duration, Family)
+        check_duration_family(node, duration)
+        here = tuple(gate for gate in gates if not any(base.lag for base in gate.base()))
+        prefix = f"{node.name}.duration"
+        leaf = self._leaf(duration, prefix, (*here, own_gate(node)), node.origin)
+        node = replace(node, duration=leaf)
+        check_duration_slots(node)
+        check_gates(node, self._nodes, self._scopes, self._covariates)
+        return node
 
     def _leaf(self, family: Any, prefix: str, gates: tuple[Gate, ...], origin: str) -> LeafRecord:
         known = self.families.setdefault(qualified(type(family)), type(family))
@@ -224,12 +250,8 @@ class Declaration:
                     advice="add after=, or use pg.prev(...) in a slot, or leave first= out",
                 )
             return node
-        if first == "stationary":
-            raise DeclarationError(
-                f"node '{node.name}': first='stationary' is not available yet",
-                where=node.origin,
-                advice="leave first= out for a free first distribution",
-            )
+        if isinstance(first, str) and first == "stationary":
+            return replace(node, firsts=(stationary_leaf(node, type(family)),))
         if node.kind == "observed" and first is None:
             return replace(node, conditioned=True)
         if node.switch is not None:

@@ -80,7 +80,7 @@ class SlotRecord:
     own: a coefficient, and what it is multiplied by.
 
     Attributes:
-        kind: which of the three.
+        kind: which of the three; `stationary` in a first step that follows from the steady one.
         name: parameter or covariate.
         value: nested lists of a constant.
         gates: what indexes it.
@@ -88,7 +88,7 @@ class SlotRecord:
         times: what multiplies it, in an expression.
     """
 
-    kind: Literal["param", "constant", "covariate"]
+    kind: Literal["param", "constant", "covariate", "stationary"]
     name: str = ""
     value: Any = None
     gates: tuple[Gate, ...] = ()
@@ -160,6 +160,11 @@ class LeafRecord:
     settings: dict[str, Any]
     slots: dict[str, SlotRecord]
 
+    @property
+    def follows(self) -> bool:
+        """Whether it has no slot of its own, but follows from the steady step."""
+        return any(slot.kind == "stationary" for slot in self.slots.values())
+
 
 @dataclass(frozen=True)
 class NodeRecord:
@@ -174,6 +179,7 @@ class NodeRecord:
         conditioned: the first steps are conditioned on instead of modelled.
         switch: the gate that picks the component.
         origin: file and line.
+        duration: leaf of the number of steps that a value lasts, where that is explicit.
     """
 
     name: str
@@ -184,11 +190,18 @@ class NodeRecord:
     conditioned: bool = False
     switch: Gate | None = None
     origin: str = ""
+    duration: LeafRecord | None = None
 
     @property
     def leaf(self) -> LeafRecord:
         """The only component of a node without a switch."""
         return self.components[0]
+
+    @property
+    def leaves(self) -> tuple[LeafRecord, ...]:
+        """All leaves: components, first steps, the duration."""
+        last = () if self.duration is None else (self.duration,)
+        return (*self.components, *self.firsts, *last)
 
     def gates(self) -> tuple[Gate, ...]:
         """All gates, constants opened: of the steady step, then those of first steps alone."""
@@ -199,6 +212,8 @@ class NodeRecord:
         """All gates of the steady step, constants opened, in order of appearance."""
         found = [gate for leaf in self.components for gate in leaf_gates(leaf)]
         switch = self.switch.base() if self.switch else ()
+        lasting = leaf_gates(self.duration) if self.duration is not None else ()
+        found += [gate for gate in lasting if gate.name != self.name or gate.lag]
         return tuple(dict.fromkeys([*switch, *found]))
 
     def parents(self) -> tuple[tuple[str, int], ...]:

@@ -129,7 +129,7 @@ def find_families(record: ModelRecord, families: Iterable[type[Family]]) -> dict
     wanted = [
         (leaf.family, f"node '{node.name}'", node.origin)
         for node in record.nodes
-        for leaf in (*node.components, *node.firsts)
+        for leaf in node.leaves
     ]
     wanted += [
         (param.prior.family, f"the prior of parameter '{param.name}'", param.origin)

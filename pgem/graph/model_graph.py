@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import networkx
 
 Key = str
-"""Name of a component: `x`, `y.1` inside a switch, `s.first` on a first step."""
+"""Name of a component: `x`, `y.1` in a switch, `s.first` on a first step, `s.duration`."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class Component:
     """One leaf of a node.
 
     Attributes:
-        key: `x`, `y.1` or `s.first`.
+        key: `x`, `y.1`, `s.first` or `s.duration`.
         node: the node that it belongs to.
         leaf: family and slots as declared.
         family: an instance of the family with its settings, structures not yet settled.
         step: 0 for the steady step, k for the k-th first step.
+        is_duration: whether it tells how many steps a value of the node lasts.
     """
 
     key: Key
@@ -44,6 +45,7 @@ class Component:
     leaf: LeafRecord
     family: Family
     step: int = 0
+    is_duration: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,16 @@ class ModelGraph:
 
     def leaves_of(self, node: str) -> list[Component]:
         """Steady components of a node."""
-        return [c for c in self.components.values() if c.node == node and c.step == 0]
+        own = [c for c in self.components.values() if c.node == node and not c.is_duration]
+        return [c for c in own if c.step == 0]
 
     def firsts_of(self, node: str) -> list[Component]:
         """First-step components of a node, in order of the step."""
         return [c for c in self.components.values() if c.node == node and c.step > 0]
+
+    def duration_of(self, node: str) -> Component | None:
+        """How long a value of a node lasts, where that is explicit."""
+        return self.components.get(f"{node}.duration")
 
     def is_finite(self, node: str) -> bool:
         """Whether a node has finitely many values, so that it may be an axis or an index."""
@@ -205,6 +212,9 @@ def _components(node: NodeRecord, families: Mapping[str, type[Family]]) -> list[
     for step, leaf in enumerate(node.firsts, start=1):
         key = f"{node.name}.first" + (str(step) if step > 1 else "")
         found.append(Component(key, node.name, leaf, _instance(leaf, families, node), step))
+    if (lasts := node.duration) is not None:
+        family = _instance(lasts, families, node)
+        found.append(Component(f"{node.name}.duration", node.name, lasts, family, 0, True))
     return found
 
 

@@ -30,6 +30,7 @@ class NodeOutline:
             nodes.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
+        in_segments: whether its values last for explicit durations.
         origin: where it was declared.
     """
 
@@ -47,6 +48,7 @@ class NodeOutline:
     linear: bool
     lag: int
     conditioned: bool
+    in_segments: bool
     origin: str
 
     @property
@@ -151,5 +153,6 @@ def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> Node
         and any(slot.times for leaf in record.components for slot in leaf.slots.values()),
         record.lag(),
         record.conditioned,
+        record.duration is not None,
         record.origin,
     )

@@ -13,6 +13,7 @@ from pgem.analyse import (
     Eliminate,
     Factor,
     Scan,
+    Segments,
     Var,
     is_axis,
     is_random,
@@ -194,14 +195,24 @@ class EStepWriter:
         axis = is_axis(self.graph, self.analysis.schema, component.node)
         if axis:
             arguments.append(self.axis_names[Var(component.node)])
-        for name, slot in component.leaf.slots.items():
-            if slot.kind != "covariate":
-                arguments.append(f"{name}={self.slot(component, name, slot)}")
-        return "table" if axis else "density", arguments
+        return "table" if axis else "density", arguments + self.slots(component)
+
+    def slots(self, component: Component) -> list[str]:
+        """`name=at(...)` of every slot."""
+        return [
+            f"{name}={self.slot(component, name, slot)}"
+            for name, slot in component.leaf.slots.items()
+            if slot.kind != "covariate"
+        ]
 
     def slot(self, component: Component, slot_name: str, slot: SlotRecord) -> str:
         """`at(params, name, gates...)`."""
         scope = self.graph.nodes[component.node].scope
+        if slot.kind == "stationary":
+            steady = self.graph.components[component.node]
+            table = self.slot(steady, slot_name, steady.leaf.slots[slot_name])
+            prev = self.gate(Gate("node", component.node, 1), scope)
+            return f"stationary({table}, {prev})"
         gates = "".join(f", {self.gate(gate, scope)}" for gate in slot.gates)
         if slot.kind == "param":
             return f'at(params, "{slot.name}"{gates})'
@@ -236,8 +247,32 @@ class EStepWriter:
         elif isinstance(step, Collect):
             self.say(f"the product over {step.scope}")
             self.put(name, "collect", [self.scope(step.scope), *inputs], shape)
+        elif isinstance(step, Segments):
+            self.forward_segments(step, name, inputs, shape)
         else:
             self.forward_scan(step, name, inputs, shape)
+
+    def forward_segments(self, step: Segments, name: str, inputs: list[str], shape: str) -> None:
+        """A sequence of segments."""
+        lasting = self.graph.components[step.duration]
+        scope, table = self.scope(step.scope), self.duration_name(step)
+        self.say(
+            f"log p(a segment of {step.state} lasts d steps) and log p(at least d), d = 1, 2, …"
+        )
+        self.put(table, "durations", [self.load(lasting.key), scope, *self.slots(lasting)], "")
+        self.say(f"along {step.scope}: sum out where segments begin, and {step.state} in each;")
+        self.say("the end of the sequence may cut the last one off")
+        arguments = [scope, "semiring", inputs[0], f"[{', '.join(inputs[1:])}]", table]
+        arguments += [self.axis_names[step.shift[step.state]], self.axis_names[step.state]]
+        if step.outer:
+            arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
+        chain = self.names(f"chain_{step.label}", ("chain", step))
+        self.put(chain, "segments", arguments, "")
+        self.body.append(f"{name} = {chain}.message  # {shape}")
+
+    def duration_name(self, step: Segments) -> str:
+        """The identifier of a chain's log-probabilities of durations."""
+        return self.names(f"log_{step.duration}", ("durations", step))
 
     def forward_scan(self, step: Scan, name: str, inputs: list[str], shape: str) -> None:
         """A sequence or tree."""
@@ -312,6 +347,10 @@ class EStepWriter:
             self.posterior[factor] = name
             if factor.kind in CONDITIONALS:
                 self.add_statistics(factor, f", summed={chain}.is_summed({k})")
+        if isinstance(step, Segments):
+            self.say("segments by duration; cut ones count at the durations expected of them")
+            table = self.duration_name(step)
+            self.body.append(f"stats.add({table}, {chain}.lasting, summed=True)")
 
     def give(self, factor: Factor, posterior: str, axes: Iterable[Var]) -> None:
         """Hand a posterior to an input: reduced to its axes, or turned into statistics."""

@@ -18,7 +18,7 @@ from pgem.plan.explain_regions import (
     regression_statistic,
 )
 from pgem.plan.latex import replace_letters
-from pgem.plan.notation import DATA, Notation, escape
+from pgem.plan.notation import DATA, Notation, avoid, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
 from pgem.plan.symbolic import LINEAR, features_of
@@ -64,6 +64,13 @@ def write_statistics(page: Page, notation: Notation) -> None:
     if sentence := expectation_sentence(notation):
         page.say(sentence)
     _write_partial(page, notation)
+    cut = [f"`{key}`" for key, s in notation.analysis.layout.components.items()
+           if s.component.is_duration]  # fmt: skip
+    if cut:
+        page.say(
+            f"In {listed(cut)} a segment that the end cuts off after $d$ steps counts with the "
+            "statistics that are expected of its whole duration, given that it is at least $d$."
+        )
 
 
 def _write_partial(page: Page, notation: Notation) -> None:
@@ -89,8 +96,9 @@ def _write_partial(page: Page, notation: Notation) -> None:
 def _statistic_line(notation: Notation, key: str) -> str:
     """`S_x[k] = Σ_n p(z_n = k | D_n) (1, x_n, …)` of one component."""
     settled = notation.analysis.layout.components[key]
+    follows = settled.component.leaf.follows
     params = [s for s in settled.component.leaf.slots.values() if s.kind == "param"]
-    if not params or settled.family.own_fit or isinstance(settled.family, Linked):
+    if not (params or follows) or settled.family.own_fit or isinstance(settled.family, Linked):
         return ""
     if is_regression(notation, key):
         return regression_statistic(notation, key)
@@ -99,6 +107,8 @@ def _statistic_line(notation: Notation, key: str) -> str:
     axes = [letters[gate] for gate in settled.cells.gates]
     node = settled.component.node
     own = notation.values.get(node)
+    if settled.component.is_duration:
+        own = avoid(own or "k", axes)
     if summed.is_axis or (own and settled.family.domain() is not None):
         name, axes = "N", [*axes, str(own)]
         seen = "1" if summed.is_axis else f"[{summed.value()} = {own}]"
@@ -172,6 +182,12 @@ def _write_block(page: Page, notation: Notation, block: Block) -> None:
 
 def _how(block: Block, params: list[ParamLayout]) -> str:
     """The rung of the ladder, in words."""
+    if block.firsts:
+        return (
+            f"no closed form, since {listed(f'`{key}`' for key in block.firsts)} follows from it. "
+            "The expected first values times $\\log \\delta$ are not concave in the table, and "
+            "$Q$ is climbed from the current values (local maximum)."
+        )
     if block.rung == NUMERIC:
         return (
             "no closed form; $Q$ is climbed from the current values with all cells of "

@@ -14,6 +14,7 @@ from pgem.families._link import Linked
 from pgem.graph import Component
 from pgem.plan.explain_conjugate import multiplied
 from pgem.plan.explain_links import where_linked
+from pgem.plan.explain_segments import duration_symbol, duration_value, say_segments
 from pgem.plan.latex import letters_of, replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
@@ -33,6 +34,7 @@ def write_model(page: Page, notation: Notation) -> None:
     for name, node in notation.graph.nodes.items():
         if node.lag():
             page.say(_first_steps(notation, name))
+        say_segments(page, notation, name)
     page.say(
         f"In what follows ${notation.data()}$ stands for everything that is observed of unit "
         f"${notation.indices[UNIT]}$, and every sum over units is weighted by the units' "
@@ -111,6 +113,11 @@ def _first_steps(notation: Notation, name: str) -> str:
         notation.conditional(name, times={node.scope: str(k)}, most_lag=k - 1)
         for k in range(1, lag + 1)
     ]
+    if node.firsts[0].follows:
+        return (
+            f"At {steps}, `{name}` has the stationary distribution $\\delta$ of its transition "
+            f"table, ${shown[0]} = \\delta$ with $\\delta = \\delta P$."
+        )
     return f"At {steps}, `{name}` has its own distribution, ${', '.join(shown)}$."
 
 
@@ -131,7 +138,8 @@ def write_conditionals(page: Page, notation: Notation) -> None:
         page.say(f"$\\text{{table}}$ stands for the known index {list(table)}.")
     for node in notation.graph.nodes.values():
         components = [*notation.graph.firsts_of(node.name), *notation.graph.leaves_of(node.name)]
-        for component in components:
+        lasting = notation.graph.duration_of(node.name)
+        for component in [*components, *([lasting] if lasting else [])]:
             _write_component(page, notation, component)
 
 
@@ -142,6 +150,9 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     own = notation.variable(component.node, times=times)
     head = notation.conditional(component.node, times=times, most_lag=most_lag(component))
     given = head[2:-1].partition(r"\mid")[2]
+    if component.is_duration:
+        own, head = duration_value(notation, component), duration_symbol(notation, component)
+        head, given = f"p({head})", ""
     subject = rf"{own} \mid {given.strip()}" if given else own
     page.item(
         rf"${subject} \sim \text{{{family.title}}}({_arguments(notation, settled)})$"
@@ -160,7 +171,8 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
     if statistics and not isinstance(family, Linked):
         inside = ", ".join(replace_letters(part, {"x": own_letter}) for part in statistics)
         shown = f"({inside})" if len(statistics) > 1 else inside
-        lines.append(f"T({own_letter}) &= {shown}")
+        bracket = own_letter if own_letter.startswith("(") else f"({own_letter})"
+        lines.append(f"T{bracket} &= {shown}")
     page.formula(*lines)
     where = _where(notation, settled, letters, own_letter, own)
     if isinstance(family, Linked):
@@ -173,6 +185,8 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
 def _when(notation: Notation, component: Component) -> str:
     node = notation.graph.nodes[component.node]
     letter = notation.indices[node.scope]
+    if component.is_duration:
+        return f", the duration of a segment of `{node.name}`"
     tree = notation.graph.scopes[node.scope].kind == "tree"
     if component.step:
         return " at the roots" if tree else f" for ${letter} = {component.step}$"
@@ -186,8 +200,13 @@ def _when(notation: Notation, component: Component) -> str:
 
 
 def times_of(notation: Notation, component: Component) -> dict[str, str]:
-    """The step that a first-step component stands for (in a tree, any root)."""
+    """The step that a first-step component stands for, or the segment of a duration.
+
+    In a tree it is any root.
+    """
     scope = notation.graph.nodes[component.node].scope
+    if component.is_duration:
+        return {scope: notation.segments[component.node][0]}
     tree = notation.graph.scopes[scope].kind == "tree"
     return {scope: str(component.step)} if component.step and not tree else {}
 
@@ -233,6 +252,11 @@ def _slot_value(notation: Notation, component: Component, slot: SlotRecord) -> s
     if slot.kind == "covariate":
         return notation.variable(slot.name)
     gates = [notation.gate(gate, times=times) for gate in slot.gates]
+    if slot.kind == "stationary":
+        table = notation.graph.components[component.node].leaf.slots
+        name = next(t.name for n, t in table.items() if component.leaf.slots[n] is slot)
+        shown = notation.parameter(name, gates) if name else r"\text{known table}"
+        return rf"\delta({shown})"
     if slot.kind == "param":
         return notation.parameter(slot.name, gates)
     if not slot.gates and np.ndim(slot.value) == 0:

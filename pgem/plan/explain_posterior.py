@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgem.analyse import Climb, Collect, Eliminate, Factor, Scan, Var
+from pgem.analyse import Climb, Collect, Eliminate, Factor, Scan, Segments, Var
 from pgem.declare import UNIT
 from pgem.plan.explain_conjugate import write_conjugate
 from pgem.plan.explain_regions import write_region
+from pgem.plan.explain_segments import SegmentFormulas
 from pgem.plan.explain_tree import TreeText
 from pgem.plan.notation import Notation, Times, symbol_of
 from pgem.plan.page import Page
@@ -96,6 +97,9 @@ class _Posterior:
         elif isinstance(step, Climb):
             self.names[step.message] = symbol_of(step.label)
             self.tree.forward(step)
+        elif isinstance(step, Segments):
+            self.names[step.message] = symbol_of(step.label)
+            self.segments(step).forward(self.page, step.scope)
         else:
             self.forward_scan(step)
 
@@ -107,6 +111,11 @@ class _Posterior:
         elif factor.kind == "region":
             self.names[factor] = self.notation.names[factor.node]
             write_region(self.page, self.notation, factor, self.term(factor))
+
+    def segments(self, step: Segments) -> SegmentFormulas:
+        """The formulas of a sequence of segments."""
+        inside = self.product(step.inputs[1:], {step.scope: r"\tau"})
+        return SegmentFormulas(self.notation, step, inside, self.term(step.message))
 
     def evidence(self, step: Eliminate | Collect | Scan) -> None:
         """Say what `e` is where it is met."""
@@ -196,6 +205,8 @@ class _Posterior:
         """The posterior of a step's variables."""
         if isinstance(step, Climb):
             self.tree.backward(step)
+        elif isinstance(step, Segments):
+            self.segments(step).backward(self.page, step.scope)
         elif isinstance(step, Scan):
             self.backward_scan(step)
         elif isinstance(step, Eliminate):

@@ -15,9 +15,10 @@ WIDTH = 96
 RESERVED = {"data", "params", "stats", "semiring", "answers", "weight", "log_p", "new", "np"}
 ROUTINES = (
     "Axis", "Learned", "Prior", "Times", "at", "choose", "climb", "collect", "conjugate",
-    "density", "either", "estimate", "evidence", "fit_cells", "free", "gaussian", "inside",
-    "integrate", "keep", "maximise", "message", "newton", "over", "pick", "prior", "query",
-    "regress", "scan", "spread", "staged", "steps", "sweeps", "table", "times", "total", "tree",
+    "density", "durations", "either", "estimate", "evidence", "fit_cells", "free", "gaussian",
+    "inside", "integrate", "keep", "maximise", "maximise_stationary", "message", "newton", "over",
+    "pick", "prior", "query", "regress", "scan", "segments", "spread", "staged", "stationary",
+    "steps", "sweeps", "table", "times", "total", "tree",
 )  # fmt: skip
 
 

@@ -41,6 +41,12 @@ class Notation:
             if name in self.graph.covariates or self.graph.is_finite(name)
         }
 
+        self.segments = {
+            name: (self._fresh("ghiuvw"), self._fresh("duvw"))
+            for name, node in self.graph.nodes.items()
+            if node.duration is not None
+        }
+
     def _fresh(self, wanted: str) -> str:
         for letter in wanted:
             if letter not in self.taken:

@@ -35,6 +35,7 @@ class Part:
         n_dims: dimensions of a table of its scope.
         is_axis: whether the node is summed over.
         evidence: whether its value is given in some rows.
+        is_duration: whether it tells how long values of the node last; it has no data.
         known: known slot → its value, where the declaration gives it.
     """
 
@@ -46,6 +47,7 @@ class Part:
     n_dims: int
     is_axis: bool
     evidence: bool
+    is_duration: bool
     known: dict[str, Any] = field(default_factory=dict)
 
 
@@ -247,6 +249,7 @@ def _part(analysis: Analysis, key: str) -> Part:
         n_dims(analysis, record.scope),
         is_axis(analysis.graph, analysis.schema, record.name),
         record.name in analysis.schema.evidence,
+        component.is_duration,
         known,
     )
 

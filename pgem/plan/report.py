@@ -14,6 +14,7 @@ from pgem.analyse import (
     Eliminate,
     Factor,
     Scan,
+    Segments,
     is_axis,
     is_random,
 )
@@ -107,6 +108,11 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
     if isinstance(step, Collect):
         size = math.prod(sizes[v.node] for v in step.message.axes)
         return Row(step.scope, "product over the members", "exact", f"{size} entries a member")
+    if isinstance(step, Segments):
+        size = math.prod(sizes[v.node] for v in (step.state, *step.outer))
+        how = f"cut into segments of {step.state} with explicit durations, forward and backward"
+        cost = f"{size} D + {step.cost} terms a step, D the longest duration or sequence"
+        return Row(step.label, how, "exact", cost)
     widest = max((math.prod(sizes[v.node] for v in c) for c in step.cliques), default=1)
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
     climbs = isinstance(step, Climb)

@@ -212,6 +212,12 @@ def _block(block: Block, analysis: Analysis) -> list[str]:
         return _regression(block, keys, analysis)
     if block.rung == OWN_FIT:
         return [*head, *call("new |= fit_cells", ["stats", keys, "new", "READS"])]
+    if block.firsts:
+        (name,), follows = block.params, analysis.layout.stationary
+        firsts = ", ".join(f'("{first}", "{follows[first].key}")' for first in block.firsts)
+        arguments = ["stats", f'LEARNED["{name}"]', "new", "READS", "empty", f"firsts=[{firsts}]"]
+        note = f"# with what the stationary {' and '.join(block.firsts)} adds to Q"
+        return [*head, note, *call(f'new["{name}"] = maximise_stationary', arguments)]
     if block.rung == NUMERIC:
         learned = ", ".join(f'LEARNED["{name}"]' for name in block.params)
         arguments = ["stats", keys, f"[{learned}]", "new", "READS"]

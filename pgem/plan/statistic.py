@@ -15,6 +15,7 @@ from pgem.families._linear import Linear
 from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
 from pgem.plan.explain_conjugate import filled
 from pgem.plan.explain_model import slot_letters, slot_reference, times_of
+from pgem.plan.explain_segments import duration_value
 from pgem.plan.latex import is_sum, letters_of, replace_letters
 from pgem.plan.notation import Notation, avoid
 from pgem.plan.symbolic import LINEAR, role_statistic_of
@@ -50,11 +51,15 @@ class Summed:
         self.component = self.settled.component
         self.node = notation.graph.nodes[self.component.node]
         self.times = times_of(notation, self.component)
-        self.is_axis = is_axis(notation.graph, notation.analysis.schema, self.node.name)
+        self.is_axis = not self.component.is_duration and is_axis(
+            notation.graph, notation.analysis.schema, self.node.name
+        )
         self.expected = self.node.name in {c.name for c in notation.analysis.conjugates}
 
     def value(self) -> str:
-        """The node's own variable."""
+        """The node's own variable, or how long a segment of it lasts."""
+        if self.component.is_duration:
+            return duration_value(self.notation, self.component)
         return self.notation.variable(self.node.name, times=self.times)
 
     # --- what one value adds ------------------------------------------------------------------
@@ -151,11 +156,21 @@ class Summed:
             summing: letters that are summed over.
         """
         events, seen = self.events(values, own)
+        if self.component.is_duration:
+            return self.over_segments(summand, [f"[{event}]" for event in events] + seen)
         weight = f"p({', '.join(events)} \\mid {self.notation.data()})" if events else ""
         factors = [weight, *seen, "" if summand == "1" and (events or seen) else summand]
         sums = rf"\sum_{{{self.rows(values)}}} "
         sums += "".join(rf"\sum_{{{letter}}} " for letter in summing or ())
         return sums + r" \, ".join(factor for factor in factors if factor)
+
+    def over_segments(self, summand: str, held: list[str]) -> str:
+        """`Σ_n E[Σ_g [s_g = k] summand | D_n]`, a sum over the segments of a sequence."""
+        outer = ",".join(self.notation.indices_of(self.node.scope, {self.node.scope}))
+        segment = self.notation.segments[self.node.name][0]
+        inside = r" \, ".join([*held, *([summand] if summand != "1" or not held else [])])
+        expected = rf"E[\sum_{{{segment}}} {inside} \mid {self.notation.data()}]"
+        return rf"\sum_{{{outer}}} {expected}"
 
     def events(self, values: Letters, own: str | None) -> tuple[list[str], list[str]]:
         """Events about latents, for the posterior; indicators of what is seen."""

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from pgem.analyse import gate_token
 from pgem.arrays import Floats
+from pgem.declare import Gate
 from pgem.errors import FitError, did_you_mean
 from pgem.learn import check_value
 from pgem.plan import Program
+from pgem.routines import stationary_value
 
 
 def full_params(program: Program, params: Mapping[str, Any]) -> dict[str, Floats]:
@@ -47,6 +50,28 @@ def full_params(program: Program, params: Mapping[str, Any]) -> dict[str, Floats
     return full
 
 
+def derived(program: Program, params: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Tables that follow from parameters, by the name that a parameter in their place would have.
+
+    These are first steps with `first="stationary"`: [gates…, own axes].
+    """
+    return {
+        f"{key}.{table.slot}": _stationary(program, key, params)
+        for key, table in program.analysis.layout.stationary.items()
+    }
+
+
+def _stationary(program: Program, key: str, params: Mapping[str, Floats]) -> Floats:
+    """The stationary distribution that a first step follows."""
+    layout = program.analysis.layout
+    found, steady = layout.stationary[key], layout.components[layout.stationary[key].key]
+    slot = steady.component.leaf.slots[found.slot]
+    table = np.asarray(params[found.param] if found.param else slot.value, dtype=float)
+    gates = [gate_token(gate) for gate in slot.gates]
+    prev = Gate("node", steady.component.node, 1)
+    return stationary_value(table, gates, prev, lambda gate: layout.sizes[gate.name])[0]
+
+
 def cell_slots(program: Program, key: str, params: Mapping[str, Floats]) -> dict[str, Floats]:
     """Slot values of a component per cell [C, own axes]."""
     settled = program.analysis.layout.components[key]
@@ -55,6 +80,9 @@ def cell_slots(program: Program, key: str, params: Mapping[str, Floats]) -> dict
         if slot.kind == "covariate":
             continue
         own = settled.family.own_shape(name)
+        if slot.kind == "stationary":
+            values[name] = _stationary(program, key, params).reshape(-1, *own)
+            continue
         table = np.asarray(params[slot.name] if slot.kind == "param" else slot.value, dtype=float)
         n_gates = len(slot.gates)
         if table.ndim == n_gates and own:

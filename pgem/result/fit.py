@@ -17,6 +17,7 @@ from pgem.families import Family
 from pgem.learn import Run, Verdict, weighted_total
 from pgem.plan import Program, Report
 from pgem.result import posterior as queries
+from pgem.result.cells import derived
 from pgem.result.containers import as_mapping
 from pgem.result.facts import DataFacts, data_facts
 from pgem.routines import Semiring
@@ -242,13 +243,18 @@ class Fit:
         return weighted_total(columns.weights, log_likelihood(Bound(program, columns), self.params))
 
     def expanded(self, name: str) -> Floats:
-        """A covariance parameter of reduced structure as matrices [gates…, D, D]."""
+        """A parameter written out, or a table that follows from parameters.
+
+        Args:
+            name: a covariance of reduced structure gives matrices [gates…, D, D]; the first step
+                of a node with `first="stationary"` its distribution [gates…, K]; any other
+                parameter itself.
+
+        Raises:
+            FitError: neither a parameter nor such a table.
+        """
         if name not in self.params:
-            raise FitError(
-                f"'{name}' is no parameter of this fit",
-                expected=", ".join(self.params),
-                advice=did_you_mean(name, self.params),
-            )
+            return self._derived(name)
         layout = self.program.params[name]
         value = self.params[name]
         if layout.structure == "full":
@@ -257,6 +263,18 @@ class Fit:
         if layout.structure == "spherical":
             value = np.repeat(value[..., None], size, axis=-1)
         return np.asarray(value[..., None] * np.eye(size))
+
+    def _derived(self, name: str) -> Floats:
+        """A table that follows from parameters, by name."""
+        found = derived(self.program, self.params)
+        if name not in found:
+            known = [*self.params, *found]
+            raise FitError(
+                f"'{name}' is no parameter of this fit",
+                expected=", ".join(known),
+                advice=did_you_mean(name, known),
+            )
+        return found[name]
 
     def sample(
         self,

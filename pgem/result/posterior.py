@@ -241,8 +241,7 @@ def _query(item: Any, program: Program) -> Query:
 def _check_query(query: Query, axes: list[str], program: Program) -> None:
     for name, lag in query:
         if name not in axes:
-            node = program.outline.nodes[name]
-            continuous = node.kind == "latent" and not node.finite
+            continuous = not program.outline.nodes[name].finite
             raise DataError(
                 f"a joint posterior is asked for '{name}', which is "
                 + ("not discrete" if continuous else "not latent in these data"),

@@ -28,6 +28,7 @@ from pgem.result.cells import cell_slots
 from pgem.result.containers import as_mapping, labelled, nest
 from pgem.result.facts import DataFacts, draw_inputs
 from pgem.result.rows import Rows, lay_out
+from pgem.result.sample_segments import Clock
 from pgem.run import Columns, within_trees
 
 
@@ -69,6 +70,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         self._slots: dict[str, dict[str, Floats]] = {}
+        self._clocks: dict[str, Clock] = {}
         for name, node in self.program.outline.nodes.items():
             self._open(name, node.scope, finite=node.finite)
 
@@ -103,6 +105,25 @@ class Sampler:
 
     def _draw(self, name: str, rows: Integers) -> None:
         """Draw the holes of a node among these rows."""
+        if self.program.outline.nodes[name].in_segments:
+            self._draw_segments(name, rows)
+            return
+        self._draw_holes(name, rows)
+
+    def _draw_segments(self, name: str, rows: Integers) -> None:
+        """Draw one step of a chain with explicit durations: segments that last go on."""
+        codes = self.columns.codes[name]
+        clock = self._clocks.setdefault(name, Clock(len(codes)))
+        going = clock.going_on(rows)
+        codes[going] = np.where(codes[going] < 0, codes[going - 1], codes[going])
+        self._draw_holes(name, np.setdiff1d(rows, going))
+        fresh = clock.begin(rows, going, codes)
+        part = self.program.parts[f"{name}.duration"]
+        if len(fresh):
+            drawn = part.family.draw(self.generator, self._at(part, fresh))
+            clock.start(fresh, drawn, part.family)
+
+    def _draw_holes(self, name: str, rows: Integers) -> None:
         for part, chosen in self._split(name, self.rows.missing(name, rows)):
             if len(chosen):
                 self._store(part, chosen, part.family.draw(self.generator, self._at(part, chosen)))

@@ -17,7 +17,7 @@ from pgem.arrays import Floats, group_sum
 from pgem.families import Family
 from pgem.families._roles import Covariance, Mean, Prob, Probs, Rate, Role, Shape, Variance
 from pgem.plan import Program
-from pgem.routines import Stats
+from pgem.routines import Stats, stationary_gradient
 from pgem.routines.maximise import rows_of
 from pgem.routines.priors import of_link, of_prior
 from pgem.routines.tables import Entry
@@ -47,6 +47,12 @@ def gradients(
                 entry = stats[key]
                 by_cell = cell_gradient(entry, slot)
                 rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
+                total += group_sum(by_cell, rows, n_rows).reshape(total.shape)
+        for first, table in program.analysis.layout.stationary.items():
+            if table.param == name and first in stats and table.key in stats:
+                by_cell = stationary_gradient(stats, first, table.key, table.slot)
+                cells = stats[table.key].cells
+                rows, n_rows = cells.rows[table.slot], cells.n_rows[table.slot]
                 total += group_sum(by_cell, rows, n_rows).reshape(total.shape)
         found[name] = total
     for name, added in (prior_gradients(program, params) if priors else {}).items():

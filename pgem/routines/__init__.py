@@ -4,6 +4,7 @@ from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.conjugate import conjugate
 from pgem.routines.conjugate_children import either, inside, message, over, prior, staged, times
 from pgem.routines.contract import Semiring, keep
+from pgem.routines.durations import durations
 from pgem.routines.integrate import RegionData, gaussian, integrate
 from pgem.routines.maximise import (
     Learned,
@@ -20,6 +21,16 @@ from pgem.routines.own_fit import fit_cells
 from pgem.routines.priors import Prior, Times
 from pgem.routines.regress import regress
 from pgem.routines.scan import scan
+from pgem.routines.segments import segments
+from pgem.routines.stationary import (
+    closed_classes,
+    listed_classes,
+    maximise_stationary,
+    stationary,
+    stationary_gradient,
+    stationary_value,
+    transition_tables,
+)
 from pgem.routines.tables import (
     Axis,
     Gated,
@@ -57,9 +68,11 @@ __all__ = [
     "at_least",
     "choose",
     "climb",
+    "closed_classes",
     "collect",
     "conjugate",
     "density",
+    "durations",
     "either",
     "estimate",
     "evidence",
@@ -70,7 +83,9 @@ __all__ = [
     "inside",
     "integrate",
     "keep",
+    "listed_classes",
     "maximise",
+    "maximise_stationary",
     "message",
     "newton",
     "over",
@@ -79,12 +94,17 @@ __all__ = [
     "query",
     "regress",
     "scan",
+    "segments",
     "spread",
     "staged",
+    "stationary",
+    "stationary_gradient",
+    "stationary_value",
     "steps",
     "sweeps",
     "table",
     "times",
     "total",
+    "transition_tables",
     "tree",
 ]

@@ -97,15 +97,21 @@ def maximise(
     """
     value = params[learned.name]
     previous = rows_of(value, learned.n_gates)
-    parts = [_of_use(stats[key], slot, readers[key], params, learned) for key, slot in learned.uses]
-    if stats.use_priors:
-        parts += of_priors(learned, params, previous, cancel=learned.cancels)
-    total = reduce(_add, parts)
+    total = summed_statistic(stats, learned, params, readers)
     fixed = rows_of(learned.fixed, learned.n_gates)
     if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
         empty.add(learned.name)
     new = learned.role.maximise(total, previous, fixed).reshape(value.shape)
     return at_least(learned.lower, new, learned.fixed)
+
+
+def summed_statistic(stats: Stats, learned: Learned, params: Params, readers: Readers) -> Statistic:
+    """The statistic of a parameter's role, summed over its uses, with its priors' under MAP."""
+    parts = [_of_use(stats[key], slot, readers[key], params, learned) for key, slot in learned.uses]
+    if stats.use_priors:
+        rows = rows_of(params[learned.name], learned.n_gates)
+        parts += of_priors(learned, params, rows, cancel=learned.cancels)
+    return reduce(_add, parts)
 
 
 def at_least(lower: Floats | None, value: Floats, fixed: Mask) -> Floats:

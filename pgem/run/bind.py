@@ -120,6 +120,8 @@ class Bound:
     # --- columns ------------------------------------------------------------------------------
 
     def _column(self, part: Part) -> _Column:
+        if part.is_duration:
+            return _Column(None, {}, Observations(part.family, np.zeros(0)), None)
         domain = part.family.domain()
         if isinstance(part.family, Linked):
             return self._linked_column(part, part.family)

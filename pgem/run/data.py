@@ -298,7 +298,7 @@ def make_schema(
 ) -> Schema:
     """What the compiler may know about the data."""
     outline = columns.outline
-    axes, evidence, given, opened = set(), set(), set(), set()
+    axes, evidence, given, opened = set[str](), set[str](), set[str](), set[str]()
     vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim == 2}
     for name, node in outline.nodes.items():
         if not node.finite:
@@ -309,7 +309,7 @@ def make_schema(
             continue
         holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)
         if node.kind == "latent" and not holes.any():
-            given.add(name)
+            (evidence if node.in_segments else given).add(name)
         elif (
             node.kind == "observed"
             and holes.any()

@@ -32,6 +32,14 @@ with pg.Model("chain") as CHAIN, pg.sequence("t"):
     s = pg.latent("s", pg.Categorical(size=2), after="s")
     pg.observed("y", pg.Normal(), given=s)
 
+with pg.Model("segments") as SEGMENTS, pg.sequence("t"):
+    s = pg.latent("s", pg.Categorical(size=2), after="s", duration=pg.Categorical(size=2))
+    pg.observed("y", pg.Normal(), given=s)
+
+with pg.Model("steady") as STEADY, pg.sequence("t"):
+    s = pg.latent("s", pg.Categorical(size=2), after="s", first="stationary")
+    pg.observed("y", pg.Normal(), given=s)
+
 with pg.Model("coins") as COINS:
     z = pg.latent("z", pg.Categorical(size=2))
     pg.observed("b", pg.Bernoulli(), given=z)
@@ -52,6 +60,9 @@ P = {"z.probs": [0.5, 0.5], "x.mean": [0.0, 5.0], "x.var": [1.0, 1.0]}
     ("a start of text", "MIXTURE.fit(X, start={'x.mean': ['a', 'b']})", ERROR, "'x.mean'", "numbers"),
     ("a covariance that is not positive definite", "VECTORS.fit({'x': np.random.default_rng(0).normal(size=(20, 2))}, start={'x.cov': np.ones((2, 2, 2))})", ERROR, "'x.cov'", "positive definite"),
     ("a start against a fixed entry", "FIXED.fit(X, start={'w': [0.2, 0.4, 0.4]})", ERROR, "'w'", "fixed"),
+    ("a start in which a value follows itself", "SEGMENTS.fit(Y, start={'s.probs': [[0.5, 0.5], [1.0, 0.0]]})", ERROR, "'s.probs'", "fixed", "0.5"),
+    ("labels that last too long", "SEGMENTS.fit(Y, start={'s': [[0, 0, 0, 1, 1, 0]]})", ERROR, "unit '0'", "-inf"),
+    ("a start of two closed classes", "STEADY.fit(Y, start={'s.probs': np.eye(2), 'y.mean': [0.0, 5.0], 'y.var': [1.0, 1.0]})", ERROR, "{0}' and '{1}", "first='stationary'"),
     ("labels of the wrong length", "MIXTURE.fit(X, start={'z': [0, 1]})", ERROR, "'z'", "'6' rows", "(2,)"),
     ("labels out of range", "MIXTURE.fit(X, start={'z': [0, 1, 2, 0, 1, 2]})", ERROR, "'z'", "labels 0 … 1"),
     ("responsibilities that do not sum to one", "MIXTURE.fit(X, start={'z': np.ones((6, 2))})", ERROR, "'z'", "sum to one"),
