@@ -209,16 +209,22 @@ def _gated_inside(
     where = graph.nodes[name].origin
     latent = graph.nodes[inside[0]]
     if chain and graph.nodes[gate.name].scope == chain:
+        holed = latent.kind == "observed"
         return IntractableError(
-            f"node '{name}' is gated by '{gate.name}', which changes from step to step, while the "
-            f"continuous state '{inside[0]}' runs along the same sequence (a switching linear "
+            (f"'{inside[0]}' has holes, so it is a state like a latent one: " if holed else "")
+            + f"node '{name}' is gated by '{gate.name}', which changes from step to step, while "
+            f"the continuous state '{inside[0]}' runs along the same sequence (a switching linear "
             "dynamical system): the exact posterior is a mixture that doubles at every step",
             where=where,
-            expected=f"gates of a Gaussian chain that are observed, or live outside '{chain}'",
+            expected=f"gates of a Gaussian chain that are observed, or live outside '{chain}'"
+            + (f", or complete values of '{inside[0]}'" if holed else ""),
             advice=suggest(
-                f"give '{inside[0]}' no lag (a hidden Markov model with a Gaussian factor), or "
-                f"declare '{gate.name}' outside pg.sequence('{chain}') (a mixture of state-space "
-                "models)",
+                (
+                    f"cut the sequences at the holes of '{inside[0]}'"
+                    if holed
+                    else f"give '{inside[0]}' no lag (a hidden Markov model with a Gaussian factor)"
+                )
+                + f", or declare '{gate.name}' outside pg.sequence('{chain}') (a mixture)",
                 graph,
                 gate_outside(graph, inside[0], gate.name, chain),
             ),

@@ -198,6 +198,23 @@ def test_is_refused_with_a_model_that_compiles(case: Refused) -> None:
     assert model.compile().source
 
 
+def test_holes_below_a_state_and_the_past_are_refused_with_a_model_that_compiles() -> None:
+    with pg.Model("echo") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        slope = pg.param("phi")[s]
+        pg.observed("y", pg.Normal(mean=slope * pg.prev("y")), first=pg.Normal())
+    y = np.arange(12.0).reshape(2, 6) % 5
+    assert np.isfinite(model.fit({"y": y}, max_iter=2).trace).all()
+    y[1, 3] = np.nan
+    with pytest.raises(pg.IntractableError) as caught:
+        model.fit({"y": y})
+    text = str(caught.value)
+    for word in ("'y' has holes", "'s'", "switching linear dynamical system", "complete values"):
+        assert word in text
+    instead = run(proposal(text))["model"]
+    assert np.isfinite(instead.fit({"y": y}, max_iter=5).trace).all()
+
+
 WIDE = {
     "too many parents": """
         with pg.Model("m") as m:
