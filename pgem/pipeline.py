@@ -57,7 +57,7 @@ def bind(program: Program, data: Any) -> Bound:
     """
     mapping, weights = as_mapping(data, program.outline)
     columns = read_data(mapping, program.outline, weights=weights, fitting=False)
-    return Bound(program.variant(make_schema(columns)), columns)
+    return Bound(program.variant(make_schema(columns)), columns, merge=True, n_jobs=None)
 
 
 class Model(Declaration):
@@ -97,6 +97,7 @@ class Model(Declaration):
         shard_size: int | None = None,
         schedule: str = "batch",
         accelerate: str | None = None,
+        n_jobs: int | None = None,
     ) -> Fit:
         """Maximum likelihood, or with priors the posterior mode, by EM.
 
@@ -121,6 +122,9 @@ class Model(Declaration):
             schedule: `batch`; others are not available yet.
             accelerate: None; others are not available yet.
             shard_size: units per shard; chosen to fit the processor's cache by default.
+            n_jobs: threads over the shards: a number, -1 for all cores, -2 for all but one; None
+                for all cores where that pays (one without `threadpoolctl`).  The result does not
+                depend on it.
 
         Raises:
             DataError: the data do not fit the declaration.
@@ -141,6 +145,7 @@ class Model(Declaration):
             shard_size=shard_size,
             schedule=schedule,
             accelerate=accelerate,
+            n_jobs=n_jobs,
         )
         mapping, own_weights = as_mapping(data, self._outline())
         columns = read_data(
@@ -151,7 +156,7 @@ class Model(Declaration):
         )
         program = self._program(make_schema(columns))
         check_hard(posterior, program)
-        bound = Bound(program, columns, shard_size)
+        bound = Bound(program, columns, shard_size, merge=True, n_jobs=n_jobs)
         kind = estimate or ("map" if program.has_priors else "ml")
         options = Options(kind, posterior, max_iter, tol, m_step, degenerate, floor, callback)
         fit = Fit(self.record, dict(self.families), program, bound, posterior, kind, m_step)

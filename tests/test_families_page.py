@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import pgem as pg
 from pgem import families
 from pgem.families import Family, Slot
 from pgem.plan.explain_model import slot_letters
@@ -26,7 +27,10 @@ def shelf() -> list[type[Family]]:
 
 def written() -> str:
     """A table of all families, then one entry each."""
-    rows = ["| family | values | slots | M-step | prior of |", "| --- | --- | --- | --- | --- |"]
+    rows = [
+        "| family | values | slots | M-step | prior of | latent parents |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     rows += [summary(kind) for kind in shelf()]
     return "\n".join([*rows, "", *(line for kind in shelf() for line in entry(kind))]) + "\n"
 
@@ -35,7 +39,43 @@ def summary(kind: type[Family]) -> str:
     slots = ", ".join(f"`{slot.name}`" for slot in kind.slots)
     prior = f"a {kind.conjugate_to.name}" if kind.conjugate_to else ""
     link = f"[{kind.__name__}](#{kind.__name__.lower()})"
-    return f"| {link} | {kind.support.name} | {slots} | {kind.rung} | {prior} |".replace("  ", " ")
+    found = {name: None for slot in kind.slots for name in latent_parents(kind, slot)}
+    row = f"| {link} | {kind.support.name} | {slots} | {kind.rung} | {prior} | {', '.join(found)} |"
+    return row.replace("  ", " ")
+
+
+def latent_parents(kind: type[Family], slot: Slot) -> list[str]:
+    """Families of latents that may stand in a slot and be integrated out."""
+    if kind.gaussian and slot.linear:
+        return ["Normal", "MvNormal"]
+    if slot.multiplier is not None:
+        return ["Gamma"]
+    if not slot.role.name.startswith("probability"):
+        return []
+    return [k.__name__ for k in shelf() if k().is_conjugate and k.conjugate_to is slot.role]
+
+
+@pytest.mark.parametrize("kind", shelf())
+def test_latent_parents_are_those_that_compile(kind: type[Family]) -> None:
+    latents = {"Gamma": pg.Gamma, "Beta": pg.Beta, "Dirichlet": lambda: pg.Dirichlet(size=2)}
+    for slot in kind.slots:
+        for name, make in latents.items():
+            told = name in latent_parents(kind, slot)
+            with pg.Model("pair") as model:
+                u = pg.latent("u", make())
+                others = {s.name: 2.0 for s in kind.slots if s.role.name == "known value"}
+                sizes = {"size": 2} if name == "Dirichlet" and "size" in kind.options else {}
+                try:
+                    pg.observed("y", kind(**{**others, **sizes, slot.name: u}))
+                except pg.PgemError:
+                    assert not told
+                    continue
+            try:
+                model.compile()
+            except pg.PgemError:
+                assert not told, f"{name} in {kind.__name__}.{slot.name}"
+            else:
+                assert told, f"{name} in {kind.__name__}.{slot.name}"
 
 
 def entry(kind: type[Family]) -> list[str]:
@@ -43,7 +83,7 @@ def entry(kind: type[Family]) -> list[str]:
     letters = slot_letters(family)
     lines = [f"### {kind.__name__}", "", rf"$$\log p(x) = {kind.formula}$$", ""]
     lines += [f"- values: {kind.support.name}; {coordinates(family)}"]
-    lines += [f"- {slot_line(slot, letters[slot.name])}" for slot in kind.slots]
+    lines += [f"- {slot_line(kind, slot, letters[slot.name])}" for slot in kind.slots]
     statistics = sufficient(family, letters)
     if statistics:
         lines += [f"- $T(x) = {statistics}$"]
@@ -63,14 +103,20 @@ def coordinates(family: Family) -> str:
     return "over a vector, independent coordinates"
 
 
-def slot_line(slot: Slot, letter: str) -> str:
+def slot_line(kind: type[Family], slot: Slot, letter: str) -> str:
     shown = f"${letter}$" if len(letter) == 1 or "\\" in letter else ""
-    kind = "positive known value" if slot.positive else slot.role.name
+    what = "positive known value" if slot.positive else slot.role.name
     where = " per cell" if slot.per_cell else ""
     priors = [k.__name__ for k in shelf() if k.conjugate_to is slot.role]
     prior = f"; conjugate prior: {' or '.join(priors)}" if priors else ""
     expected = "" if slot.role.name == "known value" else f", {slot.role.expected}"
-    return f"`{slot.name}` {shown}: {kind}{where}{expected}{prior}".replace(" :", ":")
+    more = f"; link: `{slot.link}`" if slot.link else ""
+    latents = latent_parents(kind, slot)
+    if latents:
+        times = "multiplied by covariates and a latent" if slot.multiplier else "a latent"
+        times = "linear in covariates and a latent" if kind.gaussian and slot.linear else times
+        more += f"; may be {times} {' or '.join(latents)}"
+    return f"`{slot.name}` {shown}: {what}{where}{expected}{prior}{more}".replace(" :", ":")
 
 
 def sufficient(family: Family, letters: dict[str, str]) -> str:

@@ -237,19 +237,24 @@ def _check_slot(
     written: SlotRecord,
 ) -> None:  # fmt: skip
     """A child's density is linear in the latent's statistics."""
-    slot = next(s for s in component.family.slots if s.name == slot_of(slot_name))
+    stem = slot_of(slot_name)
+    slot = next((s for s in component.family.slots if s.name == stem), None)  # None: a link
     times = written.times
     assert times is not None
-    if not times.lag and _is_conjugate(latent, component.family, slot, inverse=times.inverse):
+    if (
+        slot is not None
+        and not times.lag
+        and _is_conjugate(latent, component.family, slot, inverse=times.inverse)
+    ):
         return
     kind, family = type(latent).__name__, type(component.family).__name__
     raise IntractableError(
         f"node '{component.node}' is {family} with the {kind} latent '{name}' "
         + ("below the line " if times.inverse else "")
-        + f"in its slot '{slot_of(slot_name)}': the posterior of '{name}' has no closed form",
+        + f"in its slot '{stem}': the posterior of '{name}' has no closed form",
         where=graph.nodes[component.node].origin,
         expected=_homes(latent),
-        received=f"a {slot.role.name} of '{family}'",
+        received=f"a {slot.role.name if slot is not None else 'link'} of '{family}'",
         advice=f"{name} = pg.latent('{name}', pg.Categorical(size=5)), with parameters indexed by "
         "it, is exact for every family",
     )

@@ -136,7 +136,7 @@ def total_log_base(family: Family, data: Observations) -> Floats:
 def feature_product(features: Floats, theta: Floats) -> Floats:
     """φ θᵀ [N, C], where 0 × ±inf counts as 0."""
     if np.isfinite(theta).all():
-        return features @ theta.T
+        return (theta @ features.T).T  # one cell a row in memory, as what follows likes it
     finite = np.where(np.isinf(theta), 0.0, theta)
     barred = (np.abs(features) > 0).astype(float) @ (theta == -np.inf).astype(float).T
     out: Floats = np.where(barred > 0, -np.inf, features @ finite.T)

@@ -14,10 +14,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from pgem.arrays import Floats, Mask
+from pgem.families._parts import value_range
 
 LOG_2PI = float(np.log(2 * np.pi))
 LARGEST_TERM = 3e5
 """Bound on the terms of a log-density about the common centre: their rounding stays below 1e-10."""
+Span = tuple[Floats, Floats]
+"""Least and greatest value of each coordinate."""
 BLOCK = 1 << 18
 """Features that are made at a time, so that they stay in the processor's cache."""
 
@@ -25,37 +28,58 @@ BLOCK = 1 << 18
 # --- independent coordinates --------------------------------------------------------------------
 
 
-def coordinate_log_density(x: Floats, observed: Mask, mean: Floats, var: Floats) -> Floats:
-    """Independent Gaussian coordinates: x [N, D], mean and var [C, D] -> [N, C]."""
-    whole = bool(observed.all())
+def coordinate_log_density(
+    x: Floats, observed: Mask | None, mean: Floats, var: Floats, span: Span | None = None
+) -> Floats:
+    """Independent Gaussian coordinates: x [N, D], mean and var [C, D] -> [N, C].
+
+    Args:
+        x: rows.
+        observed: which coordinates are there [N, D]; None if all are.
+        mean: one row per cell.
+        var: one row per cell.
+        span: range of complete rows, if it is known.
+    """
+    gone = _gaps(observed)
     constant = LOG_2PI + np.log(var)
-    centre = _common_centre(x, mean, 1 / var) if whole else None
+    centre = _common_centre(x, mean, 1 / var, span) if gone is None else None
     if centre is not None:
         shift = mean - centre
         level = -0.5 * (constant + shift**2 / var).sum(axis=1, keepdims=True)
         return _evaluate(x, centre, np.concatenate([level, shift / var, -0.5 / var], axis=1))
-    filled = x if whole else np.where(observed, x, 0.0)
-    out = np.empty((len(x), len(mean)))
-    for cell in range(len(mean)):
-        squares = (filled - mean[cell]) ** 2
-        if whole:
-            out[:, cell] = squares @ (1 / var[cell]) + constant[cell].sum()
-        else:
-            out[:, cell] = (squares * observed) @ (1 / var[cell]) + observed @ constant[cell]
+    out = np.empty((len(mean), len(x)))
+    if gone is None:
+        for cell in range(len(mean)):
+            out[cell] = (x - mean[cell]) ** 2 @ (1 / var[cell]) + constant[cell].sum()
+    else:
+        filled = np.where(gone, x, 0.0)
+        for cell in range(len(mean)):
+            squares = (filled - mean[cell]) ** 2 * gone
+            out[cell] = squares @ (1 / var[cell]) + gone @ constant[cell]
     out *= -0.5
-    return out
+    return out.T
+
+
+def _gaps(observed: Mask | None) -> Mask | None:
+    """Which coordinates are there, or None if all are."""
+    return None if observed is None or observed.all() else observed
 
 
 def coordinate_moments(
-    x: Floats, observed: Mask, weights: Floats, origin: Floats, var: Floats
+    x: Floats,
+    observed: Mask | None,
+    weights: Floats,
+    origin: Floats,
+    var: Floats,
+    span: Span | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Count, first and second moment about `origin` [C, D], per coordinate: [C, D] each.
 
-    `var` [C, D] are the cells' current variances, which tell what digits are worth.
+    `var` [C, D] are the cells' current variances, which tell what digits are worth; the other
+    arguments are those of `coordinate_log_density`.
     """
-    size = x.shape[1]
-    whole = bool(observed.all())
-    centre = _common_centre(x, origin, 1 / var) if whole else None
+    size, observed = x.shape[1], _gaps(observed)
+    centre = _common_centre(x, origin, 1 / var, span) if observed is None else None
     if centre is not None:
         total = _accumulate(x, centre, weights, 1 + 2 * size)
         count, shift = total[:, :1], origin - centre
@@ -65,12 +89,12 @@ def coordinate_moments(
             first - count * shift,
             recentre(first, second, count, shift),
         )
-    filled = x if whole else np.where(observed, x, 0.0)
-    count = weights.T @ observed.astype(float)
+    filled = x if observed is None else np.where(observed, x, 0.0)
+    count = weights.T @ (np.ones(x.shape) if observed is None else observed.astype(float))
     first, second = np.empty_like(origin), np.empty_like(origin)
     for cell in range(len(origin)):
         deviation = filled - origin[cell]
-        if not whole:
+        if observed is not None:
             deviation = deviation * observed
         weight = weights[:, cell]
         first[cell] = weight @ deviation
@@ -81,34 +105,41 @@ def coordinate_moments(
 # --- full covariances ---------------------------------------------------------------------------
 
 
-def full_log_density(x: Floats, mean: Floats, cov: Floats) -> Floats:
-    """Multivariate Gaussian: x [N, D], mean [C, D], cov [C, D, D] -> [N, C]."""
+def full_log_density(x: Floats, mean: Floats, cov: Floats, span: Span | None = None) -> Floats:
+    """Multivariate Gaussian: x [N, D], mean [C, D], cov [C, D, D] -> [N, C].
+
+    `span` is the range of the rows, if it is known.
+    """
+    var = np.einsum("cdd->cd", cov)
+    if np.count_nonzero(cov) == var.size and (var > 0).all():  # diagonal: fewer features do
+        return coordinate_log_density(x, None, mean, var, span)
     whiten, level = _whiten(cov)
     precision = np.swapaxes(whiten, 1, 2) @ whiten
-    centre = _common_centre(x, mean, precision)
+    centre = _common_centre(x, mean, precision, span)
     if centre is not None:
         shift = mean - centre
         linear = np.einsum("cij,cj->ci", precision, shift)
         level = -0.5 * (level + np.einsum("ci,ci->c", shift, linear))
         parts = level[:, None], linear, -_packed(precision)
         return _evaluate(x, centre, np.concatenate(parts, axis=1))
-    out = np.empty((len(x), len(mean)))
+    out = np.empty((len(mean), len(x)))
     for cell in range(len(mean)):
         z = (x - mean[cell]) @ whiten[cell].T
-        out[:, cell] = np.einsum("nd,nd->n", z, z) + level[cell]
+        out[cell] = np.einsum("nd,nd->n", z, z) + level[cell]
     out *= -0.5
-    return out
+    return out.T
 
 
 def full_moments(
-    x: Floats, weights: Floats, origin: Floats, cov: Floats
+    x: Floats, weights: Floats, origin: Floats, cov: Floats, span: Span | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """Count [C], first [C, D] and second [C, D, D] moment about `origin` [C, D].
 
-    `cov` [C, D, D] are the cells' current covariances, which tell what digits are worth.
+    `cov` [C, D, D] are the cells' current covariances, which tell what digits are worth; `span` is
+    the range of the rows, if it is known.
     """
     cells, size = origin.shape
-    centre = _common_centre(x, origin, _precision(cov))
+    centre = _common_centre(x, origin, _precision(cov), span)
     if centre is not None:
         total = _accumulate(x, centre, weights, 1 + size + size * (size + 1) // 2)
         count, first, shift = total[:, 0], total[:, 1 : 1 + size], origin - centre
@@ -165,7 +196,9 @@ def _unpacked(upper: Floats, size: int) -> Floats:
 # --- about a common centre ----------------------------------------------------------------------
 
 
-def _common_centre(x: Floats, mean: Floats, precision: Floats) -> Floats | None:
+def _common_centre(
+    x: Floats, mean: Floats, precision: Floats, span: Span | None = None
+) -> Floats | None:
     """The middle of the rows' range, if no term of a log-density about it is too large.
 
     In a row z from the centre these are ½ |z|ᵀ|P||z|, |z|·|P d| and ½ |dᵀ P d| for a cell at d,
@@ -175,7 +208,7 @@ def _common_centre(x: Floats, mean: Floats, precision: Floats) -> Floats | None:
     pays = len(mean) > 2 and size <= 24 if precision.ndim == 3 else len(mean) * size >= 4
     if len(x) == 0 or not pays:
         return None
-    low, high = _range(x)
+    low, high = span or value_range(x)
     centre, radius = (low + high) / 2, (high - low) / 2
     shift = mean - centre
     if precision.ndim == 3:
@@ -185,19 +218,6 @@ def _common_centre(x: Floats, mean: Floats, precision: Floats) -> Floats | None:
         linear, square = precision * shift, precision * radius
     terms = (0.5 * square + np.abs(linear)) @ radius + 0.5 * np.abs(shift * linear).sum(axis=1)
     return centre if terms.max() <= LARGEST_TERM else None
-
-
-def _range(x: Floats) -> tuple[Floats, Floats]:
-    """Least and greatest value of each coordinate; several rows are compared as one."""
-    size = x.shape[1]
-    fold = max(1, 128 // size)
-    whole = len(x) - len(x) % fold
-    wide, rest = x[:whole].reshape(-1, fold * size), x[whole:]
-    low, high = wide.min(axis=0, initial=np.inf), wide.max(axis=0, initial=-np.inf)
-    return (
-        np.concatenate([low.reshape(fold, size), rest]).min(axis=0),
-        np.concatenate([high.reshape(fold, size), rest]).max(axis=0),
-    )
 
 
 def _features(x: Floats, centre: Floats, n_features: int) -> Iterator[tuple[slice, Floats]]:
@@ -222,10 +242,10 @@ def _features(x: Floats, centre: Floats, n_features: int) -> Iterator[tuple[slic
 
 def _evaluate(x: Floats, centre: Floats, coefficients: Floats) -> Floats:
     """Features times coefficients [C, P] -> [N, C]."""
-    out = np.empty((len(x), len(coefficients)))
+    out = np.empty((len(coefficients), len(x)))  # one cell a row, as what follows likes it
     for rows, features in _features(x, centre, coefficients.shape[1]):
-        np.matmul(features.T, coefficients.T, out=out[rows])
-    return out
+        np.matmul(coefficients, features, out=out[:, rows])
+    return out.T
 
 
 def _accumulate(x: Floats, centre: Floats, weights: Floats, n_features: int) -> Floats:

@@ -122,12 +122,14 @@ class Observations:
         x: values [N] or [N, D]; missing entries are NaN.
         known: values of the known slots, [N] each, or one for all rows ([1] or [1, D]).
         kept: the same values under other known ones.
+        memory: what was found of the values, as long as the data are bound.
     """
 
     family: Family
     x: Floats
     known: dict[str, Floats] = field(default_factory=dict)
     kept: dict[bytes, Observations] = field(default_factory=dict, repr=False)
+    memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def observed(self) -> Mask:
@@ -137,7 +139,16 @@ class Observations:
     @cached_property
     def complete(self) -> bool:
         """Whether nothing is missing."""
-        return bool(self.observed.all())
+        if "complete" not in self.memory:
+            self.memory["complete"] = bool(self.observed.all())
+        return bool(self.memory["complete"])
+
+    @property
+    def span(self) -> tuple[Floats, Floats]:
+        """Least and greatest value of each coordinate of complete rows [D], or of numbers [1]."""
+        if "span" not in self.memory:
+            self.memory["span"] = value_range(self.x.reshape(len(self.x), -1))
+        return self.memory["span"]  # type: ignore[no-any-return]
 
     @cached_property
     def filled(self) -> Floats:
@@ -167,6 +178,19 @@ class Observations:
         if key not in self.kept:
             self.kept[key] = Observations(self.family, self.x, {**self.known, **known})
         return self.kept[key]
+
+
+def value_range(x: Floats) -> tuple[Floats, Floats]:
+    """Least and greatest value of each coordinate; several rows are compared as one."""
+    size = x.shape[1]
+    fold = max(1, 128 // size)
+    whole = len(x) - len(x) % fold
+    wide, rest = x[:whole].reshape(-1, fold * size), x[whole:]
+    low, high = wide.min(axis=0, initial=np.inf), wide.max(axis=0, initial=-np.inf)
+    return (
+        np.concatenate([low.reshape(fold, size), rest]).min(axis=0),
+        np.concatenate([high.reshape(fold, size), rest]).max(axis=0),
+    )
 
 
 def like(known: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats
+from pgem.arrays import Floats, Mask
 from pgem.families import _derived, _gaussian, _numeric, _patterns
 from pgem.families._family import Family, Observations, Slot, Slots, Statistics, Support, every
 from pgem.families._roles import COVARIANCE, MEAN
@@ -80,20 +80,22 @@ class MvNormal(Family):
 
     def log_density(self, data: Observations, slots: Slots) -> Floats:
         if self._full and data.complete:
-            return _gaussian.full_log_density(data.x, slots["mean"], slots["cov"])
+            return _gaussian.full_log_density(data.x, slots["mean"], slots["cov"], data.span)
         if self._full:
             return _patterns.log_density_of_shown(data, slots["mean"], slots["cov"])
+        observed, span = _shown(data)
         return _gaussian.coordinate_log_density(
-            data.x, data.observed, slots["mean"], self._variances(slots)
+            data.x, observed, slots["mean"], self._variances(slots), span
         )
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
         if self._full and data.complete:
-            return _gaussian.full_moments(data.x, weights, slots["mean"], slots["cov"])
+            return _gaussian.full_moments(data.x, weights, slots["mean"], slots["cov"], data.span)
         if self._full:
             return _patterns.expected_moments(data, weights, slots["mean"], slots["cov"])
+        observed, span = _shown(data)
         return _gaussian.coordinate_moments(
-            data.x, data.observed, weights, slots["mean"], self._variances(slots)
+            data.x, observed, weights, slots["mean"], self._variances(slots), span
         )
 
     def role_statistics(
@@ -188,3 +190,8 @@ class MvNormal(Family):
             return count[:, None, None] * precision, np.asarray(linear)
         var = self._variances(slots)
         return n / var, total / var
+
+
+def _shown(data: Observations) -> tuple[Mask | None, _gaussian.Span | None]:
+    """Which coordinates are there, if not all, and else their range."""
+    return (None, data.span) if data.complete else (data.observed, None)

@@ -53,10 +53,14 @@ class Normal(Family):
         return mean[0], mean[1] - mean[0] ** 2
 
     def log_density(self, data: Observations, slots: Slots) -> Floats:
+        if data.complete:
+            return coordinate_log_density(_rows(data.x), None, *_cells(slots), data.span)
         return coordinate_log_density(_rows(data.x), _rows(data.observed), *_cells(slots))
 
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
-        return coordinate_moments(_rows(data.x), _rows(data.observed), weights, *_cells(slots))
+        observed = None if data.complete else _rows(data.observed)
+        span = data.span if data.complete else None
+        return coordinate_moments(_rows(data.x), observed, weights, *_cells(slots), span)
 
     def role_statistics(
         self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool

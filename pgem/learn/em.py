@@ -80,7 +80,7 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
         FitError: the start has probability zero, or a collapse under `degenerate="raise"`.
     """
     semiring = Semiring(SEMIRINGS[options.posterior])
-    weights = bound.columns.weights
+    weights = bound.weights
     log_p, stats = sum_statistics(bound, params, semiring)
     start = weighted_total(weights, log_p) + log_prior(bound, params, options)
     run = Run(params, [start], Verdict("iteration_limit"))

@@ -42,6 +42,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "schedule": (lambda v: v == "batch", "'batch' (others are not available yet)"),
     "accelerate": (lambda v: v is None, "None (acceleration is not available yet)"),
     "shard_size": (_maybe(_whole(1)), "a whole number of at least 1"),
+    "n_jobs": (
+        _maybe(lambda v: _whole(1)(v) or (_whole(-(1 << 30))(v) and v < 0)),
+        "a number of threads, -1 for all cores, -2 for all but one, or None",
+    ),
 }
 
 

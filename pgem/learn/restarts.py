@@ -85,4 +85,7 @@ def _labelled(bound: Bound, labels: dict[str, Floats]) -> Bound:
     """The same data under given responsibilities, all conditionals left out."""
     schema = bound.program.schema
     program = bound.program.variant(replace(schema, evidence=schema.evidence | set(labels)))
-    return Bound(program, bound.columns, bound.shard_size, flat=True, responsibilities=labels)
+    return Bound(
+        program, bound.columns, bound.shard_size,
+        flat=True, responsibilities=labels, n_jobs=bound.n_jobs,
+    )  # fmt: skip

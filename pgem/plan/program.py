@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pgem.analyse import Analysis, ParamLayout, analyse, is_axis
+from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis
 from pgem.arrays import Floats
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
@@ -255,14 +256,17 @@ def _part(analysis: Analysis, key: str) -> Part:
 
 
 def _row_costs(analysis: Analysis) -> dict[str, int]:
-    """Table entries per row of each scope."""
+    """Table entries per row of each scope that are made at once; most rows share other tables."""
     costs = dict.fromkeys(analysis.graph.scopes, 1)
+    sizes = analysis.layout.sizes
     for factor in analysis.schedule.factors:
-        size = 1
-        for var in factor.axes:
-            size *= analysis.layout.sizes[var.node]
-        costs[factor.scope] += size
+        shared = factor.kind == "node" and is_axis(analysis.graph, analysis.schema, factor.node)
+        costs[factor.scope] += 1 if shared else math.prod(sizes[v.node] for v in factor.axes)
     for step in analysis.schedule.steps:
-        scope = step.message.scope if not hasattr(step, "scope") else step.scope
-        costs[scope] += getattr(step, "cost", 1)
+        if isinstance(step, Scan):
+            costs[step.scope] += math.prod(sizes[v.node] for v in (*step.outer, *step.shift))
+        elif isinstance(step, Collect):
+            costs[step.scope] += 1
+        else:
+            costs[step.message.scope] += step.cost
     return costs

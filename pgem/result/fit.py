@@ -132,12 +132,15 @@ class Fit:
         bound = self._training()
         joint, _ = sum_statistics(bound, self.params, Semiring("max"))
         penalty = self.n_parameters * float(np.log(self.n_observations))
-        return -2 * weighted_total(bound.columns.weights, joint) + penalty
+        return -2 * weighted_total(bound.weights, joint) + penalty
 
     @property
     def report(self) -> Report:
         """What the compiler decided for these data, and which form of the M-step ran."""
         report = self.program.report
+        bound = self._bound
+        if bound is not None and (bound.which is not None or bound.n_threads > 1):
+            report = replace(report, notes=(*report.notes, *bound.choices))
         if self.m_step == "full":
             return report
         once = "a single pass over conditional maxima (m_step='once')"

@@ -241,10 +241,10 @@ def _query(item: Any, program: Program) -> Query:
 def _check_query(query: Query, axes: list[str], program: Program) -> None:
     for name, lag in query:
         if name not in axes:
-            continuous = not program.outline.nodes[name].finite
+            finite = program.outline.nodes[name].finite
             raise DataError(
                 f"a joint posterior is asked for '{name}', which is "
-                + ("not discrete" if continuous else "not latent in these data"),
+                + ("not latent in these data" if finite else "not discrete"),
                 expected=", ".join(axes) or "no node",
             )
         if lag > _longest_lag(program, name):

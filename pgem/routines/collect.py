@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import proxy
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.contract import product
 from pgem.routines.levels import Level, depths, make_levels
-from pgem.routines.tables import Index, LogTable
+from pgem.routines.tables import Index, LogTable, Source
+from pgem.routines.tally import Spread, Tally, make_tally
 
 
 @dataclass(eq=False)
@@ -78,28 +80,61 @@ class ScopeData:
     @cached_property
     def index(self) -> Index:
         """The position as an index (plates of fixed size)."""
-        return Index(self.name, self.number, self.size or int(self.lengths.max(initial=1)))
+        size = self.size or int(self.lengths.max(initial=1))
+        own = proxy(self)  # no cycle, which would keep the arrays until the next collection
+        return Index(self.name, lambda: own.number, size)
+
+    @cached_property
+    def fixed(self) -> int | None:
+        """Members of every parent row, if all have the same number."""
+        lengths = self.lengths
+        return int(lengths[0]) if len(lengths) and (lengths == lengths[0]).all() else None
 
 
 def collect(scope: ScopeData, *tables: LogTable) -> LogTable:
     """Sum log-tables over the members: [members, axes...] → [parent rows, axes...]."""
-    total = product(*tables)
     n_parents = len(scope.lengths)
+    tallies = [tally_of(scope, table) for table in tables]
+    parts = [
+        tally.total(table.array.reshape(-1, *table.array.shape[1 : scope.parent_dims]))
+        for table, tally in zip(tables, tallies, strict=True)
+        if tally is not None
+    ]
+    rest = [table for table, tally in zip(tables, tallies, strict=True) if tally is None]
+    if rest:
+        parts.append(_collect_rows(scope, product(*rest)))
+    return LogTable(sum(parts[1:], start=parts[0]), n_parents)
+
+
+def _collect_rows(scope: ScopeData, total: Floats) -> Floats:
+    """[members or 1, axes...] → [parent rows, axes...]."""
     if len(total) != scope.n_rows:
         total = np.broadcast_to(total, (scope.n_rows, *total.shape[1:]))
     total = total.reshape(len(total), *total.shape[1 : scope.parent_dims])
-    out = np.zeros((n_parents, *total.shape[1:]))
+    out = np.zeros((len(scope.lengths), *total.shape[1:]))
     filled = scope.lengths > 0
     if filled.any():
         out[filled] = np.add.reduceat(total, scope.starts[:-1][filled], axis=0)
-    return LogTable(out, n_parents)
+    return out
 
 
-def spread(scope: ScopeData, posterior: Floats) -> Floats:
+def tally_of(scope: ScopeData, table: LogTable) -> Tally | None:
+    """Codes for the rows that the members read; made once for a node."""
+    source = table.source
+    if not isinstance(source, Source) or source.own is not None or source.node.index is None:
+        return None
+    kept = source.node.kept
+    if "tally" not in kept:
+        kept["tally"] = None
+        if scope.fixed is not None and scope.fixed > 1 and table.index is not None:
+            reads = np.where(table.index < 0, len(table.array) - 1, table.index)
+            kept["tally"] = make_tally(reads.reshape(-1, scope.fixed), len(table.array))
+    return kept["tally"]  # type: ignore[no-any-return]
+
+
+def spread(scope: ScopeData, posterior: Floats) -> Spread:
     """Give each member the posterior of its parent row."""
-    n_parents = len(scope.lengths)
-    rows = np.broadcast_to(posterior, (n_parents, *posterior.shape[1:])).take(scope.parent, axis=0)
-    return rows.reshape(rows.shape + (1,) * (scope.n_dims - rows.ndim))
+    return Spread(np.asarray(posterior), scope)
 
 
 def total(n_rows: int, *tables: LogTable) -> Floats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, log_sum_exp
+from pgem.arrays import Floats, log_softmax, log_sum_exp
 from pgem.routines.tables import Axis, LogTable
 
 
@@ -46,7 +46,7 @@ class Semiring:
     def condition(self, joint: Floats, message: Floats, axis: int) -> Floats:
         """The conditional of the eliminated variable given the other axes."""
         if self.name == "max":
-            return one_hot(joint.argmax(axis=axis), joint.shape[axis], axis)
+            return first_maximum(joint, message, axis)
         conditional = np.exp(joint - np.where(np.isfinite(message), message, 0.0))
         if self.name == "sample":
             assert self.generator is not None
@@ -57,10 +57,21 @@ class Semiring:
         """Message and conditional of one variable."""
         joint = product(*tables)
         n_rows = tables[0].n_rows
+        if self.name == "sum":
+            message, conditional = log_softmax(joint, axis.position)
+            return LogTable(message, n_rows), conditional
         if self.name == "sample":
             joint = np.broadcast_to(joint, (n_rows, *joint.shape[1:]))
         message = self.reduce(joint, axis.position)
         return LogTable(message, n_rows), self.condition(joint, message, axis.position)
+
+
+def first_maximum(joint: Floats, peak: Floats, axis: int) -> Floats:
+    """A one at the first maximum along `axis`, given the maxima."""
+    found: Floats = (joint == peak).astype(float)
+    if (found.sum(axis=axis) == 1.0).all():
+        return found
+    return one_hot(joint.argmax(axis=axis), joint.shape[axis], axis)
 
 
 def one_hot(codes: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int, axis: int) -> Floats:

@@ -16,7 +16,8 @@ SUM, MAX, SAMPLE = 0, 1, 2
 """Modes of the log loops."""
 
 
-def _jit(function: Any) -> Any:
+def compiled(function: Any) -> Any:
+    """Compile a loop without the interpreter's lock, and keep it on disk."""
     return nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})(
         function
     )
@@ -27,7 +28,7 @@ def _inline(function: Any) -> Any:
     return nb.njit(error_model="numpy", inline="always")(function)
 
 
-@_jit
+@compiled
 def subtract_peaks(values, out, peaks):  # type: ignore[no-untyped-def]
     """Fill `out` and the rows' peaks; return the least difference that is finite."""
     lowest = 0.0
@@ -130,7 +131,7 @@ def _last_back(  # type: ignore[no-untyped-def]
         slopes[top, source[start + j]] += here[j]
 
 
-@_jit
+@compiled
 def forward(  # type: ignore[no-untyped-def]
     starts, index, flat, offsets, widths, moves, source, place, size, n_state, before, last, scales
 ):
@@ -163,7 +164,7 @@ def forward(  # type: ignore[no-untyped-def]
     return faintest
 
 
-@_jit
+@compiled
 def backward(  # type: ignore[no-untyped-def]
     starts, index, flat, offsets, widths, moves, source, place, size, before, last, scales, ends,
     found,
@@ -276,7 +277,7 @@ def _undo_log(  # type: ignore[no-untyped-def]
                     found[rows[f] + cell] += share
 
 
-@_jit
+@compiled
 def forward_log(  # type: ignore[no-untyped-def]
     mode, starts, index, flat, offsets, widths, moves, source, place, size, n_state, before, last,
     shift,
@@ -306,7 +307,7 @@ def forward_log(  # type: ignore[no-untyped-def]
             last[s, j] = tables[0, j]
 
 
-@_jit
+@compiled
 def backward_log(  # type: ignore[no-untyped-def]
     mode, starts, index, flat, offsets, widths, moves, source, place, size, before, ends, uniform,
     found,

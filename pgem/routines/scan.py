@@ -80,9 +80,11 @@ def _choose_pass(plan: ScanPlan, scope: ScopeData, semiring: Semiring) -> type[P
     entries = scope.n_rows * sum(len(move.source) for move in plan.moves)
     calls = int(scope.lengths.max(initial=0)) * len(plan.moves)
     if entries + CALL * calls >= COMPILED_FROM:
+        from pgem.routines.chain import ChainPass, is_chain
         from pgem.routines.kernels import CompiledPass, LogPass
 
-        kind: type[Pass] = CompiledPass if semiring.name == "sum" else LogPass
+        plain: type[Pass] = ChainPass if is_chain(plan) else CompiledPass
+        kind = plain if semiring.name == "sum" else LogPass
     else:
         kind = NumpyPass
     return kind

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgem.routines.loops import _inline, _jit
+from pgem.routines.loops import _inline, compiled
 
 SUM, MAX = 0, 1
 FAINT = 60.0
@@ -52,7 +52,7 @@ def _begin(mode, t, u, k, start, moves, reads, pairs, two, finishes, terms):  # 
     return _reduce(mode, terms, size)
 
 
-@_jit
+@compiled
 def forward(  # type: ignore[no-untyped-def]
     mode, starts, emit, moves, reads, pairs, two, lasts, ends, group, begins, finishes, scales,
     message,
@@ -90,7 +90,7 @@ def forward(  # type: ignore[no-untyped-def]
             message[s, u] = _reduce(mode, terms, size * age)
 
 
-@_jit
+@compiled
 def expect(  # type: ignore[no-untyped-def]
     starts, emit, moves, reads, pairs, two, lasts, ends, group, begins, finishes, scales, message,
     weights, states, post_moves, post_pairs, post_lasts, cut,

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Observations, Statistics
 from pgem.gating import Cells, Pick, make_cells
+from pgem.routines.tally import Spread
 
 
 class Axis(NamedTuple):
@@ -32,11 +34,22 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """A discrete variable that is seen: one code per row (-1 where there is none yet)."""
+    """A discrete variable that is seen.
+
+    Attributes:
+        name: the variable.
+        rows: one code per row (-1 where there is none yet), or how to find them when needed.
+        size: number of values.
+    """
 
     name: str
-    codes: Integers
+    rows: Integers | Callable[[], Integers]
     size: int
+
+    @cached_property
+    def codes(self) -> Integers:
+        """One code per row (-1 where there is none yet)."""
+        return self.rows() if callable(self.rows) else self.rows
 
 
 class Gated(NamedTuple):
@@ -70,6 +83,8 @@ class NodeData:
         inputs: of a node that is summed over and has covariates, which of their distinct rows
             each row has; its points are all its values under every one of these.
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
+        cache: what was made of the values, as long as the shard lasts.
+        kept: the same where it is small, as long as the data are bound.
     """
 
     key: str
@@ -81,6 +96,7 @@ class NodeData:
     flat: bool = False
     inputs: Integers | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,14 +148,20 @@ class LogTable:
     Attributes:
         array: [R, axes...].
         n_rows: rows of its scope.
-        index: which of the R rows each row of the scope reads; None if R is 1 or all rows.
+        reads: which of the R rows each row of the scope reads (-1: the last), or how to find it
+            when needed; None if R is 1 or all rows.
         source: what its posterior is collected into.
     """
 
     array: Floats
     n_rows: int
-    index: Integers | None = None
+    reads: Integers | Callable[[], Integers] | None = None
     source: Source | Steps | Choice | Joint | None = None
+
+    @cached_property
+    def index(self) -> Integers | None:
+        """Which of the R rows each row of the scope reads; None if R is 1 or all rows."""
+        return self.reads() if callable(self.reads) else self.reads
 
     def full(self) -> Floats:
         """One row per row of the scope, or a single shared one."""
@@ -148,7 +170,7 @@ class LogTable:
     @property
     def is_shared(self) -> bool:
         """Whether one row serves all."""
-        return self.index is None and len(self.array) == 1 and self.n_rows != 1
+        return self.reads is None and len(self.array) == 1 and self.n_rows != 1
 
 
 # --- cells --------------------------------------------------------------------------------------
@@ -253,12 +275,17 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
     source = Source(node, cells, values, None)
     axes = [cells.gates[k] for k in split_gates(cells)[1]]
     shape = aligned(node.n_dims, axes)
-    flat = flat_index(cells, node.n_rows)
+
+    def joint() -> Integers:
+        return _joint_index(flat_index(cells, node.n_rows), node)
+
     if node.flat:
         n_rows = node.n_rows if node.index is None else _n_seen(cells) * len(node.points.x) + 1
-        index = None if node.index is None else _joint_index(flat, node)
+        index = None if node.index is None else joint
         return LogTable(np.zeros((n_rows, *shape)), node.n_rows, index, source)
-    if node.index is None and flat is not None:
+    if node.index is None and split_gates(cells)[0]:
+        flat = flat_index(cells, node.n_rows)
+        assert flat is not None
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
     by_cell = node.family.log_density(node.points, values)
@@ -266,8 +293,7 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
         return LogTable(arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
     table = arrange(by_cell, cells).reshape(-1, *shape)
     padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
-    index = _joint_index(flat, node)
-    return LogTable(padded, node.n_rows, index, source)
+    return LogTable(padded, node.n_rows, joint, source)
 
 
 def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
@@ -476,7 +502,7 @@ class Stats(dict[str, Entry]):
     use_priors = False
     runaways: tuple[str, ...] = ()
 
-    def add(self, log_table: LogTable, posterior: Floats, *, summed: bool = False) -> None:
+    def add(self, log_table: LogTable, posterior: Floats | Spread, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.
 
         Args:
@@ -485,6 +511,8 @@ class Stats(dict[str, Entry]):
             summed: rows that read the same row of the table were added up already.
         """
         source = log_table.source
+        if isinstance(posterior, Spread):
+            posterior, summed = _counted(log_table, posterior)
         if isinstance(source, Steps):
             self._add_steps(log_table, source, posterior, summed)
         elif isinstance(source, Choice):
@@ -503,7 +531,7 @@ class Stats(dict[str, Entry]):
         self, log_table: LogTable, source: Steps, posterior: Floats, summed: bool
     ) -> None:
         if not summed:
-            posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+            posterior = sum_rows(posterior, log_table.index, len(log_table.array))
         start = 0
         for part, count in zip(source.parts, source.counts, strict=True):
             rows = posterior[start : start + count]
@@ -523,7 +551,7 @@ class Stats(dict[str, Entry]):
             arrays = _accumulate_rows(source, weights.reshape(node.n_rows, -1))
         else:
             if not summed:
-                posterior = _sum_rows(posterior, log_table.index, len(log_table.array))
+                posterior = sum_rows(posterior, log_table.index, len(log_table.array))
             arrays = _accumulate_points(source, posterior)
         self._add_entries({node.key: Entry(node.family, cells, arrays, source.slots)})
 
@@ -533,6 +561,16 @@ class Stats(dict[str, Entry]):
                 self[key].add(entry.arrays)
             else:
                 self[key] = entry
+
+
+def _counted(log_table: LogTable, posterior: Spread) -> tuple[Floats, bool]:
+    """The posterior of the members, and whether it is summed over those that read the same row."""
+    source = log_table.source
+    tally = source.node.kept.get("tally") if isinstance(source, Source) else None
+    if tally is None:
+        return posterior.array, False
+    counts = tally.count(posterior.by_parent(), len(log_table.array))
+    return counts.reshape(len(counts), *posterior.shape[1:]), True
 
 
 def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:
@@ -548,7 +586,7 @@ def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Fl
     return posterior.sum(axis=axes, keepdims=True) if axes else posterior
 
 
-def _sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
+def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     """Add rows that read the same row of the table: [N, ...] → [R, ...]."""
     if index is None:
         if n_rows == 1:
@@ -569,8 +607,9 @@ def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
     flat = flat_index(cells, node.n_rows)
     if flat is None:
         chosen = group_cells(cells, 0)
-        back = np.argsort(chosen)
-        return node.family.accumulate(node.points, weights[:, back], source.slots)
+        if (chosen[1:] < chosen[:-1]).any():  # gates in another order than their axes
+            weights = weights[:, np.argsort(chosen)]
+        return node.family.accumulate(node.points, weights, source.slots)
     total: list[Floats] | None = None
     for code, rows, points in groups_of(node, flat):
         chosen = group_cells(cells, code)

@@ -12,12 +12,12 @@ from pgem.routines.loops import (
     ONE,
     _find_rows,
     _inline,
-    _jit,
     _last_back,
     _move,
     _move_back,
     _move_log,
     _undo_log,
+    compiled,
 )
 
 
@@ -50,7 +50,7 @@ def _hand_up(u, r, above, n_state, message, before, after, scales, shrunk, produ
     return faintest
 
 
-@_jit
+@compiled
 def up(  # type: ignore[no-untyped-def]
     order, parents, index, flat, offsets, widths, moves, source, place, size, n_state, before,
     after, scales, shrunk, products,
@@ -81,7 +81,7 @@ def up(  # type: ignore[no-untyped-def]
     return faintest
 
 
-@_jit
+@compiled
 def down(  # type: ignore[no-untyped-def]
     order, parents, owner, index, flat, offsets, widths, moves, source, place, size, n_state,
     before, after, scales, products, posterior, most, passed, found,
@@ -123,7 +123,7 @@ def down(  # type: ignore[no-untyped-def]
     return largest
 
 
-@_jit
+@compiled
 def up_log(  # type: ignore[no-untyped-def]
     mode, order, parents, owner, index, flat, offsets, widths, moves, source, place, size, n_state,
     before, total,
@@ -155,7 +155,7 @@ def up_log(  # type: ignore[no-untyped-def]
                 before[above, j] += tables[n_moves, j] - peak
 
 
-@_jit
+@compiled
 def down_log(  # type: ignore[no-untyped-def]
     mode, order, parents, owner, index, flat, offsets, widths, moves, source, place, size, n_state,
     before, posterior, uniform, passed, found,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+from weakref import proxy
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
+from pgem.run.merge import merge_units
+from pgem.run.threads import count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
@@ -48,6 +52,15 @@ class Bound:
         flat: leave all conditionals out (used to start from responsibilities).
         responsibilities: per latent node, [rows, K] to start from.
         barren: per node, rows whose conditional counts nothing (it sums to one).
+        merge: merge equal units with counts, where that pays; statistics and totals stay the same.
+        n_jobs: threads over the shards: a number, -1 for all cores, None for all where that pays.
+
+    Attributes:
+        columns: all data.
+        rows: what the shards read: the data, or their distinct units.
+        which: the unit among `rows` of every unit; None if units were not merged.
+        n_threads: threads over the shards.
+        choices: what was done to make the run quicker and why, for the report.
 
     Raises:
         DataError: values outside a family's support.
@@ -62,13 +75,26 @@ class Bound:
         flat: bool = False,
         responsibilities: dict[str, Floats] | None = None,
         barren: dict[str, Mask] | None = None,
+        merge: bool = False,
+        n_jobs: int | None = 1,
     ) -> None:
         self.barren = barren or {}
         self.program, self.columns, self.flat = program, columns, flat
         self.responsibilities = responsibilities or {}
+        self.rows, self.which, self.choices = columns, None, list[str]()
+        if merge:
+            merged = merge_units(columns)
+            self.rows, self.which = merged.columns, merged.which
+            self.choices.append(merged.note)
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
-        self.shard_size = shard_size or self._default_shard()
+        entries = sum(self._cost(scope) * self.rows.n_rows(scope) for scope in program.row_cost)
+        n_units = self.rows.n_units
+        self.shard_size = shard_size or max(1, int(SHARD_ENTRIES * n_units / max(entries, 1)))
+        self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
+        self.n_threads, note = count_threads(n_jobs, n_shards, entries)
+        self.choices.append(note)
         self._kept: list[Shard] | None = None
+        self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
     @property
     def n_units(self) -> int:
@@ -76,9 +102,24 @@ class Bound:
         return self.columns.n_units
 
     @property
+    def weights(self) -> Floats:
+        """Weights of the units that are run: of the distinct ones, if equal units were merged."""
+        return self.rows.weights
+
+    def expand(self, by_unit: Floats) -> Floats:
+        """A value per unit that was run, for every unit of the data [N]."""
+        return by_unit if self.which is None else by_unit[self.which]
+
+    def unmerged(self) -> Bound:
+        """The same data run unit by unit."""
+        if self.which is None:
+            return self
+        return Bound(self.program, self.columns, self.shard_size, n_jobs=self.n_jobs)
+
+    @property
     def report(self) -> str:
         """What was read and how it will be run, then the program's own report."""
-        lines = [f"{self.n_units} units in shards of {self.shard_size}"]
+        lines = [f"{self.n_units} units in shards of {self.shard_size}", *self.choices]
         lines += [
             f"{self.columns.n_rows(scope.name)} rows in {scope.kind} '{scope.name}'"
             for scope in self.program.outline.scopes.values()
@@ -87,6 +128,11 @@ class Bound:
             column = self._columns[key]
             if column.points is not None and not part.is_axis:
                 lines.append(f"'{key}': densities computed at {len(column.points.x)} values")
+        lines += [
+            f"members of '{scope}' look up several values at a time"
+            for scope in self.program.outline.scopes
+            if self._looks_up(scope)
+        ]
         holes = {
             name: int(self.columns.missing(name).sum())
             for name in self.program.outline.nodes
@@ -98,10 +144,11 @@ class Bound:
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
         if self._kept is None:
-            cuts = range(0, self.n_units, self.shard_size)
-            fresh = (Shard(self, k, min(k + self.shard_size, self.n_units)) for k in cuts)
-            rows = sum(self.columns.n_rows(s) for s in self.program.scope_dims)
-            if rows > KEEP_ROWS and self.shard_size < self.n_units:
+            n_units = self.rows.n_units
+            cuts = range(0, n_units, self.shard_size)
+            fresh = (Shard(self, k, min(k + self.shard_size, n_units)) for k in cuts)
+            rows = sum(self.rows.n_rows(s) for s in self.program.scope_dims)
+            if rows > KEEP_ROWS and self.shard_size < n_units:
                 yield from fresh
                 return
             self._kept = list(fresh)
@@ -111,11 +158,17 @@ class Bound:
         """Values of one component."""
         return self._columns[key]
 
-    def _default_shard(self) -> int:
-        entries = sum(
-            cost * self.columns.n_rows(scope) for scope, cost in self.program.row_cost.items()
-        )
-        return max(1, int(SHARD_ENTRIES * self.n_units / max(entries, 1)))
+    def _cost(self, scope: str) -> int:
+        """Table entries per row; where members only look tables up, their codes."""
+        return 1 if self._looks_up(scope) else self.program.row_cost[scope]
+
+    def _looks_up(self, scope: str) -> bool:
+        """Whether the members of a plate of one size do nothing but read rows of tables."""
+        parts = [part for part in self.program.parts.values() if part.scope == scope]
+        record = self.program.outline.scopes.get(scope)
+        if record is None or record.kind != "plate" or record.size is None:
+            return False
+        return all(not p.is_axis and self._columns[p.key].points is not None for p in parts)
 
     # --- columns ------------------------------------------------------------------------------
 
@@ -126,7 +179,7 @@ class Bound:
         if isinstance(part.family, Linked):
             return self._linked_column(part, part.family)
         if domain is not None and part.node in self._finite():
-            codes = self.columns.codes.get(part.node)
+            codes = self.rows.codes.get(part.node)
             points = Observations(part.family, domain, _known(part, len(domain)))
             return _Column(None, {}, points, codes)
         x = self._numbers(part)
@@ -144,7 +197,7 @@ class Bound:
     def _linked_column(self, part: Part, family: Linked) -> _Column:
         """Values, and what the coefficients of their link are multiplied by."""
         known = self.known_values(part) | self.design(part, family)
-        codes, domain = self.columns.codes.get(part.node), family.domain()
+        codes, domain = self.rows.codes.get(part.node), family.domain()
         if part.is_axis:
             found = _few_distinct(_side_by_side(known, len(known["design"])))
             if found is None:
@@ -155,7 +208,7 @@ class Bound:
             x = self._numbers(part)
             self._check(part, x, known)
         elif codes is None:
-            x = np.full(self.columns.n_rows(part.scope), np.nan)
+            x = np.full(self.rows.n_rows(part.scope), np.nan)
         else:
             x = np.where(codes < 0, np.nan, domain[codes])
         barred = self._barred(part, x, known)
@@ -169,8 +222,8 @@ class Bound:
         return {name for name, node in self.program.outline.nodes.items() if node.finite}
 
     def _numbers(self, part: Part) -> Floats:
-        x = self.columns.numbers.get(part.node)
-        n_rows = self.columns.n_rows(part.scope)
+        x = self.rows.numbers.get(part.node)
+        n_rows = self.rows.n_rows(part.scope)
         if x is None:
             size = (part.family.size or 1,) if part.family.event_ndim or part.family.size else ()
             return np.full((n_rows, *size), np.nan)
@@ -179,11 +232,11 @@ class Bound:
     def known_values(self, part: Part) -> dict[str, Floats]:
         """Values of a component's known slots per row of its scope."""
         node = self.program.outline.nodes[part.node]
-        known = _known(part, self.columns.n_rows(part.scope))
+        known = _known(part, self.rows.n_rows(part.scope))
         for slot, name in node.known[part.component].items():
-            values = self.columns.numbers.get(name)
+            values = self.rows.numbers.get(name)
             if values is None:
-                values = self.columns.codes[name].astype(float)
+                values = self.rows.codes[name].astype(float)
             home = self.program.outline.covariates[name].scope
             known[slot] = values[self.rows_of(part.scope, home)]
         if isinstance(part.family, Scaled) and part.family.times not in (None, UNTOUCHED):
@@ -195,8 +248,8 @@ class Bound:
         values = {name: self._regressor(*name, part) for name in family.regressors()}
         for (_, lag), table in values.items():
             if lag:
-                table[self.columns.earlier(part.scope, lag) < 0] = 1.0
-        product = family.multiplier(values, self.columns.n_rows(part.scope))
+                table[self.rows.earlier(part.scope, lag) < 0] = 1.0
+        product = family.multiplier(values, self.rows.n_rows(part.scope))
         bad = ~(np.isfinite(product) & (product > 0))
         if bad.any():
             row = int(np.argmax(bad))
@@ -205,7 +258,7 @@ class Bound:
                 "not positive",
                 where=self.program.outline.nodes[part.node].origin,
                 expected="positive numbers",
-                received=f"'{product[row]:g}' in {self.columns.place(part.scope, row)}",
+                received=f"'{product[row]:g}' in {self.rows.place(part.scope, row)}",
                 advice="correct the covariates, or leave these units out",
             )
         return product
@@ -218,7 +271,7 @@ class Bound:
             has a multiplier, and
             `scale_k` for each term k whose random parent is multiplied by something.
         """
-        n_rows = self.columns.n_rows(part.scope)
+        n_rows = self.rows.n_rows(part.scope)
         values = {name: self._regressor(*name, part) for name in family.regressors()}
         known = {"design": family.design(values, n_rows)}
         spread = family.multiplier(values, n_rows)
@@ -237,11 +290,11 @@ class Bound:
         """A covariate or observed node, for each row of a component's scope; 0 before the start."""
         outline = self.program.outline
         place = outline.nodes.get(name) or outline.covariates[name]
-        values = self.columns.numbers.get(name)
+        values = self.rows.numbers.get(name)
         if values is None:
-            values = self.columns.codes[name].astype(float)
+            values = self.rows.codes[name].astype(float)
         if lag:
-            rows = self.columns.earlier(place.scope, lag)
+            rows = self.rows.earlier(place.scope, lag)
             values = values[rows]
             values[rows < 0] = 0.0
         return values[self.rows_of(part.scope, place.scope)]
@@ -261,15 +314,15 @@ class Bound:
                     else f"node '{node.name}' has a regressor that is not finite",
                     where=node.origin,
                     expected="positive numbers" if name == "spread" else "finite numbers",
-                    received=f"'{table[row]}' in {self.columns.place(part.scope, row)}",
+                    received=f"'{table[row]}' in {self.rows.place(part.scope, row)}",
                     advice="correct the covariates, or leave these units out",
                 )
 
     def rows_of(self, scope: str, home: str) -> Integers:
         """For each row of `scope`, its row of the enclosing scope `home`."""
-        rows = np.arange(self.columns.n_rows(scope))
+        rows = np.arange(self.rows.n_rows(scope))
         while scope != home:
-            starts = self.columns.starts[scope]
+            starts = self.rows.starts[scope]
             parent = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
             rows, scope = parent[rows], self.program.outline.scopes[scope].parent
         return rows
@@ -306,7 +359,7 @@ class Bound:
                 f"{' and '.join(type(family).__name__ for family in node.families)}",
                 where=node.origin,
                 expected=", or ".join(family.support.name for family in node.families),
-                received=f"'{x[row]}' in {self.columns.place(part.scope, row)}",
+                received=f"'{x[row]}' in {self.rows.place(part.scope, row)}",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )
 
@@ -327,7 +380,7 @@ class Bound:
             node = self.program.outline.nodes[part.node]
             raise DataError(
                 f"node '{node.name}' misses single coordinates in "
-                f"{self.columns.place(part.scope, int(np.argmax(partly)))}",
+                f"{self.rows.place(part.scope, int(np.argmax(partly)))}",
                 where=node.origin,
                 expected=f"whole vectors of {type(part.family).__name__}, or NaN throughout",
                 advice="leave these units out, or set the whole vector to NaN",
@@ -401,7 +454,7 @@ class Shard:
         self.n_units = last - first
         self.ranges = {UNIT: (first, last)}
         self.scopes: dict[str, ScopeData] = {}
-        program, columns = bound.program, bound.columns
+        program, columns = bound.program, bound.rows
         for name, scope in program.outline.scopes.items():
             low, high = self.ranges[scope.parent]
             starts = columns.starts[name][low : high + 1]
@@ -417,7 +470,7 @@ class Shard:
     @property
     def weights(self) -> Floats:
         """Weights of the units [n, 1, ...]."""
-        weights = self.bound.columns.weights[self.first : self.last]
+        weights = self.bound.rows.weights[self.first : self.last]
         return weights.reshape(-1, *(1,) * (self.bound.program.scope_dims[UNIT] - 1))
 
     def __getitem__(self, key: str) -> NodeData:
@@ -444,7 +497,7 @@ class Shard:
 
     def _parents(self, scope: str) -> Integers | None:
         """Parents of a tree's members as rows of the shard."""
-        whole = self.bound.columns.parents.get(scope)
+        whole = self.bound.rows.parents.get(scope)
         if whole is None:
             return None
         rows = whole[self._slice(scope)]
@@ -459,10 +512,12 @@ class Shard:
         rows = slice(low, high)
         if isinstance(part.family, Linked) and part.is_axis:
             return self._linked_axis(part, column)
+        kept = self.bound.kept.setdefault((self.first, self.last, part.key), {})
         if column.points is None:
             assert column.x is not None
             known = {name: value[rows] for name, value in column.known.items()}
-            points, index = Observations(part.family, column.x[rows], known), None
+            memory = kept.setdefault("memory", {})
+            points, index = Observations(part.family, column.x[rows], known, memory=memory), None
         else:
             points = column.points
             index = None if column.index is None else column.index[rows]
@@ -471,6 +526,7 @@ class Shard:
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
+            kept=kept,
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]
@@ -535,23 +591,24 @@ class Shard:
         }
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
-        outline, columns = self.bound.program.outline, self.bound.columns
+        size = self.scopes[name].index.size if name in self.scopes else self._size(name)
+        shard = proxy(self)  # a cycle would keep every shard's arrays until the next collection
+        return Index(name, lambda: shard._codes(name, scope, lag), size)
+
+    def _codes(self, name: str, scope: str, lag: int) -> Integers:
+        outline = self.bound.program.outline
         if name in outline.scopes:
-            home, codes = name, self.scopes[name].index.codes
-            size = self.scopes[name].index.size
+            home, codes = name, self.scopes[name].number
         else:
-            place = outline.nodes.get(name) or outline.covariates[name]
-            home, size = place.scope, self._size(name)
-            codes = columns.codes[name][self._slice(home)]
-        if lag:
-            rows = self.scopes[home].earlier(lag)
-            codes = np.where(rows >= 0, codes[rows], -1)
-        while scope != home:
+            home = (outline.nodes.get(name) or outline.covariates[name]).scope
+            codes = self.bound.rows.codes[name][self._slice(home)]
+        if scope != home:
             parent = self.scopes[scope].parent
-            return Index(
-                name, self._index(name, outline.scopes[scope].parent, lag).codes[parent], size
-            )
-        return Index(name, codes, size)
+            return self.index(name, outline.scopes[scope].parent, lag).codes[parent]
+        if not lag:
+            return codes
+        rows = self.scopes[home].earlier(lag)
+        return np.where(rows >= 0, codes[rows], -1)
 
     def _size(self, name: str) -> int:
         return self.bound.program.analysis.layout.sizes[name]

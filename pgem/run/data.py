@@ -34,6 +34,7 @@ class Columns:
         sizes: number of categories, as the declaration or the data say.
         styles: how the values of a scope came: `array`, `list` or `single`.
         weights: frequency of each unit.
+        units: number of each unit in the user's data, where equal ones were merged.
         parents: per tree, the row of each member's parent, -1 for roots.
     """
 
@@ -46,6 +47,7 @@ class Columns:
     sizes: dict[str, int]
     styles: dict[str, str]
     weights: Floats
+    units: Integers | None = None
     parents: dict[str, Integers] = field(default_factory=dict)
 
     def n_rows(self, scope: str) -> int:
@@ -61,6 +63,7 @@ class Columns:
             what = "step" if kind == "sequence" else "member"
             words.insert(0, f"{what} '{row - int(starts[parent])}' of '{scope}'")
             row, scope = parent, self.outline.scopes[scope].parent
+        row = row if self.units is None else int(self.units[row])
         return ", ".join([f"unit '{row}'", *words])
 
     def number(self, scope: str) -> Integers:

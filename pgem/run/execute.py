@@ -11,7 +11,8 @@ from numpy.random import Generator
 from pgem.arrays import Floats
 from pgem.errors import FitError
 from pgem.routines import Joint, Semiring, Stats
-from pgem.run.bind import Bound
+from pgem.run.bind import Bound, Shard
+from pgem.run.threads import in_order
 
 SUM = Semiring()
 
@@ -19,30 +20,40 @@ SUM = Semiring()
 def sum_statistics(
     bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM
 ) -> tuple[Floats, Stats]:
-    """Log-likelihood of every unit [N] and the expected statistics of all of them.
+    """Log-likelihood of every unit that is run, and the expected statistics of all of them.
+
+    Equal units may have been merged: `bound.weights` go with the log-likelihoods.
 
     Raises:
         FitError: a unit of positive weight has probability zero, or a value that is no number.
     """
-    stats = Stats()
-    parts = []
-    with np.errstate(all="ignore"):
-        for shard in bound.shards():
-            part = Stats()
-            parts.append(bound.program.e_step(shard, params, part, semiring))
-            stats.merge(part)
+    asked = bound
+    if semiring.name == "sample":  # equal units have draws of their own, shards one generator
+        bound = bound.unmerged()
+
+    def work(shard: Shard) -> tuple[Floats, Stats]:
+        part = Stats()
+        with np.errstate(all="ignore"):  # a thread starts with the default
+            return bound.program.e_step(shard, params, part, semiring), part
+
+    stats, parts = Stats(), []
+    n_threads = 1 if semiring.name == "sample" else bound.n_threads
+    for by_unit, part in in_order(work, bound.shards(), n_threads):
+        parts.append(by_unit)
+        stats.merge(part)
     log_p = np.concatenate(parts)
     check_units(log_p, bound)
-    return log_p, stats
+    return log_p if bound is asked else log_p[asked.rows.units], stats
 
 
 def check_units(log_p: Floats, bound: Bound) -> None:
     """Every unit that counts has a finite log-likelihood."""
-    bad = ~np.isfinite(log_p) & (bound.columns.weights > 0)
+    bad = ~np.isfinite(log_p) & (bound.weights > 0)
     if bad.any():
-        unit = int(np.argmax(bad))
+        place = int(np.argmax(bad))
+        unit = place if bound.rows.units is None else int(bound.rows.units[place])
         raise FitError(
-            f"unit '{unit}' has log-likelihood '{log_p[unit]}' at the current parameters",
+            f"unit '{unit}' has log-likelihood '{log_p[place]}' at the current parameters",
             expected="a finite number",
             advice="look for values that no component can produce (structural zeros, a start "
             "value of probability zero), or give the unit weight 0",
@@ -56,7 +67,7 @@ def log_likelihood(bound: Bound, params: dict[str, Floats]) -> Floats:
         for shard in bound.shards():
             answers: tuple[dict[str, Floats], ...] = ({},) if bound.program.queries else ()
             parts.append(bound.program.e_step(shard, params, Nothing(), SUM, *answers))
-    return np.concatenate(parts)
+    return bound.expand(np.concatenate(parts))
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ def answer(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
     Raises:
         FitError: a unit has probability zero, so that it has no posterior.
     """
+    bound = bound.unmerged()
     parts, found, moments, draws = [], [], [], []
     with np.errstate(all="ignore"):
         for shard in bound.shards():

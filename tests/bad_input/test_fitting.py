@@ -83,6 +83,8 @@ P = {"z.probs": [0.5, 0.5], "x.mean": [0.0, 5.0], "x.var": [1.0, 1.0]}
     ("a floor that is not positive", "MIXTURE.fit(X, degenerate='floor', floor=0.0)", ERROR, "'floor'", "'0.0'"),
     ("a floor of text", "MIXTURE.fit(X, degenerate='floor', floor='low')", ERROR, "'floor'", "'low'"),
     ("shards without units", "MIXTURE.fit(X, shard_size=0)", ERROR, "'shard_size'", "'0'"),
+    ("no threads", "MIXTURE.fit(X, n_jobs=0)", ERROR, "'n_jobs'", "'0'"),
+    ("half a thread", "MIXTURE.fit(X, n_jobs=0.5)", ERROR, "'n_jobs'", "'0.5'"),
     ("half a unit per shard", "MIXTURE.fit(X, shard_size=2.5)", ERROR, "'shard_size'", "'2.5'"),
     ("a negative seed", "MIXTURE.fit(X, seed=-1)", ERROR, "'seed'", "'-1'"),
     ("a seed of text", "MIXTURE.fit(X, seed='abc')", ERROR, "'seed'", "'abc'"),

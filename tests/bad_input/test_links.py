@@ -33,6 +33,8 @@ FIT = "\nm.fit({'x': np.arange(4.0), 'y': np.array([0, 1, 1, 0])}"
     ("a tie with a mean that is no Gaussian's", M + "a = pg.param('a'); pg.observed('y', pg.TruncatedNormal(a, 1.0, 0.0, 9.0)); pg.observed('w', pg.Bernoulli(logit=a))" + END, ERROR, "'a'"),
     ("a prior for probabilities", M + "pg.observed('y', pg.Bernoulli(logit=pg.param('a', prior=pg.Beta(2.0, 2.0))))" + END, ERROR, "'a'", "Beta"),
     ("a Gaussian latent behind a logit", M + "f = pg.latent('f', pg.Normal(0.0, 1.0)); pg.observed('y', pg.Bernoulli(logit=pg.param('a') * f))" + END, pg.IntractableError, "'y'", "Bernoulli", "'f'", "no closed form", "pg.latent('f', pg.Categorical"),
+    ("a Gamma latent behind a link", M + "u = pg.latent('u', pg.Gamma(shape=2.0, rate=2.0)); pg.observed('y', pg.Poisson(log_rate=pg.param('a') * u))" + END, pg.IntractableError, "'y'", "'u'", "'log_rate'", "a link"),
+    ("a Gamma latent beside a link", X + "u = pg.latent('u', pg.Gamma(shape=2.0, rate=2.0)); pg.observed('y', pg.Poisson(rate=u, log_rate=pg.param('a') * x))" + END, ERROR, "y.rate", "'u'", "not available yet"),
     ("a Gaussian latent behind latent logits", M + "f = pg.latent('f', pg.Normal(0.0, 1.0)); pg.latent('z', pg.Categorical(logits=pg.param('a') * f, size=2))" + END, pg.IntractableError, "'z'", "'f'"),
     ("a latent category as a number", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.observed('y', pg.Bernoulli(logit=pg.param('a') * z))" + END, ERROR, "'y'", "'z'", "[z]"),
     ("a node beside a link", M + "f = pg.latent('f', pg.Normal()); pg.observed('y', pg.Poisson(rate=pg.param('a') * f, log_rate=pg.param('b')))" + END, pg.IntractableError, "'y'", "'f'"),

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pgem.families import _gaussian
+from pgem.families._parts import value_range
 
 Floats = NDArray[np.float64]
 
@@ -111,6 +112,22 @@ def test_which_way_is_taken() -> None:
 @pytest.mark.parametrize("size", [1, 3, 16, 200])
 def test_ranges(n: int, size: int) -> None:
     x = np.random.default_rng(n).normal(size=(n, size))
-    low, high = _gaussian._range(x)
+    low, high = value_range(x)
     assert np.array_equal(low, x.min(axis=0))
     assert np.array_equal(high, x.max(axis=0))
+
+
+@pytest.mark.parametrize(("cells_", "size"), [(1, 1), (2, 3), (5, 4)])
+def test_full_covariances_that_are_diagonal(cells_: int, size: int) -> None:
+    rng = np.random.default_rng(7)
+    mean, var = rng.normal(size=(cells_, size)), rng.gamma(2.0, size=(cells_, size))
+    x = rng.normal(size=(50, size))
+    cov = var[:, :, None] * np.eye(size)
+    nearly = cov + 1e-300 * (1 - np.eye(size))  # takes the other way
+    np.testing.assert_allclose(
+        _gaussian.full_log_density(x, mean, cov),
+        _gaussian.full_log_density(x, mean, nearly),
+        rtol=1e-12,
+    )
+    with pytest.raises(np.linalg.LinAlgError):
+        _gaussian.full_log_density(x, mean, 0.0 * cov)

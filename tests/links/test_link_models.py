@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import gammaln
-from scipy.stats import norm
+from scipy.stats import invgamma, norm
 
 import pgem as pg
 from pgem.arrays import Floats
@@ -426,3 +426,26 @@ def test_trials_of_a_table_and_of_a_covariate() -> None:
     first, second = one.fit(data, tol=1e-14), two.fit({**data, "n": trials}, tol=1e-14)
     assert first.log_likelihood == pytest.approx(second.log_likelihood, abs=1e-9)
     assert first.params["a"] == pytest.approx(second.params["a"], abs=1e-8)
+
+
+def test_a_prior_under_a_link_with_a_learned_variance() -> None:
+    rng = np.random.default_rng(0)
+    g, v = rng.integers(0, 4, 80), rng.normal(size=80)
+    y = (rng.random(80) < np.array([0.2, 0.4, 0.6, 0.8])[g]).astype(int)
+    with pg.Model("shrunk") as model:
+        var = pg.param("var", prior=pg.InverseGamma(3.0, 1.0))
+        pg.observed("v", pg.Normal(mean=0.0, var=var))
+        level = pg.param("level", prior=pg.Normal(0.0, var))
+        pg.observed("y", pg.Bernoulli(logit=level[pg.covariate("g", size=4)]))
+    fit = model.fit({"g": g, "v": v, "y": y}, tol=1e-13)
+
+    def objective(p: dict[str, Floats]) -> float:
+        spread = np.exp(p["log_var"])
+        total = log_bernoulli(y, p["level"][g]).sum() + norm.logpdf(v, 0, np.sqrt(spread)).sum()
+        total += norm.logpdf(p["level"], 0, np.sqrt(spread)).sum()
+        return float(total + invgamma.logpdf(spread, 3.0, scale=1.0))
+
+    at = {"level": fit.params["level"], "log_var": np.log(fit.params["var"])}
+    assert rising(fit)
+    assert objective(at) == pytest.approx(fit.objective, abs=1e-9)
+    assert best(objective, at, {}) <= fit.objective + 1e-7

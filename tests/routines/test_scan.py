@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pgem.arrays import log_sum_exp
+from pgem.routines.chain import ChainLogPass, ChainPass, is_chain
 from pgem.routines.contract import Semiring
 from pgem.routines.kernels import CompiledPass, LogPass
 from pgem.routines.scan import NumpyPass
@@ -36,6 +37,7 @@ STRUCTURES = {
     "chain": Structure({"P": 3, "S": 3}, "P", {"S": "P"}, ["PS", "S"]),
     "no memory": Structure({"P": 3, "S": 3}, "P", {"S": "P"}, ["S", "S"]),
     "wide chain": Structure({"P": 13, "S": 13}, "P", {"S": "P"}, ["PS", "S"]),
+    "chain, much seen": Structure({"P": 3, "S": 3}, "P", {"S": "P"}, ["S", "PS", "S", "S"]),
     "factorial": Structure(
         {"P": 2, "Q": 3, "S": 2, "T": 3}, "PQ", {"S": "P", "T": "Q"}, ["PS", "QT", "ST"]
     ),
@@ -187,6 +189,11 @@ def weights_of(case: Case, seed: int) -> Floats:
     return rng.random((len(case.starts) - 1, case.plan.n_outer))
 
 
+def test_which_plans_are_chains() -> None:
+    found = {n for n, structure in STRUCTURES.items() if is_chain(draw(structure, 0, [2]).plan)}
+    assert found == {"chain", "wide chain", "chain, much seen", "one state"}
+
+
 CASES = [(name, seed) for name in STRUCTURES for seed in range(6)]
 
 
@@ -198,7 +205,10 @@ def test_sums(name: str, seed: int) -> None:
         totals, post = brute(case, weight)
         weight = np.where(np.isfinite(totals), weight, 0.0)
         totals, post = brute(case, weight)
-        for kind in (NumpyPass, CompiledPass, LogPass):
+        kinds: list[type[Pass]] = [NumpyPass, CompiledPass, LogPass]
+        if is_chain(case.plan):
+            kinds += [ChainPass, ChainLogPass]
+        for kind in kinds:
             run = case.run(kind)
             np.testing.assert_allclose(run.forward(), totals, rtol=1e-12, atol=1e-12)
             close(run.backward(weight), per_table(case, post))
@@ -272,12 +282,21 @@ def chain(transitions: Floats, emissions: Floats, lengths: Sequence[int]) -> Cas
 
 
 def check_against_numpy(case: Case) -> CompiledPass:
-    reference, run = case.run(NumpyPass), case.run(CompiledPass)
+    """All compiled passes; the scaled ones need logarithms in the same cases."""
+    reference = case.run(NumpyPass)
     ones = np.ones((len(case.starts) - 1, 1))
+    scaled = CompiledPass, ChainPass
+    runs = {kind: case.run(kind) for kind in (*scaled, LogPass, ChainLogPass)}
     with np.errstate(all="ignore"):
-        np.testing.assert_allclose(run.forward(), reference.forward(), rtol=1e-12)
-        close(run.backward(ones), reference.backward(ones), 1e-11)
+        totals, posteriors = reference.forward(), reference.backward(ones)
+        for run in runs.values():
+            np.testing.assert_allclose(run.forward(), totals, rtol=1e-12)
+            close(run.backward(ones), posteriors, 1e-11)
+            close(run.backward(2.5 * ones), [2.5 * part for part in posteriors], 1e-11)
+    run, other = runs[CompiledPass], runs[ChainPass]
     assert isinstance(run, CompiledPass)
+    assert isinstance(other, ChainPass)
+    assert (run.rescue is None) == (other.rescue is None)
     return run
 
 
