@@ -26,8 +26,7 @@ class NodeOutline:
         parents: nodes that gate it or stand in its mean, at any lag.
         has_children: whether it gates another node.
         feeds: whether it stands in another node's mean.
-        linear: whether one of its slots is a product, or a mean is a sum, with covariates or other
-            nodes.
+        linear: whether a mean is a sum with covariates or nodes, or a slot a product with a node.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
         in_segments: whether its values last for explicit durations.
@@ -149,8 +148,11 @@ def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> Node
         tuple(dict.fromkeys([*gates, *(parent for parent, _ in record.parents())])),
         has_children,
         feeds,
-        leaves[0].family.gaussian
-        and any(slot.times for leaf in record.components for slot in leaf.slots.values()),
+        any(
+            slot.times and (leaves[0].family.gaussian or slot.times.parent)
+            for leaf in record.components
+            for slot in leaf.slots.values()
+        ),
         record.lag(),
         record.conditioned,
         record.duration is not None,
