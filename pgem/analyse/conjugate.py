@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pgem.analyse.alternatives import indexed_by_document, latent_inside, suggest, without
 from pgem.analyse.regions import is_axis
 from pgem.declare import Gate, SlotRecord, slot_of
 from pgem.errors import IntractableError, PgemError
@@ -93,7 +94,7 @@ def _check_latent(graph: ModelGraph, name: str, family: Family) -> None:
             where=node.origin,
             expected="a latent with finitely many values, a Gaussian one, or a conjugate one "
             "(Gamma for rates and precisions, Beta and Dirichlet for probabilities)",
-            advice=f"pg.latent('{name}', pg.Categorical(size=...)), "
+            advice=f"pg.latent('{name}', pg.Categorical(size=5)), "
             f"pg.latent('{name}', pg.Normal()) or pg.latent('{name}', pg.Gamma())",
         )
     if family.size is not None and not family.event_ndim:
@@ -132,7 +133,11 @@ def _check_gate(graph: ModelGraph, name: str, member: str, gate: Gate) -> None:
             "together",
             where=node.origin,
             expected=f"gates that live with '{name}' or around it, or are observed",
-            advice=f"declare '{name}' inside '{scope}', or '{gate.name}' outside it",
+            advice=suggest(
+                f"declare '{gate.name}' outside '{scope}', or declare '{name}' inside '{scope}'",
+                graph,
+                latent_inside(graph, name, member, gate.name),
+            ),
         )
 
 
@@ -196,9 +201,12 @@ def _latent_child(graph: ModelGraph, name: str, latent: Family, child: str) -> P
             ),
             where=node.origin,
             expected=f"observed children of '{name}'",
-            advice=f"pg.latent('{child}', pg.Categorical(size=...)) indexed by a covariate "
-            "(probabilistic latent semantic analysis): pg.Categorical(pg.param('share')["
-            "pg.covariate('document', size=...)], size=...)",
+            advice=suggest(
+                f"index the probabilities of '{child}' by a covariate (probabilistic latent "
+                "semantic analysis)",
+                graph,
+                indexed_by_document(graph, child),
+            ),
         )
     return IntractableError(
         f"latent node '{child}' has the latent '{name}' for a parent: two continuous latents "
@@ -216,7 +224,11 @@ def _mixed(graph: ModelGraph, name: str, other: str, child: str) -> PgemError:
         "has one, but not both together",
         where=graph.nodes[child].origin,
         expected="latents that are all Gaussian, or a single conjugate one",
-        advice=f"leave '{name}' out (Gaussian noise), or replace '{other}' by a discrete latent",
+        advice=suggest(
+            f"replace '{other}' by a discrete latent, or leave '{name}' out (Gaussian noise)",
+            graph,
+            without(graph, other, child),
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from pgem.arrays import Floats
 from pgem.declare import LinkRecord, ParamRecord, PriorRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family, Slot
-from pgem.families._roles import COVARIANCE, MEAN, Role
+from pgem.families._roles import COVARIANCE, MEAN, RATE, Role
 from pgem.routines import Prior, Times
 
 if TYPE_CHECKING:
@@ -193,6 +193,12 @@ def _check_range(place: _Place, prior: Prior) -> None:
             raise place.refuse(
                 f"slot '{slot.name}' of {place.title} is outside its constraint",
                 expected=slot.role.expected,
+                received=f"'{told[slot.name]}'",
+            )
+        if isinstance(held, np.ndarray) and slot.role is RATE and not held.all():
+            raise place.refuse(
+                f"slot '{slot.name}' of {place.title} is zero: the prior has no finite integral",
+                expected="a finite number above zero, or no prior",
                 received=f"'{told[slot.name]}'",
             )
     ones = at_one(place.params)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
+from pgem.analyse.alternatives import discrete_parent, gate_outside, latent_inside, suggest
 from pgem.declare import Gate
 from pgem.errors import IntractableError
 from pgem.graph import ModelGraph, Schema
@@ -128,8 +129,11 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
             where=node.origin,
             expected=f"a Gaussian child of '{latent}', or a latent that is conjugate to {family}",
             received=f"'{family}'",
-            advice=f"pg.observed('{name}', pg.Normal(mean=pg.param('loading') * {latent})), or a "
-            f"discrete latent: {latent} = pg.latent('{latent}', pg.Categorical(size=5))",
+            advice=suggest(
+                f"a discrete latent '{latent}' is exact for every family",
+                graph,
+                discrete_parent(graph, latent, name),
+            ),
         )
     return IntractableError(
         f"node '{name}' is {family} and has holes, and other nodes are multiplied by it: what it "
@@ -205,15 +209,25 @@ def _gated_inside(
     where = graph.nodes[name].origin
     latent = graph.nodes[inside[0]]
     if chain and graph.nodes[gate.name].scope == chain:
+        holed = latent.kind == "observed"
         return IntractableError(
-            f"node '{name}' is gated by '{gate.name}', which changes from step to step, while the "
-            f"continuous state '{inside[0]}' runs along the same sequence (a switching linear "
+            (f"'{inside[0]}' has holes, so it is a state like a latent one: " if holed else "")
+            + f"node '{name}' is gated by '{gate.name}', which changes from step to step, while "
+            f"the continuous state '{inside[0]}' runs along the same sequence (a switching linear "
             "dynamical system): the exact posterior is a mixture that doubles at every step",
             where=where,
-            expected=f"gates of a Gaussian chain that are observed, or live outside '{chain}'",
-            advice=f"declare '{gate.name}' outside pg.sequence('{chain}') (a mixture of "
-            f"state-space models), or give '{inside[0]}' no lag (a hidden Markov model with a "
-            "Gaussian factor)",
+            expected=f"gates of a Gaussian chain that are observed, or live outside '{chain}'"
+            + (f", or complete values of '{inside[0]}'" if holed else ""),
+            advice=suggest(
+                (
+                    f"cut the sequences at the holes of '{inside[0]}'"
+                    if holed
+                    else f"give '{inside[0]}' no lag (a hidden Markov model with a Gaussian factor)"
+                )
+                + f", or declare '{gate.name}' outside pg.sequence('{chain}') (a mixture)",
+                graph,
+                gate_outside(graph, inside[0], gate.name, chain),
+            ),
         )
     scope = graph.nodes[gate.name].scope
     return IntractableError(
@@ -222,5 +236,9 @@ def _gated_inside(
         f"'{inside[0]}' is a mixture over all members' values of '{gate.name}' together",
         where=where,
         expected=f"gates that live with '{inside[0]}' or around it, or are observed",
-        advice=f"declare '{inside[0]}' inside '{scope}', or '{gate.name}' outside it",
+        advice=suggest(
+            f"declare '{gate.name}' outside '{scope}', or '{inside[0]}' inside it",
+            graph,
+            latent_inside(graph, inside[0], name, gate.name),
+        ),
     )

@@ -114,8 +114,31 @@ def _check_lag(node: NodeRecord, target: str, lag: int, scopes: Scopes) -> None:
         problem,
         where=node.origin,
         expected=f"pg.prev(...) and after= directly inside pg.{kind}(...)",
-        advice=f"put the plate outside: with pg.plate(...): with pg.{kind}(...): ...",
+        advice=_turned_around(node, kind, around)
+        or f"with pg.{kind}('time'): pg.{node.kind}('{node.name}', ...)",
     )
+
+
+def _turned_around(node: NodeRecord, kind: str, around: list[ScopeRecord]) -> str:
+    """A node that looks back in a sequence inside its plate, as code."""
+    outer = next((scope for scope in around if scope.looks_back), None)
+    if outer is None:
+        return ""
+    given = {k: v for k, v in node.leaf.settings.items() if v is not None}
+    settings = "".join(f", {name}={value!r}" for name, value in given.items())
+    if any(gate.lag for gate in node.gates()):
+        family, after = f"pg.{node.leaf.family}({settings[2:]})", f", after='{node.name}'"
+    else:
+        mean = f"pg.param('slope') * pg.prev('{node.name}')"
+        family, after = f"pg.{node.leaf.family}(mean={mean}{settings})", ""
+    lines = [
+        "put the plate outside:",
+        "with pg.Model('model') as model:",
+        f"    with pg.plate('{node.scope}'):",
+        f"        with pg.{kind}('{outer.name}'):",
+        f"            pg.{node.kind}('{node.name}', {family}{after})",
+    ]
+    return "\n    ".join(lines)
 
 
 def check_lags(nodes: Nodes, scopes: Scopes, finite: Container[str]) -> None:

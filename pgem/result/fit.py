@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +77,8 @@ class Fit:
             for name in sorted(run.empty)
         )
         notes += tuple(f"'{name}' was raised to the floor" for name in sorted(run.floored))
+        if self._bound is not None:
+            notes += tuple(_unseen(self._bound))
         self.verdict = Verdict(str(run.verdict), run.verdict.detail, notes)
         self.objective = run.objective
         if self.posterior_kind == "soft":
@@ -413,3 +415,17 @@ class Fit:
         """Numbers of categories, by node and covariate."""
         known = {**self.program.outline.nodes, **self.program.outline.covariates}
         return {n: s for n, s in self.program.analysis.layout.sizes.items() if n in known}
+
+
+def _unseen(bound: Bound) -> Iterator[str]:
+    """Remarks on coordinates of vectors that no row of the data shows."""
+    for name, node in bound.program.outline.nodes.items():
+        values = bound.columns.numbers.get(name)
+        if node.kind == "observed" and values is not None and values.ndim == 2 and len(values):
+            gone = np.flatnonzero(np.isnan(values).all(axis=0))
+            if 0 < len(gone) < values.shape[1]:
+                listed = ", ".join(f"'{k}'" for k in gone)
+                yield (
+                    f"'{name}' has no value in coordinate {listed}: what concerns it alone is not "
+                    "determined by the data"
+                )

@@ -99,7 +99,7 @@ def _inverted(tangent: Tangent, at: Floats, matrix: Floats, first: Floats, n: fl
 
     `n`, the number of observations, sets the size below which an information is rounding.
     """
-    size = np.sqrt(np.maximum(np.diag(matrix), NULL**2 * n))
+    size = np.sqrt(np.maximum(np.diag(matrix), NULL * n))
     roots, vectors = np.linalg.eigh(matrix / np.outer(size, size))
     good = roots > NULL
     scaled = tangent.basis / size

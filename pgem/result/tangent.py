@@ -75,7 +75,7 @@ def make_tangent(
     blocks, boundary, scale = [], [], []
     for layout in layouts.values():
         value = rows_of(params[layout.name], layout.n_gates)
-        fixed = layout.fixed.reshape(value.shape)
+        fixed = _settled(layout).reshape(value.shape)
         added = [statistic for name, statistic in priors if name == layout.name]
         edge = on_boundary(layout, params[layout.name], stats, added)
         edge = edge.reshape(value.shape) & ~fixed
@@ -87,6 +87,14 @@ def make_tangent(
         scale.append(sizes.ravel())
     edges = _joined(boundary).astype(bool)
     return Tangent(layouts, _block_diagonal(blocks), edges, _joined(scale))
+
+
+def _settled(layout: ParamLayout) -> Mask:
+    """Entries that cannot move: fixed ones, and the only free one of a probability row."""
+    fixed = layout.fixed
+    if isinstance(layout.role, Probs):
+        fixed = fixed | ((~fixed).sum(axis=-1, keepdims=True) <= 1)
+    return fixed
 
 
 def _joined(arrays: Sequence[Floats | Mask]) -> Floats:
