@@ -11,7 +11,7 @@ from pgem.arrays import Floats, Mask
 from pgem.declare import Gate, SlotRecord
 from pgem.errors import DeclarationError
 from pgem.families import Family
-from pgem.families._roles import PROBS, Role
+from pgem.families._roles import MEAN, PROBS, Role
 
 
 def check_constant(
@@ -170,20 +170,22 @@ def lower_bound(
 
 
 def _with_zeros(what: str, zeros: Mask, value: Floats | None, role: Role, where: str) -> Floats:
-    if role is not PROBS:
+    if role not in (PROBS, MEAN):
         raise DeclarationError(
-            f"{what} has zeros=, which only tables of probabilities have",
+            f"{what} has zeros=, which only tables of probabilities and coefficients have",
             where=where,
             advice="fixed= and value= hold entries of other parameters",
         )
-    if zeros.all(axis=-1).any():
+    if role is PROBS and zeros.all(axis=-1).any():
         raise DeclarationError(
             f"{what} has a row of nothing but structural zeros",
             where=where,
             advice="leave at least one entry of every row free",
         )
-    if value is None:
+    if value is None and role is PROBS:
         value = np.where(zeros, 0.0, 1.0 / (~zeros).sum(axis=-1, keepdims=True))
+    elif value is None:
+        value = np.zeros(zeros.shape)
     if (value[zeros] != 0).any():
         raise DeclarationError(
             f"{what} has a value other than 0 at a structural zero",

@@ -44,6 +44,7 @@ class ParamLayout:
         uses: components and slots that it stands in.
         fixed: mask of entries that are not learned.
         value: fixed values and default start, or None.
+        is_start: whether the value is a start for the free entries too.
         axes: what each axis runs over, for reports.
         origin: where it was declared.
         prior: its prior, or None.
@@ -62,6 +63,7 @@ class ParamLayout:
     origin: str
     prior: Prior | None = None
     lower: Floats | None = None
+    is_start: bool = True
 
     @property
     def n_gates(self) -> int:
@@ -534,6 +536,7 @@ def _param(
         axes,
         record.origin,
         lower=lower_bound(record, shape, role, fixed, value),
+        is_start=record.value is not None or record.zeros is None,
     )
 
 

@@ -105,7 +105,9 @@ def params_from_labels(program: Program, bound: Bound, generator: Generator) -> 
         if not np.isfinite(found[name]).all():
             found[name] = neutral[name]
         if layout.value is not None:
-            found[name] = layout.role.complete(layout.value.copy(), layout.fixed)
+            given = layout.fixed | layout.is_start
+            start = np.where(given, layout.value, found[name])
+            found[name] = layout.role.complete(start, layout.fixed)
     return _sound(found, bound)
 
 

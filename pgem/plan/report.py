@@ -19,6 +19,7 @@ from pgem.analyse import (
     is_random,
 )
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
+from pgem.families._roles import MEAN
 from pgem.routines import Prior
 
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
@@ -148,7 +149,24 @@ def _notes(analysis: Analysis) -> list[str]:
         if p.lower is not None
     ]
     linked = [_link_note(analysis, block) for block in analysis.blocks if block.linked]
-    return [f"{total} free parameters", *priors, *own, *linked]
+    return [f"{total} free parameters", *priors, *own, *linked, *_first_notes(analysis)]
+
+
+def _first_notes(analysis: Analysis) -> list[str]:
+    """Chains of Gaussian states whose first covariance a single sequence cannot tell."""
+    found = []
+    for region in analysis.regions:
+        for component in [c for name in region.nodes for c in analysis.graph.firsts_of(name)]:
+            family = analysis.layout.components[component.key].family
+            spread = next(s.name for s in family.slots if s.role is not MEAN)
+            slot = component.leaf.slots[spread]
+            known = slot.kind == "param" and not analysis.layout.params[slot.name].is_free
+            if region.chain and slot.kind == "param" and not known:
+                found.append(
+                    f"'{slot.name}' is learned: with a single sequence it collapses to 0; fix it "
+                    "then, first=pg.Normal(0.0, 1.0) or first=pg.MvNormal(0.0, pg.identity(k))"
+                )
+    return found
 
 
 def _linked(prior: Prior) -> str:

@@ -73,7 +73,7 @@ END = "\nm.compile()"
     ("a value of the wrong shape", M + "pg.latent('z', pg.Categorical(pg.param('a', value=[0.5, 0.5]), size=3))" + END, ERROR, "'a'", "(3,)", "(2,)"),
     ("a mask of the wrong shape", M + "pg.latent('z', pg.Categorical(pg.param('a', fixed=[True, False], value=0.2), size=3))" + END, ERROR, "'a'", "(3,)", "(2,)"),
     ("a row of zeros", M + "pg.latent('z', pg.Categorical(pg.param('a', zeros=[True, True]), size=2))" + END, ERROR, "'a'", "zeros"),
-    ("zeros where no probability is", M + "pg.observed('x', pg.Normal(mean=pg.param('a', zeros=True)))" + END, ERROR, "'a'", "zeros"),
+    ("zeros where no probability is", M + "pg.observed('x', pg.Normal(var=pg.param('a', zeros=True)))" + END, ERROR, "'a'", "zeros"),
     ("fixed entries that sum to more than one", M + "pg.latent('z', pg.Categorical(pg.param('a', fixed=[True, True, False], value=[0.8, 0.8, 0.0]), size=3))" + END, ERROR, "'a'", "sum"),
     ("a parameter in two roles", M + "a = pg.param('a'); pg.observed('x', pg.Normal(a, a))" + END, ERROR, "'a'", "mean", "variance"),
     ("a parameter in two shapes", M + "a = pg.param('a'); z = pg.latent('z', pg.Categorical(a, size=2)); pg.latent('w', pg.Categorical(a, size=3))" + END, ERROR, "'a'", "(2,)", "(3,)"),

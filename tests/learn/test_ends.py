@@ -99,3 +99,32 @@ def test_unrelated_chains_cost_their_sum() -> None:
             pg.observed(f"y_{name}", pg.Poisson(), given=s)
     costs = [row.cost for row in model.compile().report.e_step]
     assert all("900 entries" in cost for cost in costs)
+
+
+def test_structural_zeros_do_not_flatten_the_start() -> None:
+    """Free entries beside zeros begin like any others: a chain, and a confirmatory factor model."""
+    rng = np.random.default_rng(3)
+    with pg.Model("forward") as chain, pg.sequence("t"):
+        moves = pg.param(zeros=np.tril(np.ones((3, 3), dtype=bool), -1))
+        s = pg.latent("s", pg.Categorical(moves, size=3), after="s")
+        pg.observed("y", pg.Normal(), given=s)
+    y = np.repeat([0.0, 4.0, 8.0], 15) + rng.normal(size=(20, 45))
+    fit = chain.fit({"y": y})
+    assert (np.tril(fit.params["s.probs"], -1) == 0).all()
+    with pg.Model("confirmatory") as factors:
+        f = pg.latent("f", pg.MvNormal(mean=0.0, cov=pg.identity(2)))
+        zeros = np.array([[0, 1], [0, 1], [0, 1], [1, 0], [1, 0], [1, 0]], dtype=bool)
+        mean = pg.param("loadings", zeros=zeros) @ f + pg.param("mean")
+        pg.observed("x", pg.MvNormal(mean=mean, cov=pg.diagonal()))
+    hidden = rng.normal(size=(500, 2))
+    x = hidden.repeat(3, axis=1) + 0.5 * rng.normal(size=(500, 6))
+    fit = factors.fit({"x": x}, max_iter=2000)
+    assert (fit.params["loadings"][zeros] == 0).all()
+    assert np.abs(np.abs(fit.params["loadings"][~zeros]) - 1).max() < 0.15
+
+
+def test_a_learned_first_spread_is_pointed_out() -> None:
+    with pg.Model("level") as model, pg.sequence("t"):
+        h = pg.latent("h", pg.Normal(mean=pg.prev("h")))
+        pg.observed("y", pg.Normal(mean=h))
+    assert "'h.first.var' is learned: with a single sequence" in str(model.compile().report)
