@@ -13,7 +13,7 @@ import pgem as pg
 from pgem import families
 from pgem.families import Family, Slot
 from pgem.plan.explain_model import slot_letters
-from pgem.plan.symbolic import statistics_of
+from pgem.plan.symbolic import log_partition_of, statistics_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "families.md"
 BEGIN, END = "<!-- the shelf, written by the suite -->\n", "<!-- end of the shelf -->\n"
@@ -86,7 +86,9 @@ def entry(kind: type[Family]) -> list[str]:
     lines += [f"- {slot_line(kind, slot, letters[slot.name])}" for slot in kind.slots]
     statistics = sufficient(family, letters)
     if statistics:
-        lines += [f"- $T(x) = {statistics}$"]
+        partition = log_partition_of(family, 1 + statistics.count(", ") * (statistics[0] == "("))
+        shown = f", $A(\\eta) = {partition}$" if partition not in ("", "0") else ""
+        lines += [f"- $T(x) = {statistics}${shown}"]
     lines += [f"- M-step: {kind.rung}"]
     if kind.conjugate_to is not None:
         lines += [f"- conjugate prior of a {kind.conjugate_to.name}"]

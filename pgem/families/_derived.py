@@ -96,6 +96,22 @@ def moments(family: Density, slots: Slots) -> tuple[Floats, Floats]:
     return mean, variance
 
 
+def plotting_range(family: Density, slots: Slots, share: float) -> Floats:
+    """Least and greatest value between which `share` of the mass lies, equal tails left out.
+
+    One row per cell and coordinate [C × D, 2].
+    """
+    found = []
+    for single, cell in family.cells(slots):
+        x, mass, _ = atoms(single, cell)
+        order = np.argsort(x)
+        below = np.cumsum(mass[order]) / mass.sum()
+        tail = (1 - share) / 2
+        places = np.searchsorted(below, [tail, 1 - tail])
+        found.append(x[order][np.minimum(places, len(x) - 1)])
+    return np.array(found)
+
+
 def draw(family: Density, generator: Generator, slots: Slots, *, discrete: bool) -> Floats:
     """One value per row and coordinate [N, D], by inverting the distribution function."""
     flat = np.concatenate([value.reshape(len(value), -1) for value in slots.values()], axis=1)

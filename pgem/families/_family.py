@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from statistics import NormalDist
 
 import numpy as np
 from numpy.random import Generator
@@ -77,6 +78,23 @@ class Family(Facts):
         mean, variance = _derived.moments(self, slots)
         shape = (-1,) if self.coordinates is None else (-1, self.coordinates)
         return mean.reshape(shape), variance.reshape(shape)
+
+    def plotting_range(self, slots: Slots, share: float = 0.999) -> Floats:
+        """Where to draw a density: the range that holds `share` of the mass, per coordinate.
+
+        Args:
+            slots: slot values per cell.
+            share: of the mass, between 0 and 1; both tails are cut alike.
+
+        Returns:
+            Least and greatest value [C, 2], for vectors [C, D, 2].
+        """
+        if self.event_ndim:
+            mean, cov = self.moments(slots)
+            reach = NormalDist().inv_cdf((1 + share) / 2) * np.sqrt(np.einsum("cdd->cd", cov))
+            return np.stack([mean - reach, mean + reach], axis=-1)
+        found = _derived.plotting_range(self, slots, share)
+        return found if self.coordinates is None else found.reshape(-1, self.coordinates, 2)
 
     def draw(self, generator: Generator, slots: Slots) -> Floats:
         """One value per row of the slots [N, ...] -> [N] or [N, D]."""

@@ -56,6 +56,8 @@ class Symbol:
             return Symbol(f"{self.at(ATOM)} {second.at(ATOM)}^T", PRODUCT)
         if "1" in (self.latex, second.latex):
             return second if self.latex == "1" else self
+        if self.latex == "-1":
+            return -second
         return Symbol(f"{self.at(PRODUCT)} {second.at(PRODUCT)}", PRODUCT)
 
     def __rmul__(self, other: Any) -> Symbol:
@@ -79,6 +81,10 @@ class Symbol:
         """What `numpy.log` calls on an array of symbols."""
         return Symbol(rf"\log {self.at(ATOM)}", PRODUCT)
 
+    def exp(self) -> Symbol:
+        """What `numpy.exp` calls on an array of symbols."""
+        return Symbol(rf"e^{{{self.latex}}}", PRODUCT)
+
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
         operations: dict[Any, Callable[..., Symbol]] = {
             np.add: lambda a, b: a + b,
@@ -86,6 +92,8 @@ class Symbol:
             np.multiply: lambda a, b: a * b,
             np.true_divide: lambda a, b: a / b,
             np.log: lambda a: a.log(),
+            np.exp: lambda a: a.exp(),
+            np.negative: lambda a: -a,
             np.square: lambda a: a**2,
         }
         if method != "__call__" or function not in operations:
@@ -101,7 +109,7 @@ class Symbol:
 def _symbol(value: Any) -> Symbol:
     if isinstance(value, Symbol):
         return value
-    return Symbol(f"{float(value):g}")
+    return Symbol(r"\pi" if value == np.pi else f"{float(value):g}")
 
 
 def statistics_of(family: Family, letters: dict[str, str]) -> tuple[str, ...] | None:
@@ -119,6 +127,19 @@ def statistics_of(family: Family, letters: dict[str, str]) -> tuple[str, ...] | 
     if not all(isinstance(part, Symbol) for part in found):
         return None
     return tuple(part.latex for part in found)  # type: ignore[attr-defined]
+
+
+def log_partition_of(family: Family, n_statistics: int) -> str:
+    """A(η) as a formula, where the family's code consists of elementary functions; else nothing."""
+    if type(family).log_partition is Family.log_partition:
+        return "0"
+    eta = [Symbol(rf"\eta_{k + 1}" if n_statistics > 1 else r"\eta") for k in range(n_statistics)]
+    solve: Any = family.log_partition
+    try:
+        found = solve(*eta)
+    except (TypeError, AttributeError, ValueError, KeyError):
+        return ""
+    return found.latex if isinstance(found, Symbol) else ""
 
 
 def features_of(family: Family, letters: dict[str, str], *, expected: bool) -> list[Symbol] | None:

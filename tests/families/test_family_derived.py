@@ -40,6 +40,28 @@ def test_entropy(family: Family, slots, twin) -> None:
     np.testing.assert_allclose(family.entropy(slots), twin.entropy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("family", "slots", "twin"), ENTROPIES)
+def test_plotting_range(family: Family, slots, twin) -> None:
+    low, high = family.plotting_range(slots, 0.95).T
+    if family.support.discrete:
+        shift = 1 if type(family) is Geometric else 0  # SciPy counts trials, not failures
+        np.testing.assert_array_equal(low, twin.ppf(0.025) - shift)
+        np.testing.assert_array_equal(high, twin.ppf(0.975) - shift)
+    else:
+        np.testing.assert_allclose(twin.cdf(low), 0.025, atol=0.02)
+        np.testing.assert_allclose(twin.cdf(high), 0.975, atol=0.02)
+
+
+def test_plotting_range_of_vectors() -> None:
+    slots = {"mean": np.array([[1.0, -2.0]]), "cov": np.array([[[4.0, 1.0], [1.0, 9.0]]])}
+    found = MvNormal().settled(2, {}).plotting_range(slots, 0.95)
+    reach = stats.norm.ppf(0.975) * np.array([2.0, 3.0])
+    np.testing.assert_allclose(found[0], np.stack([slots["mean"][0] - reach,
+                                                   slots["mean"][0] + reach], axis=1))  # fmt: skip
+    pair = Poisson().settled(2, {}).plotting_range({"rate": np.array([[0.5, 20.0]])}, 0.95)
+    np.testing.assert_array_equal(pair[0, :, 1], stats.poisson([0.5, 20.0]).ppf(0.975))
+
+
 def test_entropy_of_vectors() -> None:
     cov = np.diag([1.0, 2.0, 3.0])[None] + 0.3
     slots = {"mean": np.ones((1, 3)), "cov": cov}
