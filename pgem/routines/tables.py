@@ -305,7 +305,8 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     if node.flat:
         by_cell = np.zeros_like(by_cell)
     by_value = arrange(by_cell, cells).reshape(-1, own.size, *(a.size for a in axes))
-    arranged = np.moveaxis(by_value, 1, 1 + sum(a < own for a in axes))
+    place = 1 + sum(a < own for a in axes)
+    arranged = by_value if place == 1 else np.moveaxis(by_value, 1, place)
     shape = aligned(node.n_dims, [*axes, own])
     flat = flat_index(cells, node.n_rows)
     if node.inputs is not None:
@@ -586,15 +587,24 @@ def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Fl
     return posterior.sum(axis=axes, keepdims=True) if axes else posterior
 
 
+FEW = 4096
+"""Entries of a matrix of zeros and ones up to which one product is quicker than counting."""
+
+
 def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     """Add rows that read the same row of the table: [N, ...] → [R, ...]."""
     if index is None:
         if n_rows == 1:
             return np.asarray(posterior.sum(axis=0, keepdims=True))
         return posterior
-    flat = np.broadcast_to(posterior, (len(index), *posterior.shape[1:]))
+    flat = posterior
+    if len(flat) != len(index):
+        flat = np.broadcast_to(flat, (len(index), *posterior.shape[1:]))
     flat = flat.reshape(len(index), -1)
     where = np.where(index < 0, n_rows - 1, index)
+    if len(index) * n_rows <= FEW:
+        hot = (np.arange(n_rows)[:, None] == where).astype(float)
+        return np.asarray((hot @ flat).reshape(n_rows, *posterior.shape[1:]))
     total = np.empty((n_rows, flat.shape[1]))
     for k, column in enumerate(np.ascontiguousarray(flat.T)):
         total[:, k] = np.bincount(where, weights=column, minlength=n_rows)
@@ -635,6 +645,7 @@ def _accumulate_points(source: Source, posterior: Floats) -> Statistics:
     else:
         place = sum(cells.gates[k] < source.own for k in axes)
         sizes.insert(place, source.own.size)
-        counts = np.moveaxis(posterior.reshape(-1, *sizes), 1 + place, 1)
+        counts = posterior.reshape(-1, *sizes)
+        counts = np.moveaxis(counts, 1 + place, 1) if place else counts
         counts = counts.reshape(n_seen, -1, *counts.shape[2:])
     return node.family.accumulate(node.points, _arrange_back(counts, cells), source.slots)
