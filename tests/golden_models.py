@@ -123,11 +123,26 @@ def tree() -> pg.Model:
     return model
 
 
+def gaussian_states() -> pg.Model:
+    """A mixture of state spaces with an input, seen through two outputs; a linked leaf beside."""
+    with pg.Model("gaussian_states") as model:
+        c = pg.latent("c", pg.Categorical(size=2))
+        with pg.sequence("t"):
+            x = pg.covariate("x")
+            mean = pg.param("decay")[c] * pg.prev("h") + pg.param("gain") * x
+            h = pg.latent("h", pg.Normal(mean=mean), first=pg.Normal(0.0, 1.0))
+            outputs = pg.param("loadings") @ h + pg.param("level")[c]
+            pg.observed("y", pg.MvNormal(mean=outputs, cov=pg.diagonal(), size=2))
+            pg.observed("alarm", pg.Bernoulli(logit=pg.param("steep")[c] * x + pg.param("base")))
+    return model
+
+
 MODELS = {
     make.__name__: make
     for make in (
         *(mixture, hmm, semi_markov, stationary, factorial, multilevel),
         *(blood_groups, zero_inflated, random_effects, linked_priors),
         tree,
+        gaussian_states,
     )
 }

@@ -286,7 +286,7 @@ def _vector_lengths(graph: ModelGraph, schema: Schema) -> dict[str, int]:
     for component in graph.components.values():
         for slot in component.leaf.slots.values():
             times = slot.times
-            if times is None or not times.contracts or slot.kind == "param":
+            if times is None or not times.contracts or slot.kind == "param" or not times.parent:
                 continue
             known = [found[c] for c in times.covariates if c in found]
             if known and graph.components[times.parent].family.event_ndim:

@@ -135,6 +135,14 @@ class Maker:
         if table and times.contracts:
             count = self.dim * size
             return (*tail, size), np.arange(count).reshape(self.dim, size), False
+        if times.contracts and times.covariates and parent and not vectors and not table:
+            raise self.fail(
+                name, f"contracts '{times.covariates[-1]}' with the vector '{parent[0]}'",
+                expected=f"a covariate whose values are vectors of length '{size}'",
+                received="a covariate that is not known to be one",
+                advice="compile with data: model.compile(data), whose values of "
+                f"'{times.covariates[-1]}' are [units, …, {size}]",
+            )  # fmt: skip
         if not self.vector or size != self.dim:
             raise self.fail(
                 name, f"holds the vector '{wide[0][0]}' of length '{size}'",

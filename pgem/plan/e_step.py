@@ -171,7 +171,7 @@ class EStepWriter:
         arguments = [self.load(component.key)]
         for name, slot in component.leaf.slots.items():
             arguments.append(f"{name}={self.slot(component, name, slot)}")
-        return ["\n    ".join(call("gaussian", arguments))]
+        return ["\n".join(call("gaussian", arguments))]
 
     def conditional(self, factor: Factor) -> tuple[str, list[str]]:
         """Routine and arguments of a node's log-table."""

@@ -30,11 +30,11 @@ def write_region(page: Page, notation: Notation, factor: Factor, message: str) -
         "is jointly Gaussian, so every value is an affine form in independent noise "
         "$\\varepsilon \\sim N(0, I)$. A value that is seen with residual "
         "$r = r_0 + \\Lambda \\varepsilon$ and covariance $V$ adds $\\Lambda^T V^{-1} \\Lambda$ to "
-        "the precision of $\\varepsilon$ and $-\\Lambda^T V^{-1} r_0$ to $h$:"
+        "the precision of $\\varepsilon$ and $-\\Lambda^T V^{-1} r_0$ to $\\lambda$:"
     )
     page.formula(
         rf"{message} &= \int {_product(notation, region)} \, d({shown})",
-        r"M &= I + \sum \Lambda^T V^{-1} \Lambda, \quad e = M^{-1} h",
+        r"M &= I + \sum \Lambda^T V^{-1} \Lambda, \quad e = M^{-1} \lambda",
         rf"p(\varepsilon \mid {given}{DATA}) &= N(e, M^{{-1}})",
         rf"\log {message} &= \log p({DATA} \mid \varepsilon = e) "
         r"- \tfrac12 e^T e - \tfrac12 \log |M|",

@@ -147,6 +147,7 @@ END = "\nm.compile()"
     ("a sum as a variance", M + "x = pg.covariate('x'); pg.observed('y', pg.Normal(var=pg.param('a') * x + 1.0))", ERROR, "y.var", "holds a sum"),
     ("an expression in a known slot", M + "x = pg.covariate('x'); pg.observed('y', pg.Binomial(trials=2 * x))", ERROR, "y.trials", "never estimated"),
     ("an expression in a family without linear mean", M + "x = pg.covariate('x'); pg.observed('y', pg.LogNormal(mean=pg.param('a') * x))" + END, ERROR, "'y'", "LogNormal", "linear mean"),
+    ("a contraction with what is not known to be a vector", M + "w = pg.covariate('w'); b = pg.latent('b', pg.MvNormal(size=2)); pg.observed('y', pg.Normal(mean=w @ b))" + END, ERROR, "y.mean", "'w'", "'b'", "compile with data"),
     ("a word in an expression", M + "pg.observed('y', pg.Normal(mean=pg.param('a') + 'b'))", ERROR, "y.mean", "'b'"),
     ("a covariate of an inner scope", M + "\n with pg.plate('p'): x = pg.covariate('x')\n pg.observed('y', pg.Normal(mean=pg.param('a') * x))", ERROR, "'y'", "'x'", "'p'"),
     ("a category in a mean", M + "f = pg.latent('f', pg.Categorical(size=2)); pg.observed('y', pg.Normal(mean=f))" + END, ERROR, "'y'", "'f'", "categories", "pg.param('effect')[f]"),
