@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from pgem.analyse.layout import Layout, ParamLayout, Settled
 from pgem.families._linear import Linear
 from pgem.graph import Key
@@ -102,11 +100,6 @@ def _is_uniform(settled: Settled, free: dict[str, ParamLayout]) -> bool:
     assert isinstance(family, Linear)
     for term in family.terms:
         param = free.get(slots[term.slot].name)
-        if param is None:
-            continue
-        held = np.asarray(param.fixed).reshape(-1, *term.own) if param.fixed.any() else None
-        if family.diagonal:
-            continue
-        if (term.placement < 0).any() or held is not None:
-            return False
+        if param is not None and (param.fixed.any() or (term.placement < 0).any()):
+            return family.diagonal
     return True

@@ -62,14 +62,13 @@ def find_regions(graph: ModelGraph, schema: Schema, apart: Container[str] = ()) 
     """
     random = {n for n in graph.nodes if is_random(graph, schema, n) and n not in apart}
     groups: list[set[str]] = []
-    for name, node in graph.nodes.items():
+    for name in graph.nodes:
         linked = {parent for parent, _ in _parents(graph, name) if parent in random}
         if name in random or linked:
             new = {name} | linked
             touched = [group for group in groups if group & new]
             groups = [g for g in groups if g not in touched] + [new.union(*touched)]
             _check_gaussian(graph, name, linked)
-        assert node
     order = list(graph.nodes)
     groups.sort(key=lambda group: min(map(order.index, group)))
     return [_region(graph, schema, sorted(g, key=order.index), random) for g in groups]

@@ -135,7 +135,69 @@ def width_of(terms: Sequence[Term]) -> int:
     return max((term.stop for term in terms), default=0)
 
 
-class Linear(Family):
+class WithTerms(Family):
+    """A family whose slots are the terms of a linear predictor C φ, and what else it has.
+
+    Attributes:
+        base: the family as declared, settled.
+        terms: the terms of the predictor.
+        spread_by: covariates that multiply what stands beside the terms, and those that divide it.
+    """
+
+    regresses = True
+    base: Family
+    terms: tuple[Term, ...]
+    spread_by: Product | None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base!r})"
+
+    @property
+    def title(self) -> str:
+        return self.base.title
+
+    @property
+    def width(self) -> int:
+        """Number of columns of φ."""
+        return width_of(self.terms)
+
+    @property
+    def dim(self) -> int:
+        """Number of predictors of a value: of its coordinates or categories, 1 for a scalar."""
+        return self.size or 1
+
+    @property
+    def coordinates(self) -> int | None:
+        return None
+
+    def own_shape(self, slot: str) -> tuple[int, ...]:
+        for term in self.terms:
+            if term.slot == slot:
+                return term.own
+        return self.base.own_shape(slot)
+
+    def role_of(self, slot: str) -> Role:
+        return MEAN if slot in {term.slot for term in self.terms} else self.base.role_of(slot)
+
+    def regressors(self, *, parents: bool = False) -> list[Regressor]:
+        """Everything that terms and the rest are multiplied by, random parents on demand."""
+        return regressors_of(self.terms, self.spread_by, parents=parents)
+
+    def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
+        """φ [N, columns]; 0 where a random parent stands whose values are not given.
+
+        Args:
+            values: covariates and parents per row.
+            n_rows: N.
+        """
+        return design_of(self.terms, values, n_rows)
+
+    def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
+        """What multiplies the slot beside the terms [N], or None."""
+        return product_of(self.spread_by, values, n_rows)
+
+
+class Linear(WithTerms):
     """A Gaussian family with terms in place of its mean.
 
     Args:
@@ -145,8 +207,6 @@ class Linear(Family):
         spread_by: covariates that multiply the covariance, and those that divide it.
         latent: a conjugate latent that divides the covariance, or "".
     """
-
-    regresses = True
 
     def __init__(
         self,
@@ -174,23 +234,6 @@ class Linear(Family):
         self.formula = base.formula  # type: ignore[misc]
         self.owner = base.owner
 
-    def __repr__(self) -> str:
-        return f"Linear({self.base!r})"
-
-    @property
-    def title(self) -> str:
-        return self.base.title
-
-    @property
-    def width(self) -> int:
-        """Number of columns of φ."""
-        return width_of(self.terms)
-
-    @property
-    def dim(self) -> int:
-        """Number of coordinates of a value, 1 for a scalar."""
-        return self.size or 1
-
     @property
     def is_vector(self) -> bool:
         """Whether values have an own axis."""
@@ -203,25 +246,12 @@ class Linear(Family):
         return not full or self.structures.get(self.spread, "full") != "full"
 
     @property
-    def coordinates(self) -> int | None:
-        return None
-
-    @property
     def takes_partial(self) -> bool:
         return True
 
     @property
     def factorises(self) -> bool:
         return self.diagonal
-
-    def own_shape(self, slot: str) -> tuple[int, ...]:
-        for term in self.terms:
-            if term.slot == slot:
-                return term.own
-        return self.base.own_shape(slot)
-
-    def role_of(self, slot: str) -> Role:
-        return self.base.role_of(slot) if slot == self.spread else MEAN
 
     def check_values(self, x: Floats, known: Mapping[str, Floats] | None = None) -> Mask:
         return self.base.check_values(x)
@@ -242,17 +272,8 @@ class Linear(Family):
 
     def regressors(self, *, parents: bool = False) -> list[Regressor]:
         """Everything that terms and the covariance are multiplied by, random parents on demand."""
-        found = regressors_of(self.terms, self.spread_by, parents=parents)
+        found = super().regressors(parents=parents)
         return [*found, (self.latent, 0)] if parents and self.latent else found
-
-    def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
-        """φ [N, columns]; 0 where a random parent stands whose values are not given.
-
-        Args:
-            values: covariates and parents per row.
-            n_rows: N.
-        """
-        return design_of(self.terms, values, n_rows)
 
     def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
         """What the covariance is multiplied by [N], or None; by a latent only if it is given."""

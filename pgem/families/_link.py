@@ -20,20 +20,11 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
 from pgem.families._family import Family, Observations, Slots, Statistics
-from pgem.families._linear import (
-    Product,
-    Regressor,
-    Term,
-    coefficients_of,
-    design_of,
-    product_of,
-    regressors_of,
-    width_of,
-)
+from pgem.families._linear import Product, Term, WithTerms, coefficients_of
 from pgem.families._links import LINKS, Link
 from pgem.families._parts import Slot, Support, flat_rows
 from pgem.families._role import Statistic
-from pgem.families._roles import KNOWN, MEAN, RATE, Role
+from pgem.families._roles import KNOWN, MEAN, RATE
 
 
 @dataclass
@@ -136,7 +127,7 @@ class Rows:
     __radd__ = __add__  # a sum begins with the number zero
 
 
-class Linked(Family):
+class Linked(WithTerms):
     """A family whose one estimated slot is given by the terms of its link.
 
     Args:
@@ -146,8 +137,6 @@ class Linked(Family):
         factor: the slot itself, if it stands beside its link and multiplies.
         factor_by: what multiplies that slot.
     """
-
-    regresses = True
 
     def __init__(
         self,
@@ -171,44 +160,14 @@ class Linked(Family):
         self.examples = base.examples  # type: ignore[misc]
         self.owner = base.owner
 
-    def __repr__(self) -> str:
-        return f"Linked({self.base!r})"
-
-    @property
-    def title(self) -> str:
-        return self.base.title
-
     @property
     def support(self) -> Support:  # type: ignore[override]
         """The possible values."""
         return self.base.support
 
     @property
-    def width(self) -> int:
-        """Number of columns of φ."""
-        return width_of(self.terms)
-
-    @property
-    def dim(self) -> int:
-        """Number of predictors of a value: of its categories, or of its coordinates."""
-        return self.size or 1
-
-    @property
-    def coordinates(self) -> int | None:
-        return None
-
-    @property
     def factorises(self) -> bool:
         return self.base.factorises
-
-    def own_shape(self, slot: str) -> tuple[int, ...]:
-        for term in self.terms:
-            if term.slot == slot:
-                return term.own
-        return self.base.own_shape(slot)
-
-    def role_of(self, slot: str) -> Role:
-        return MEAN if slot in {term.slot for term in self.terms} else self.base.role_of(slot)
 
     def domain(self) -> Floats | None:
         return self.base.domain()
@@ -223,18 +182,6 @@ class Linked(Family):
         """C [cells, d, columns]."""
         first = slots[self.terms[0].slot]
         return coefficients_of(self.terms, slots, (len(first), self.dim, self.width))
-
-    def regressors(self, *, parents: bool = False) -> list[Regressor]:
-        """Everything that terms and the slot beside the link are multiplied by."""
-        return regressors_of(self.terms, self.spread_by, parents=parents)
-
-    def design(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats:
-        """φ [N, columns]."""
-        return design_of(self.terms, values, n_rows)
-
-    def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
-        """What multiplies the slot beside its link [N], or None."""
-        return product_of(self.spread_by, values, n_rows)
 
     def _piece(self, data: Observations, slots: Slots, cell: int, weights: Floats) -> Piece:
         """All rows for one cell."""

@@ -200,10 +200,8 @@ def _given_moments(columns: Columns, name: str, program: Program) -> tuple[Float
     """Certain values of a latent node that the data give in every row."""
     if _has_holes(columns, name):
         return None
-    values = columns.numbers[name]
-    return _own_axes((values.reshape(len(values), -1), np.zeros((*values.shape, values.shape[-1])))
-                     if values.ndim > 1 else
-                     (values[:, None], np.zeros((len(values), 1, 1))), name, program)  # fmt: skip
+    values = columns.numbers[name].reshape(columns.n_rows(_scope(program, name)), -1)
+    return _own_axes((values, np.zeros((*values.shape, values.shape[1]))), name, program)
 
 
 def _has_holes(columns: Columns, name: str) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.families._linear import Linear
 from pgem.families._link import Linked
+from pgem.routines.equations import Equations, index_of, moved, places_of, undetermined
 from pgem.routines.maximise import (
     Learned,
     Params,
@@ -25,7 +26,6 @@ from pgem.routines.maximise import (
     current_slots,
     expected_log_density,
 )
-from pgem.routines.regress import _index, _places, _System
 from pgem.routines.tables import Entry, Stats
 
 STEPS = 200
@@ -57,13 +57,13 @@ class _Problem:
                 total += item.prior.log_density(params) if item.prior is not None else 0.0
         return total if np.isfinite(total) else -np.inf
 
-    def system(self, params: Params) -> tuple[_System, float]:
+    def system(self, params: Params) -> tuple[Equations, float]:
         """The equations of one Newton step, and the farthest predictor."""
-        system, farthest = _System(self.size), 0.0
+        system, farthest = Equations(self.size), 0.0
         for key in self.keys:
             entry = self.stats[key]
             slots = current_slots(entry, self.readers[key], params)
-            index = _index(entry, self.readers[key], self.places)
+            index = index_of(entry, self.readers[key], self.places)
             if isinstance(entry.family, Linked):
                 farthest = max(farthest, _add_linked(system, entry, index, slots))
             elif isinstance(entry.family, Linear):
@@ -72,24 +72,19 @@ class _Problem:
             system.add_priors(self.learned, self.places, params, plain=False)
         return system, farthest
 
-    def reference(self) -> _System:
+    def reference(self) -> Equations:
         """The curvature that every row would have if its predictor were near zero."""
-        system = _System(self.size)
+        system = Equations(self.size)
         for key in self.keys:
             entry = self.stats[key]
-            index = _index(entry, self.readers[key], self.places)
+            index = index_of(entry, self.readers[key], self.places)
             if isinstance(entry.family, Linked):
                 _add_pairs(system, index, entry.family.references(entry.arrays), joint=False)
         return system
 
     def moved(self, params: Params, step: Floats) -> Params:
         """The parameters after a step."""
-        found = dict(params)
-        for item in self.learned:
-            ids = self.places[item.name]
-            change = np.where(ids < 0, 0.0, step[ids]).reshape(params[item.name].shape)
-            found[item.name] = np.asarray(params[item.name] + change)
-        return found
+        return params | moved(self.learned, self.places, params, step)
 
 
 def newton(
@@ -113,7 +108,7 @@ def newton(
         readers: which parameter every slot reads.
         empty: receives the names of parameters with entries that no data determine.
     """
-    places, size = _places(learned)
+    places, size = places_of(learned)
     problem = _Problem(stats, keys, learned, readers, places, size)
     here, value = dict(params), problem.value(params)
     limit = 1 if stats.most_sweeps == 1 else STEPS
@@ -122,7 +117,7 @@ def newton(
         step, loose = system.solve()
         gain = float(system.right @ step)
         if empty is not None:
-            empty |= {p.name for p in learned if loose[places[p.name][places[p.name] >= 0]].any()}
+            empty |= undetermined(learned, places, loose)
         if not gain > 0:
             break
         moved, reached = _climbed(problem, here, value, step, gain)
@@ -150,7 +145,7 @@ def _climbed(
     return here, None
 
 
-def _add_linked(system: _System, entry: Entry, index: Integers, slots: Params) -> float:
+def _add_linked(system: Equations, entry: Entry, index: Integers, slots: Params) -> float:
     """Add a component with a link; return its farthest predictor."""
     assert isinstance(entry.family, Linked)
     slope, bend, farthest = entry.family.derivatives(entry.arrays, slots)
@@ -159,7 +154,7 @@ def _add_linked(system: _System, entry: Entry, index: Integers, slots: Params) -
     return farthest
 
 
-def _add_pairs(system: _System, index: Integers, values: Floats, *, joint: bool) -> None:
+def _add_pairs(system: Equations, index: Integers, values: Floats, *, joint: bool) -> None:
     """Add second derivatives [cells, d, columns, (d,) columns] at their entries."""
     if joint:
         rows, columns = index[:, :, :, None, None], index[:, None, None, :, :]
@@ -174,7 +169,7 @@ def _add_pairs(system: _System, index: Integers, values: Floats, *, joint: bool)
 # --- directions without a maximum ---------------------------------------------------------------
 
 
-def _runaways(problem: _Problem, system: _System, known: tuple[str, ...]) -> tuple[str, ...]:
+def _runaways(problem: _Problem, system: Equations, known: tuple[str, ...]) -> tuple[str, ...]:
     """Parameters whose rows show a direction in which the curvature has vanished, in words."""
     bend, reference = _dense(system), _dense(problem.reference())
     size = np.sqrt(np.diag(reference))
@@ -194,7 +189,7 @@ def _runaways(problem: _Problem, system: _System, known: tuple[str, ...]) -> tup
     return tuple(dict.fromkeys([*known, *found]))
 
 
-def _dense(system: _System) -> Floats:
+def _dense(system: Equations) -> Floats:
     matrix = np.zeros((system.size, system.size))
     for rows, columns, values in zip(system.rows, system.columns, system.values, strict=True):
         np.add.at(matrix, (rows, columns), values)
