@@ -50,7 +50,7 @@ def log_softmax(table: Floats, axis: int) -> tuple[Floats, Floats]:
     shares = table - peak
     np.exp(shares, out=shares)
     total = shares.sum(axis=axis, keepdims=True)
-    shares /= np.where(total > 0, total, 1.0)
+    shares /= total if (total > 0).all() else np.where(total > 0, total, 1.0)
     return safe_log(total) + peak, shares
 
 
@@ -61,7 +61,8 @@ def _peak(table: Floats, axis: int | tuple[int, ...]) -> Floats:
         peak = np.maximum.reduceat(table.ravel(), np.arange(0, table.size, table.shape[1]))[:, None]
     else:
         peak = table.max(axis=axis, keepdims=True)
-    return np.where(np.isfinite(peak), peak, 0.0)
+    finite = np.isfinite(peak)
+    return peak if finite.all() else np.where(finite, peak, 0.0)
 
 
 def log_gamma(values: Floats) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Pick:
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cells:
     """The cells of one node.
 
@@ -41,10 +42,20 @@ class Cells:
     rows: dict[str, Integers]
     n_rows: dict[str, int]
 
-    @property
+    @cached_property
     def n_cells(self) -> int:
         """Number of cells C."""
         return math.prod(self.shape)
+
+    @cached_property
+    def one_to_one(self) -> frozenset[str]:
+        """Slots whose parameter rows are the cells, in order."""
+        cells = np.arange(self.n_cells)
+        return frozenset(
+            slot
+            for slot, rows in self.rows.items()
+            if self.n_rows[slot] == len(rows) and np.array_equal(rows, cells)
+        )
 
 
 def make_cells(

@@ -14,6 +14,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families._parts import Observations, every, flat_rows
+from pgem.families._roles import KNOWN
 
 if TYPE_CHECKING:
     from pgem.families._family import Family, Slots
@@ -104,9 +105,10 @@ def by_known(
     names = [
         slot.name
         for slot in family.slots
-        if slot.name in family.known_slots and (slot.per_cell or slot.name not in data.known)
+        if slot.role is KNOWN
+        and slot.name in slots
+        and (slot.per_cell or slot.name not in data.known)
     ]
-    names = [name for name in names if name in slots]
     if not names:
         yield slice(None), data
         return

@@ -47,10 +47,15 @@ class Probs(Role):
         return np.maximum(value, 1e-300)
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
-        counts = np.where(fixed, 0.0, statistic[0])
-        share = 1.0 - np.where(fixed, previous, 0.0).sum(axis=-1, keepdims=True)
+        counts, share = statistic[0], np.ones(1)
+        if fixed.any():
+            counts = np.where(fixed, 0.0, counts)
+            share = 1.0 - np.where(fixed, previous, 0.0).sum(axis=-1, keepdims=True)
         total = counts.sum(axis=-1, keepdims=True)
-        new = np.where(total > 0, share * counts / np.where(total > 0, total, 1.0), previous)
+        if (total > 0).all():
+            new = counts * (share / total)
+        else:
+            new = np.where(total > 0, share * counts / np.where(total > 0, total, 1.0), previous)
         return with_fixed(new, previous, fixed)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:

@@ -80,12 +80,12 @@ def find_collapsed(params: dict[str, Floats], bound: Bound) -> str:
         if not layout.is_free:
             continue
         value = params[name]
+        if np.isfinite(value).all() and not layout.role.has_spread:
+            continue
         rows = value.reshape(-1, *value.shape[layout.n_gates :])
         if not np.isfinite(rows).all():
             bad = np.asarray(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
             return f"'{name}'{_row(layout, bad)} is not finite"
-        if not layout.role.has_spread:
-            continue
         bad = np.asarray(layout.role.collapsed(rows, _scale(bound, layout)))
         if bad.any():
             return f"'{name}'{_row(layout, bad)} has lost its spread"

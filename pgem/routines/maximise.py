@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any, TypeVar
 
 import numpy as np
@@ -52,6 +52,12 @@ class Learned:
     links: tuple[tuple[Prior, str], ...] = ()
     lower: Floats | None = None
 
+    @cached_property
+    def all_fixed(self) -> Mask:
+        """Rows whose entries all stay [rows]."""
+        fixed = rows_of(self.fixed, self.n_gates)
+        return np.asarray(fixed.reshape(len(fixed), -1).all(axis=1))
+
 
 Params = dict[str, Floats]
 Readers = Mapping[str, Mapping[str, str]]
@@ -79,8 +85,8 @@ def current_slots(entry: Entry, reads: Mapping[str, str], params: Params) -> dic
 
 
 def _fit(value: Floats, entry: Entry, slot: str, own: tuple[int, ...]) -> Floats:
-    rows = value.reshape(entry.cells.n_rows[slot], -1)
-    return rows.reshape(len(rows), *own)[entry.cells.rows[slot]]
+    rows = value.reshape(entry.cells.n_rows[slot], *own)
+    return rows if slot in entry.cells.one_to_one else rows[entry.cells.rows[slot]]
 
 
 def maximise(
@@ -99,7 +105,7 @@ def maximise(
     previous = rows_of(value, learned.n_gates)
     total = summed_statistic(stats, learned, params, readers)
     fixed = rows_of(learned.fixed, learned.n_gates)
-    if empty is not None and (learned.role.weight(total) <= 0)[~_all_fixed(fixed)].any():
+    if empty is not None and ((learned.role.weight(total) <= 0) & ~learned.all_fixed).any():
         empty.add(learned.name)
     new = learned.role.maximise(total, previous, fixed).reshape(value.shape)
     return at_least(learned.lower, new, learned.fixed)
@@ -128,6 +134,8 @@ def _of_use(
         slot, entry.arrays, slots, entry.origin, cancel=learned.cancels
     )
     assert part is not None
+    if slot in entry.cells.one_to_one:
+        return part
     rows, n_rows = entry.cells.rows[slot], entry.cells.n_rows[slot]
     return tuple(group_sum(array, rows, n_rows) for array in part)
 
@@ -138,10 +146,6 @@ def of_priors(
     """What priors add to the statistic of a parameter [rows, own axes]."""
     own = [] if item.prior is None else [of_prior(item.prior, params, rows, cancel=cancel)]
     return own + [of_link(prior, slot, params, rows) for prior, slot in item.links]
-
-
-def _all_fixed(fixed: Mask) -> Mask:
-    return np.asarray(fixed.reshape(len(fixed), -1).all(axis=1))
 
 
 def _add(one: Statistic, other: Statistic) -> Statistic:

@@ -202,7 +202,8 @@ def slot_values(cells: Cells, slots: dict[str, Gated], family: Family) -> dict[s
             table = _widen(table, own)
         if table.shape[n_gates:] != own:
             table = np.broadcast_to(table, table.shape[:n_gates] + own)
-        values[name] = table.reshape(cells.n_rows[name], *own)[cells.rows[name]]
+        rows = table.reshape(cells.n_rows[name], *own)
+        values[name] = rows if name in cells.one_to_one else rows[cells.rows[name]]
     return values
 
 
@@ -224,7 +225,8 @@ def split_gates(cells: Cells) -> tuple[list[int], list[int]]:
 
 def _n_seen(cells: Cells) -> int:
     """Combinations of the index gates."""
-    return math.prod(cells.shape[k] for k in split_gates(cells)[0])
+    seen = split_gates(cells)[0]
+    return math.prod(cells.shape[k] for k in seen) if seen else 1
 
 
 def flat_index(cells: Cells, n_rows: int) -> Integers | None:
@@ -238,6 +240,14 @@ def flat_index(cells: Cells, n_rows: int) -> Integers | None:
     return flat
 
 
+def _flat_index_of(node: NodeData, cells: Cells) -> Integers | None:
+    """`flat_index` of a node's rows; kept, since data do not change."""
+    key = ("flat", cells)
+    if key not in node.cache:
+        node.cache[key] = flat_index(cells, node.n_rows)
+    return node.cache[key]  # type: ignore[no-any-return]
+
+
 def aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
     """Shape of a table's own axes: 1 except at the given positions."""
     shape = [1] * (n_dims - 1)
@@ -249,6 +259,8 @@ def aligned(n_dims: int, axes: Iterable[Axis]) -> tuple[int, ...]:
 def arrange(by_cell: Floats, cells: Cells) -> Floats:
     """[U, C] → [G, U, axis gates...]: index gates first, then points, axes by position."""
     seen, axes = split_gates(cells)
+    if not seen and axes == sorted(axes):
+        return by_cell.reshape(1, len(by_cell), *cells.shape)
     table = by_cell.reshape(len(by_cell), *cells.shape)
     table = table.transpose([k + 1 for k in seen] + [0] + [k + 1 for k in axes])
     return table.reshape(_n_seen(cells), len(by_cell), *(cells.shape[k] for k in axes))
@@ -258,6 +270,8 @@ def _arrange_back(table: Floats, cells: Cells) -> Floats:
     """[G, U, axis gates...] → [U, C], the inverse of `_arrange`."""
     seen, axes = split_gates(cells)
     n_points = table.shape[1]
+    if not seen and axes == sorted(axes):
+        return table.reshape(n_points, cells.n_cells)
     shape = [cells.shape[k] for k in seen] + [n_points] + [cells.shape[k] for k in axes]
     order = [*seen, -1, *axes]
     table = table.reshape(shape)
@@ -277,14 +291,17 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
     shape = aligned(node.n_dims, axes)
 
     def joint() -> Integers:
-        return _joint_index(flat_index(cells, node.n_rows), node)
+        key = ("joint", cells)
+        if key not in node.cache:
+            node.cache[key] = _joint_index(_flat_index_of(node, cells), node)
+        return node.cache[key]  # type: ignore[no-any-return]
 
     if node.flat:
         n_rows = node.n_rows if node.index is None else _n_seen(cells) * len(node.points.x) + 1
         index = None if node.index is None else joint
         return LogTable(np.zeros((n_rows, *shape)), node.n_rows, index, source)
     if node.index is None and split_gates(cells)[0]:
-        flat = flat_index(cells, node.n_rows)
+        flat = _flat_index_of(node, cells)
         assert flat is not None
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
@@ -308,7 +325,7 @@ def table(node: NodeData, own: Axis, **slots: Gated) -> LogTable:
     place = 1 + sum(a < own for a in axes)
     arranged = by_value if place == 1 else np.moveaxis(by_value, 1, place)
     shape = aligned(node.n_dims, [*axes, own])
-    flat = flat_index(cells, node.n_rows)
+    flat = _flat_index_of(node, cells)
     if node.inputs is not None:
         n_inputs = len(by_cell) // own.size
         flat = node.inputs if flat is None else flat * n_inputs + node.inputs
@@ -552,7 +569,7 @@ class Stats(dict[str, Entry]):
             arrays = _accumulate_rows(source, weights.reshape(node.n_rows, -1))
         else:
             if not summed:
-                posterior = sum_rows(posterior, log_table.index, len(log_table.array))
+                posterior = _sum_rows_of(node, log_table, posterior)
             arrays = _accumulate_points(source, posterior)
         self._add_entries({node.key: Entry(node.family, cells, arrays, source.slots)})
 
@@ -587,6 +604,25 @@ def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Fl
     return posterior.sum(axis=axes, keepdims=True) if axes else posterior
 
 
+def _sum_rows_of(node: NodeData, log_table: LogTable, posterior: Floats) -> Floats:
+    """`sum_rows`, by a matrix that is kept as long as the shard where it is small."""
+    index, n_rows = log_table.index, len(log_table.array)
+    if index is None or len(index) * n_rows > FEW or len(posterior) != len(index):
+        return sum_rows(posterior, index, n_rows)
+    kept = node.cache.get("hot")
+    if kept is None or kept[0] is not index:
+        kept = node.cache["hot"] = (index, _hot(index, n_rows))
+    flat = posterior.reshape(len(index), -1)
+    hot: Floats = kept[1]
+    return (hot @ flat).reshape(n_rows, *posterior.shape[1:])
+
+
+def _hot(index: Integers, n_rows: int) -> Floats:
+    """Ones where a row reads a row of the table [R, N]."""
+    where = np.where(index < 0, n_rows - 1, index)
+    return (np.arange(n_rows)[:, None] == where).astype(float)
+
+
 FEW = 4096
 """Entries of a matrix of zeros and ones up to which one product is quicker than counting."""
 
@@ -601,10 +637,9 @@ def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
     if len(flat) != len(index):
         flat = np.broadcast_to(flat, (len(index), *posterior.shape[1:]))
     flat = flat.reshape(len(index), -1)
-    where = np.where(index < 0, n_rows - 1, index)
     if len(index) * n_rows <= FEW:
-        hot = (np.arange(n_rows)[:, None] == where).astype(float)
-        return np.asarray((hot @ flat).reshape(n_rows, *posterior.shape[1:]))
+        return np.asarray((_hot(index, n_rows) @ flat).reshape(n_rows, *posterior.shape[1:]))
+    where = np.where(index < 0, n_rows - 1, index)
     total = np.empty((n_rows, flat.shape[1]))
     for k, column in enumerate(np.ascontiguousarray(flat.T)):
         total[:, k] = np.bincount(where, weights=column, minlength=n_rows)
@@ -614,7 +649,7 @@ def sum_rows(posterior: Floats, index: Integers | None, n_rows: int) -> Floats:
 def _accumulate_rows(source: Source, weights: Floats) -> Statistics:
     """Statistics from one value per row, with responsibilities [N, product of the axes]."""
     node, cells = source.node, source.cells
-    flat = flat_index(cells, node.n_rows)
+    flat = _flat_index_of(node, cells)
     if flat is None:
         chosen = group_cells(cells, 0)
         if (chosen[1:] < chosen[:-1]).any():  # gates in another order than their axes
