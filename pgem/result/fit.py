@@ -139,7 +139,7 @@ class Fit:
         """What the compiler decided for these data, and which form of the M-step ran."""
         report = self.program.report
         bound = self._bound
-        if bound is not None and (bound.which is not None or bound.n_threads > 1):
+        if bound is not None and (bound.is_compressed or bound.n_threads > 1):
             report = replace(report, notes=(*report.notes, *bound.choices))
         if self.m_step == "full":
             return report

@@ -614,13 +614,13 @@ def _sum_rows_of(node: NodeData, log_table: LogTable, posterior: Floats) -> Floa
         kept = node.cache["hot"] = (index, _hot(index, n_rows))
     flat = posterior.reshape(len(index), -1)
     hot: Floats = kept[1]
-    return (hot @ flat).reshape(n_rows, *posterior.shape[1:])
+    return np.asarray((hot @ flat).reshape(n_rows, *posterior.shape[1:]))
 
 
 def _hot(index: Integers, n_rows: int) -> Floats:
     """Ones where a row reads a row of the table [R, N]."""
     where = np.where(index < 0, n_rows - 1, index)
-    return (np.arange(n_rows)[:, None] == where).astype(float)
+    return np.asarray(np.arange(n_rows)[:, None] == where, dtype=float)
 
 
 FEW = 4096

@@ -21,6 +21,7 @@ from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
 from pgem.run.merge import merge_units
+from pgem.run.moments import reduce_units
 from pgem.run.threads import count_threads
 
 SHARD_ENTRIES = 3 << 17
@@ -83,7 +84,7 @@ class Bound:
         self.responsibilities = responsibilities or {}
         self.rows, self.which, self.choices = columns, None, list[str]()
         if merge:
-            merged = merge_units(columns)
+            merged = reduce_units(program, columns) or merge_units(columns)
             self.rows, self.which = merged.columns, merged.which
             self.choices.append(merged.note)
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
@@ -102,6 +103,11 @@ class Bound:
         return self.columns.n_units
 
     @property
+    def is_compressed(self) -> bool:
+        """Whether other units are run than those of the data, with the same totals."""
+        return self.rows is not self.columns
+
+    @property
     def weights(self) -> Floats:
         """Weights of the units that are run: of the distinct ones, if equal units were merged."""
         return self.rows.weights
@@ -112,7 +118,7 @@ class Bound:
 
     def unmerged(self) -> Bound:
         """The same data run unit by unit."""
-        if self.which is None:
+        if not self.is_compressed:
             return self
         return Bound(self.program, self.columns, self.shard_size, n_jobs=self.n_jobs)
 

@@ -62,6 +62,8 @@ def check_units(log_p: Floats, bound: Bound) -> None:
 
 def log_likelihood(bound: Bound, params: dict[str, Floats]) -> Floats:
     """log p of every unit [N]."""
+    if bound.which is None:  # units may have been replaced by others of the same moments
+        bound = bound.unmerged()
     parts = []
     with np.errstate(all="ignore"):
         for shard in bound.shards():

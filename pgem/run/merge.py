@@ -74,13 +74,13 @@ def merge_units(columns: Columns) -> Merged:
 
 def take_units(columns: Columns, units: Integers) -> Columns:
     """The data of some units, in the given order."""
-    rows, starts = _rows_of_units(columns, units)
+    rows, starts = rows_of_units(columns, units)
     return replace(
         columns,
         n_units=len(units),
         starts=starts,
-        numbers={name: v[rows[_scope(columns, name)]] for name, v in columns.numbers.items()},
-        codes={name: v[rows[_scope(columns, name)]] for name, v in columns.codes.items()},
+        numbers={name: v[rows[scope_of(columns, name)]] for name, v in columns.numbers.items()},
+        codes={name: v[rows[scope_of(columns, name)]] for name, v in columns.codes.items()},
         weights=columns.weights[units],
     )
 
@@ -136,17 +136,17 @@ def _in_order(which: Integers, n_groups: int) -> tuple[Integers, Integers]:
 
 def _all_equal(columns: Columns, twin: Integers) -> bool:
     """Whether every unit has the same content as the unit `twin` [N]."""
-    rows, starts = _rows_of_units(columns, twin)
+    rows, starts = rows_of_units(columns, twin)
     if not all(np.array_equal(starts[scope], columns.starts[scope]) for scope in starts):
         return False
     values = {**columns.numbers, **columns.codes}
     return all(
-        np.array_equal(_bits(v), _bits(v[rows[_scope(columns, name)]]))
+        np.array_equal(_bits(v), _bits(v[rows[scope_of(columns, name)]]))
         for name, v in values.items()
     )
 
 
-def _rows_of_units(
+def rows_of_units(
     columns: Columns, units: Integers
 ) -> tuple[dict[str, Integers], dict[str, Integers]]:
     """Per scope the rows of these units, and where each of their parents' members start."""
@@ -165,7 +165,7 @@ def _hash(columns: Columns) -> Hashes:
     outline = columns.outline
     keys = {s: np.zeros(columns.n_rows(s), dtype=np.uint64) for s in [UNIT, *outline.scopes]}
     for name, values in sorted([*columns.numbers.items(), *columns.codes.items()]):
-        scope = _scope(columns, name)
+        scope = scope_of(columns, name)
         for column in _bits(values).reshape(len(values), -1).T:
             keys[scope] = _mix(keys[scope] ^ column)
     for name, record in reversed(outline.scopes.items()):  # inner scopes first
@@ -194,6 +194,7 @@ def _bits(values: Any) -> Hashes:
     return np.ascontiguousarray(values).view(np.uint64)
 
 
-def _scope(columns: Columns, name: str) -> str:
+def scope_of(columns: Columns, name: str) -> str:
+    """The scope of a node or covariate."""
     outline = columns.outline
     return (outline.nodes.get(name) or outline.covariates[name]).scope

@@ -1,0 +1,176 @@
+"""Units replaced by few others with the same second moments: exact where nothing else counts.
+
+Where all that is latent is integrated out as one Gaussian a unit, the log-likelihood and every
+expected statistic of a unit are polynomials of degree two in its values, as long as everything
+else about it (which values are missing, gates, multipliers, the lengths inside it) stays the same.
+So of the units that agree in all that, only the total weight, the mean and the matrix of second
+moments count, and V + 1 points that have these take the place of any number of units with V
+values: about the mean m, with the triangular factor R of the weighted deviations
+(RᵀR = Σ w (v - m)(v - m)ᵀ),
+
+    points = m + sqrt((V + 1) / W) · H R,    each of weight W / (V + 1),
+
+where the columns of H [V + 1, V] are orthonormal and orthogonal to 1 (Helmert's).  R comes from
+orthogonal transformations of the rows themselves (QR, a few thousand at a time), so that no digits
+are lost to squares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers
+from pgem.declare import UNIT
+from pgem.families._linear import Linear
+from pgem.plan import Part, Program
+from pgem.run.data import Columns
+from pgem.run.merge import WORTH, Merged, merge_units, rows_of_units, scope_of, take_units
+
+PAYS_FROM = 2
+"""Units per point from which a group of units is replaced."""
+BLOCK = 1 << 19
+"""Numbers that are transformed at a time."""
+WIDEST = 512
+"""Values per unit up to which units are replaced: a matrix of this size squared is factorised."""
+
+
+def reduce_units(program: Program, columns: Columns) -> Merged | None:
+    """Fewer units with the same second moments, or None where more than these count.
+
+    Args:
+        program: what is computed of every unit.
+        columns: the data.
+    """
+    squared = squared_columns(program)
+    names = [name for name in squared if name in columns.numbers]
+    if not names or columns.parents:
+        return None
+    masks = {name: np.isnan(columns.numbers[name]).astype(float) for name in names}
+    alike = merge_units(replace(columns, numbers={**columns.numbers, **masks}))
+    if alike.which is None:
+        return None
+    groups = list(_groups(columns, names, alike.which))
+    n_new = sum(min(len(units), width + 1) for units, width in groups)
+    if n_new > WORTH * columns.n_units:
+        return None
+    parts = [_replaced(columns, names, units, width) for units, width in groups]
+    n_points = sum(len(part.weights) for part in parts)
+    note = (
+        f"{columns.n_units:,} units have the second moments of {n_points:,}: these are run instead"
+    )
+    return Merged(_joined(columns, parts), None, note)
+
+
+def squared_columns(program: Program) -> list[str]:
+    """Nodes and covariates whose values count by their second moments alone; none if axes do."""
+    parts = list(program.parts.values())
+    if program.analysis.conjugates or any(p.is_axis or p.is_duration for p in parts):
+        return []
+    squared = {part.node for part in parts if _is_gaussian(part)}
+    others = {part.node for part in parts if not _is_gaussian(part)}
+    for part in parts:
+        known = program.outline.nodes[part.node].known[part.component].values()
+        others.update(known)
+        if isinstance(part.family, Linear):
+            plain, products = _regressors(part.family)
+            squared |= plain
+            others |= products
+    return sorted(squared - others)
+
+
+def _is_gaussian(part: Part) -> bool:
+    return isinstance(part.family, Linear) or part.family.gaussian
+
+
+def _regressors(family: Linear) -> tuple[set[str], set[str]]:
+    """What stands alone beside a coefficient, and what is multiplied with other things."""
+    plain, products = set[str](), set[str]()
+    for term in family.terms:
+        inputs = [*term.factors, *term.over, *([term.parent] if term.parent is not None else [])]
+        alone = len(inputs) == 1 and not term.over
+        (plain if alone else products).update(name for name, _ in inputs)
+    if family.spread_by is not None:
+        products.update(name for name, _ in (*family.spread_by[1], *family.spread_by[2]))
+    return plain, products
+
+
+# --- units that differ in squared values alone ---------------------------------------------------
+
+
+def _groups(columns: Columns, names: list[str], which: Integers) -> Iterator[tuple[Integers, int]]:
+    """The units of every group, and how many values are squared in each of them."""
+    counts = {name: int(np.prod(columns.numbers[name].shape[1:], dtype=np.int64)) for name in names}
+    order = np.argsort(which, kind="stable")
+    for units in np.split(order, np.flatnonzero(np.diff(which[order])) + 1):
+        rows, _ = rows_of_units(columns, units[:1])
+        yield units, sum(len(rows[scope_of(columns, name)]) * counts[name] for name in names)
+
+
+def _replaced(columns: Columns, names: list[str], units: Integers, width: int) -> Columns:
+    """The units of a group, or points that have their second moments."""
+    units = units[columns.weights[units] > 0]
+    whole = take_units(columns, units)
+    if len(units) < PAYS_FROM * (width + 1) or not 0 < width <= WIDEST:
+        return replace(whole, units=units)
+    values = np.concatenate([whole.numbers[name].reshape(len(units), -1) for name in names], axis=1)
+    points, weight = _points(values, whole.weights)
+    small = take_units(columns, units[: len(points)])
+    start, numbers = 0, dict(small.numbers)
+    for name in names:
+        stop = start + whole.numbers[name].size // len(units)
+        numbers[name] = points[:, start:stop].reshape(numbers[name].shape)
+        start = stop
+    weights = np.full(len(points), weight)
+    return replace(small, numbers=numbers, weights=weights, units=units[: len(points)])
+
+
+def _points(values: Floats, weights: Floats) -> tuple[Floats, float]:
+    """V + 1 rows with the weight of each, that have the moments of weighted rows [N, V]."""
+    vary = (values != values[:1]).any(axis=0) & ~np.isnan(values[0])
+    moving = values[:, vary]
+    total, size = float(weights.sum()), moving.shape[1]
+    mean = weights @ moving / total
+    points = np.repeat(values[:1], size + 1, axis=0)
+    spread = _helmert(size) @ _factor(moving, mean, np.sqrt(weights))
+    points[:, vary] = mean + math.sqrt((size + 1) / total) * spread
+    return points, total / (size + 1)
+
+
+def _factor(values: Floats, mean: Floats, roots: Floats) -> Floats:
+    """R with RᵀR = Σ w (v - m)(v - m)ᵀ [V, V]."""
+    size = values.shape[1]
+    factor = np.zeros((size, size))
+    block = max(4 * size, BLOCK // max(size, 1))
+    for first in range(0, len(values), block):
+        rows = slice(first, first + block)
+        deviations = (values[rows] - mean) * roots[rows, None]
+        factor = np.asarray(np.linalg.qr(np.concatenate([factor, deviations]), mode="r"))
+    return factor
+
+
+def _helmert(size: int) -> Floats:
+    """Orthonormal columns orthogonal to 1 [V + 1, V]."""
+    matrix = np.tril(np.ones((size + 1, size + 1)))[1:]
+    matrix[np.arange(size), np.arange(1, size + 1)] = -np.arange(1, size + 1)
+    return np.asarray((matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).T)
+
+
+def _joined(columns: Columns, parts: list[Columns]) -> Columns:
+    """One after the other."""
+    starts = {}
+    for name in columns.starts:
+        lengths = np.concatenate([np.diff(part.starts[name]) for part in parts])
+        starts[name] = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    return replace(
+        columns,
+        n_units=sum(part.n_rows(UNIT) for part in parts),
+        starts=starts,
+        numbers={n: np.concatenate([p.numbers[n] for p in parts]) for n in columns.numbers},
+        codes={n: np.concatenate([p.codes[n] for p in parts]) for n in columns.codes},
+        weights=np.concatenate([part.weights for part in parts]),
+        units=np.concatenate([part.units for part in parts if part.units is not None]),
+    )
