@@ -15,6 +15,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.families._parts import Observations, every, flat_rows
 from pgem.families._roles import KNOWN
+from pgem.families._tiles import AS_GIVEN, TileForm
 
 if TYPE_CHECKING:
     from pgem.families._family import Family, Slots
@@ -96,6 +97,26 @@ def accumulate(family: Family, data: Observations, weights: Floats, slots: Slots
     for (cells, _), part in zip(groups, parts, strict=True):
         out[cells] = part
     return out
+
+
+def tile_form(family: Family, data: Observations, slots: Slots) -> TileForm | None:
+    """Features times coefficients, for rows that are taken a few at a time.
+
+    None where cells differ in known values, or a probability is zero.
+    """
+    groups = list(by_known(family, data, slots))
+    theta = family.coefficients(slots)
+    if len(groups) > 1 or not np.isfinite(theta).all():
+        return None
+    there = groups[0][1]
+    columns = there.features.T
+    origin, level = np.zeros(len(columns)), np.zeros(len(theta))
+
+    def settle(_: Floats, total: Floats) -> tuple[Floats, ...]:
+        return (total,)
+
+    base = there.log_base if family.has_base else None
+    return TileForm(AS_GIVEN, columns, origin, level, theta, settle, base)
 
 
 def by_known(

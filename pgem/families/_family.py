@@ -35,6 +35,7 @@ from pgem.families._parts import (
     flat_rows,
     like,
 )
+from pgem.families._tiles import TileForm
 
 
 class Family(Facts):
@@ -155,6 +156,13 @@ class Family(Facts):
     def accumulate(self, data: Observations, weights: Floats, slots: Slots) -> Statistics:
         """Expected statistics per cell from responsibilities [N, C]."""
         return (_evaluation.accumulate(self, data, weights, slots),)
+
+    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
+        """The gated density as coefficients times features of a few rows, if it is one."""
+        plain = type(self).log_density is Family.log_density
+        if not plain or type(self).accumulate is not Family.accumulate:
+            return None
+        return _evaluation.tile_form(self, data, slots)
 
     def total_log_base(self, data: Observations) -> Floats:
         """log h(x) summed over coordinates [N]."""

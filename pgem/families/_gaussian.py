@@ -15,10 +15,15 @@ import numpy as np
 
 from pgem.arrays import Floats, Mask
 from pgem.families._parts import value_range
+from pgem.families._tiles import PRODUCTS, SQUARES, TileForm
 
 LOG_2PI = float(np.log(2 * np.pi))
 LARGEST_TERM = 3e5
 """Bound on the terms of a log-density about the common centre: their rounding stays below 1e-10."""
+WIDEST = 24
+"""Coordinates up to which full covariances are evaluated about a common centre."""
+WIDEST_TILED = 128
+"""The same where rows are taken a few at a time."""
 Span = tuple[Floats, Floats]
 """Least and greatest value of each coordinate."""
 BLOCK = 1 << 18
@@ -41,12 +46,10 @@ def coordinate_log_density(
         span: range of complete rows, if it is known.
     """
     gone = _gaps(observed)
-    constant = LOG_2PI + np.log(var)
     centre = _common_centre(x, mean, 1 / var, span) if gone is None else None
     if centre is not None:
-        shift = mean - centre
-        level = -0.5 * (constant + shift**2 / var).sum(axis=1, keepdims=True)
-        return _evaluate(x, centre, np.concatenate([level, shift / var, -0.5 / var], axis=1))
+        return _evaluate(x, centre, *_coordinate_coefficients(mean, var, centre))
+    constant = LOG_2PI + np.log(var)
     out = np.empty((len(mean), len(x)))
     if gone is None:
         for cell in range(len(mean)):
@@ -58,6 +61,41 @@ def coordinate_log_density(
             out[cell] = squares @ (1 / var[cell]) + gone @ constant[cell]
     out *= -0.5
     return out.T
+
+
+def coordinate_form(
+    x: Floats, mean: Floats, var: Floats, span: Span | None = None
+) -> TileForm | None:
+    """Complete rows evaluated a few at a time; None where that would cost digits."""
+    centre = _common_centre(x, mean, 1 / var, span)
+    if centre is None:
+        return None
+    shift, size = mean - centre, x.shape[1]
+
+    def settle(count: Floats, total: Floats) -> tuple[Floats, Floats, Floats]:
+        return _coordinate_settled(count[:, None], total, shift, size)
+
+    level, theta = _coordinate_coefficients(mean, var, centre)
+    return TileForm(SQUARES, x.T, centre, level, theta, settle)
+
+
+def _coordinate_coefficients(mean: Floats, var: Floats, centre: Floats) -> tuple[Floats, Floats]:
+    """Constants [C], and coefficients of z and z² [C, 2 D]."""
+    shift = mean - centre
+    level = -0.5 * (LOG_2PI + np.log(var) + shift**2 / var).sum(axis=1)
+    return level, np.concatenate([shift / var, -0.5 / var], axis=1)
+
+
+def _coordinate_settled(
+    count: Floats, total: Floats, shift: Floats, size: int
+) -> tuple[Floats, Floats, Floats]:
+    """Moments about the cells from sums of z and z² about the centre."""
+    first, second = total[:, :size], total[:, size:]
+    return (
+        np.repeat(count, size, axis=1),
+        first - count * shift,
+        recentre(first, second, count, shift),
+    )
 
 
 def _gaps(observed: Mask | None) -> Mask | None:
@@ -82,13 +120,7 @@ def coordinate_moments(
     centre = _common_centre(x, origin, 1 / var, span) if observed is None else None
     if centre is not None:
         total = _accumulate(x, centre, weights, 1 + 2 * size)
-        count, shift = total[:, :1], origin - centre
-        first, second = total[:, 1 : 1 + size], total[:, 1 + size :]
-        return (
-            np.repeat(count, size, axis=1),
-            first - count * shift,
-            recentre(first, second, count, shift),
-        )
+        return _coordinate_settled(total[:, :1], total[:, 1:], origin - centre, size)
     filled = x if observed is None else np.where(observed, x, 0.0)
     count = weights.T @ (np.ones(x.shape) if observed is None else observed.astype(float))
     first, second = np.empty_like(origin), np.empty_like(origin)
@@ -117,17 +149,48 @@ def full_log_density(x: Floats, mean: Floats, cov: Floats, span: Span | None = N
     precision = np.swapaxes(whiten, 1, 2) @ whiten
     centre = _common_centre(x, mean, precision, span)
     if centre is not None:
-        shift = mean - centre
-        linear = np.einsum("cij,cj->ci", precision, shift)
-        level = -0.5 * (level + np.einsum("ci,ci->c", shift, linear))
-        parts = level[:, None], linear, -_packed(precision)
-        return _evaluate(x, centre, np.concatenate(parts, axis=1))
+        return _evaluate(x, centre, *_full_coefficients(mean, precision, level, centre))
     out = np.empty((len(mean), len(x)))
     for cell in range(len(mean)):
         z = (x - mean[cell]) @ whiten[cell].T
         out[cell] = np.einsum("nd,nd->n", z, z) + level[cell]
     out *= -0.5
     return out.T
+
+
+def full_form(x: Floats, mean: Floats, cov: Floats, span: Span | None = None) -> TileForm | None:
+    """Rows evaluated a few at a time; None where that would cost digits."""
+    whiten, level = _whiten(cov)
+    precision = np.swapaxes(whiten, 1, 2) @ whiten
+    centre = _common_centre(x, mean, precision, span, widest=WIDEST_TILED)
+    if centre is None:
+        return None
+    shift, size = mean - centre, x.shape[1]
+
+    def settle(count: Floats, total: Floats) -> tuple[Floats, Floats, Floats]:
+        return _full_settled(count, total, shift, size)
+
+    level, theta = _full_coefficients(mean, precision, level, centre)
+    return TileForm(PRODUCTS, x.T, centre, level, theta, settle)
+
+
+def _full_coefficients(
+    mean: Floats, precision: Floats, level: Floats, centre: Floats
+) -> tuple[Floats, Floats]:
+    """Constants [C], and coefficients of z and the products [C, D + D (D + 1) / 2]."""
+    shift = mean - centre
+    linear = np.einsum("cij,cj->ci", precision, shift)
+    level = -0.5 * (level + np.einsum("ci,ci->c", shift, linear))
+    return level, np.concatenate([linear, -_packed(precision)], axis=1)
+
+
+def _full_settled(
+    count: Floats, total: Floats, shift: Floats, size: int
+) -> tuple[Floats, Floats, Floats]:
+    """Moments about the cells from sums of z and the products about the centre."""
+    first = total[:, :size]
+    second = recentre_full(first, _unpacked(total[:, size:], size), count, shift)
+    return count, first - count[:, None] * shift, second
 
 
 def full_moments(
@@ -142,9 +205,7 @@ def full_moments(
     centre = _common_centre(x, origin, _precision(cov), span)
     if centre is not None:
         total = _accumulate(x, centre, weights, 1 + size + size * (size + 1) // 2)
-        count, first, shift = total[:, 0], total[:, 1 : 1 + size], origin - centre
-        second = recentre_full(first, _unpacked(total[:, 1 + size :], size), count, shift)
-        return count, first - count[:, None] * shift, second
+        return _full_settled(total[:, 0], total[:, 1:], origin - centre, size)
     count = weights.sum(axis=0)
     first, second = np.empty((cells, size)), np.empty((cells, size, size))
     for cell in range(cells):
@@ -197,7 +258,12 @@ def _unpacked(upper: Floats, size: int) -> Floats:
 
 
 def _common_centre(
-    x: Floats, mean: Floats, precision: Floats, span: Span | None = None
+    x: Floats,
+    mean: Floats,
+    precision: Floats,
+    span: Span | None = None,
+    *,
+    widest: int = WIDEST,
 ) -> Floats | None:
     """The middle of the rows' range, if no term of a log-density about it is too large.
 
@@ -205,7 +271,7 @@ def _common_centre(
     with precision P [C, D, D], or [C, D] if diagonal.
     """
     size = x.shape[1]
-    pays = len(mean) > 2 and size <= 24 if precision.ndim == 3 else len(mean) * size >= 4
+    pays = len(mean) > 2 and size <= widest if precision.ndim == 3 else len(mean) * size >= 4
     if len(x) == 0 or not pays:
         return None
     low, high = span or value_range(x)
@@ -240,8 +306,9 @@ def _features(x: Floats, centre: Floats, n_features: int) -> Iterator[tuple[slic
         yield rows, out
 
 
-def _evaluate(x: Floats, centre: Floats, coefficients: Floats) -> Floats:
-    """Features times coefficients [C, P] -> [N, C]."""
+def _evaluate(x: Floats, centre: Floats, level: Floats, theta: Floats) -> Floats:
+    """Features times coefficients, constants [C] and others [C, P - 1] -> [N, C]."""
+    coefficients = np.concatenate([level[:, None], theta], axis=1)
     out = np.empty((len(coefficients), len(x)))  # one cell a row, as what follows likes it
     for rows, features in _features(x, centre, coefficients.shape[1]):
         np.matmul(coefficients, features, out=out[:, rows])

@@ -11,6 +11,7 @@ from pgem.arrays import Floats, Mask
 from pgem.families import _derived, _gaussian, _numeric, _patterns
 from pgem.families._family import Family, Observations, Slot, Slots, Statistics, Support, every
 from pgem.families._roles import COVARIANCE, MEAN
+from pgem.families._tiles import TileForm
 
 VECTORS = Support("rows of finite real numbers", lambda x: every(np.isfinite(x), -1))
 
@@ -97,6 +98,14 @@ class MvNormal(Family):
         return _gaussian.coordinate_moments(
             data.x, observed, weights, slots["mean"], self._variances(slots), span
         )
+
+    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
+        if not data.complete:
+            return None
+        if self._full:
+            return _gaussian.full_form(data.x, slots["mean"], slots["cov"], data.span)
+        variances = self._variances(slots)
+        return _gaussian.coordinate_form(data.x, slots["mean"], variances, data.span)
 
     def role_statistics(
         self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool

@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 
 from pgem.arrays import Floats
 from pgem.families._family import REALS, Family, Observations, Slot, Slots, Statistics
-from pgem.families._gaussian import LOG_2PI, coordinate_log_density, coordinate_moments, recentre
+from pgem.families._gaussian import (
+    LOG_2PI,
+    coordinate_form,
+    coordinate_log_density,
+    coordinate_moments,
+    recentre,
+)
 from pgem.families._roles import MEAN, VARIANCE
+from pgem.families._tiles import TileForm
 
 T = TypeVar("T", bound=np.generic)
 
@@ -61,6 +68,11 @@ class Normal(Family):
         observed = None if data.complete else _rows(data.observed)
         span = data.span if data.complete else None
         return coordinate_moments(_rows(data.x), observed, weights, *_cells(slots), span)
+
+    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
+        if not data.complete:
+            return None
+        return coordinate_form(_rows(data.x), *_cells(slots), data.span)
 
     def role_statistics(
         self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool

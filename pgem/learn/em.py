@@ -13,7 +13,7 @@ from pgem.learn.degenerate import find_collapsed, raise_spread
 from pgem.learn.verdict import Verdict
 from pgem.plan import Program
 from pgem.routines import Semiring, Stats, expected_log_density
-from pgem.run import Bound, sum_statistics
+from pgem.run import Bound, expect
 
 Params = dict[str, Floats]
 Callback = Callable[[int, float], object]
@@ -80,21 +80,19 @@ def run_em(bound: Bound, params: Params, options: Options, n_observations: float
         FitError: the start has probability zero, or a collapse under `degenerate="raise"`.
     """
     semiring = Semiring(SEMIRINGS[options.posterior])
-    weights = bound.weights
-    log_p, stats = sum_statistics(bound, params, semiring)
-    start = weighted_total(weights, log_p) + log_prior(bound, params, options)
+    found = expect(bound, params, semiring)
+    start = found.total + log_prior(bound, params, options)
     run = Run(params, [start], Verdict("iteration_limit"))
     for iteration in range(1, options.max_iter + 1):
-        size = float(np.abs(weights * np.where(weights > 0, log_p, 0.0)).sum())
-        new, collapsed = _maximise(bound.program, run.params, stats, bound, options, run)
+        size, used = found.size, found.stats
+        new, collapsed = _maximise(bound.program, run.params, used, bound, options, run)
         if collapsed:
             return _degenerate(run, collapsed, options)
-        used = stats
         try:
-            log_p, stats = sum_statistics(bound, new, semiring)
+            found = expect(bound, new, semiring)
         except FitError as problem:
             return _degenerate(run, problem.what, options)
-        objective = weighted_total(weights, log_p) + log_prior(bound, new, options)
+        objective = found.total + log_prior(bound, new, options)
         before = run.objective
         if objective < before - SLACK * (size + n_observations) and options.degenerate != "floor":
             run.verdict = Verdict("decreased", _blame(bound.program, run.params, new, used))

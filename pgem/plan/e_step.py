@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import numpy as np
 
@@ -56,9 +57,11 @@ class EStepWriter:
         self.say("the log-likelihood of every unit")
         roots = [self.table_name(f) for f in schedule.roots]
         self.put("log_p", "total", ["data.n_units", *roots], "[n]")
-        self.body.append("")
-        self.say("in reverse: posteriors and expected statistics")
+        self.body += ["", "# in reverse: posteriors and expected statistics"]
+        forward = len(self.body)
         self.reverse()
+        if len(self.body) == forward:
+            del self.body[-2:]
         queries = ", answers" if self.analysis.schema.queries else ""
         text = '"""Add the expected statistics of one shard; return log p of every unit [n]."""'
         loads = [f"{name} = {code}" for name, code in self.loads.items()]
@@ -238,7 +241,12 @@ class EStepWriter:
         name = self.table_name(step.message)
         inputs = [self.table_name(f) for f in step.inputs]
         shape = self.shape_of(step.message.axes, step.message.scope)
-        if isinstance(step, Eliminate):
+        if is_last(step, self.analysis):
+            (var,) = step.clique
+            self.say(f"sum out {var}, and add what p({var} | data) adds to the statistics")
+            arguments = [self.axis_names[var], "weight", "stats", "semiring", *inputs]
+            self.put(name, "sum_out", arguments, shape)
+        elif isinstance(step, Eliminate):
             given = self.names(f"{var_name(step.var)}_given", ("given", step.var))
             self.say(f"sum out {step.var}: the message, and p({step.var} | the others)")
             arguments = [self.axis_names[step.var], *inputs]
@@ -315,6 +323,8 @@ class EStepWriter:
 
     def reverse_step(self, step: Eliminate | Collect | Scan) -> None:
         """Posteriors of a step's inputs from that of its message."""
+        if is_last(step, self.analysis):
+            return
         incoming = self.posterior[step.message]
         if isinstance(step, Collect):
             name = self.names(f"post_{step.scope}", ("post", step))
@@ -411,6 +421,18 @@ class EStepWriter:
         """Rows and axes (axes of size 1 are left out)."""
         rows = "n" if scope == UNIT else scope
         return "[" + ", ".join([rows, *(str(v) for v in self.ordered(axes))]) + "]"
+
+
+def is_last(step: Eliminate | Collect | Scan, analysis: Analysis) -> TypeGuard[Eliminate]:
+    """Whether a step's posterior is known at once, and leads to nothing but statistics."""
+    return (
+        isinstance(step, Eliminate)
+        and step.message in analysis.schedule.roots
+        and step.message.scope == UNIT
+        and len(step.clique) == 1
+        and not analysis.schema.queries
+        and all(f.kind in CONDITIONALS and set(f.axes) == set(step.clique) for f in step.inputs)
+    )
 
 
 def is_whole(slot: SlotRecord) -> bool:

@@ -12,7 +12,7 @@ from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis
 from pgem.arrays import Floats
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
-from pgem.plan.e_step import n_dims
+from pgem.plan.e_step import is_last, n_dims
 from pgem.plan.naming import on_shelf
 from pgem.plan.report import Report, make_report
 from pgem.plan.source import prior_families, write_source
@@ -64,7 +64,8 @@ class Program:
         parts: components by key.
         params: parameters by name.
         scope_dims: dimensions of a table of each scope.
-        row_cost: table entries per row of each scope, for choosing the shard size.
+        row_cost: table entries per row of each scope that are computed.
+        row_room: table entries per row of each scope that are made at once, for the shard size.
         queries: (node, lag) groups whose joint posterior the program answers, in order.
         report: what was found: blocks, exactness, cost, M-step.
         e_step: the generated E-step of one shard.
@@ -82,6 +83,7 @@ class Program:
     params: dict[str, ParamLayout]
     scope_dims: dict[str, int]
     row_cost: dict[str, int]
+    row_room: dict[str, int]
     report: Report
     e_step: Callable[..., Floats]
     m_step: Callable[..., dict[str, Floats]]
@@ -223,7 +225,8 @@ def make_program(analysis: Analysis) -> Program:
         {key: _part(analysis, key) for key in analysis.layout.components},
         {name: p for name, p in analysis.layout.params.items() if p.uses},
         {scope: n_dims(analysis, scope) for scope in analysis.graph.scopes},
-        _row_costs(analysis),
+        _row_costs(analysis, 1),
+        _row_costs(analysis, TILED),
         make_report(analysis),
         functions["e_step"],
         functions["m_step"],
@@ -255,18 +258,32 @@ def _part(analysis: Analysis, key: str) -> Part:
     )
 
 
-def _row_costs(analysis: Analysis) -> dict[str, int]:
-    """Table entries per row of each scope that are made at once; most rows share other tables."""
+TILED = 8
+"""How much smaller the room of tables counts that are made a few rows at a time where they are
+large."""
+
+
+def _row_costs(analysis: Analysis, tiled: int) -> dict[str, int]:
+    """Table entries per row of each scope; most rows share the tables of latent nodes.
+
+    Args:
+        analysis: the model.
+        tiled: what entries are divided by that are made a few rows at a time.
+    """
     costs = dict.fromkeys(analysis.graph.scopes, 1)
     sizes = analysis.layout.sizes
+    last = [step for step in analysis.schedule.steps if is_last(step, analysis)]
+    inside = {factor for step in last for factor in step.inputs}
     for factor in analysis.schedule.factors:
         shared = factor.kind == "node" and is_axis(analysis.graph, analysis.schema, factor.node)
-        costs[factor.scope] += 1 if shared else math.prod(sizes[v.node] for v in factor.axes)
+        entries = 1 if shared else math.prod(sizes[v.node] for v in factor.axes)
+        costs[factor.scope] += -(-entries // tiled) if factor in inside else entries
     for step in analysis.schedule.steps:
         if isinstance(step, Scan):
             costs[step.scope] += math.prod(sizes[v.node] for v in (*step.outer, *step.shift))
         elif isinstance(step, Collect):
             costs[step.scope] += 1
         else:
-            costs[step.message.scope] += step.cost
+            cost = -(-step.cost // tiled) if step in last else step.cost
+            costs[step.message.scope] += cost
     return costs

@@ -48,6 +48,7 @@ from pgem.routines.tables import (
     steps,
     table,
 )
+from pgem.routines.tiles import sum_out
 from pgem.routines.tree import tree
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "stationary_gradient",
     "stationary_value",
     "steps",
+    "sum_out",
     "sweeps",
     "table",
     "times",

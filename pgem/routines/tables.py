@@ -85,6 +85,7 @@ class NodeData:
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
         cache: what was made of the values, as long as the shard lasts.
         kept: the same where it is small, as long as the data are bound.
+        n_all: rows in all shards together.
     """
 
     key: str
@@ -97,6 +98,7 @@ class NodeData:
     inputs: Integers | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
+    n_all: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,17 +148,22 @@ class LogTable:
     """A log-table.
 
     Attributes:
-        array: [R, axes...].
+        values: [R, axes...], or how to find them when needed (then R is `n_rows`).
         n_rows: rows of its scope.
         reads: which of the R rows each row of the scope reads (-1: the last), or how to find it
             when needed; None if R is 1 or all rows.
         source: what its posterior is collected into.
     """
 
-    array: Floats
+    values: Floats | Callable[[], Floats]
     n_rows: int
     reads: Integers | Callable[[], Integers] | None = None
     source: Source | Steps | Choice | Joint | None = None
+
+    @cached_property
+    def array(self) -> Floats:
+        """[R, axes...]."""
+        return self.values() if callable(self.values) else self.values
 
     @cached_property
     def index(self) -> Integers | None:
@@ -170,7 +177,9 @@ class LogTable:
     @property
     def is_shared(self) -> bool:
         """Whether one row serves all."""
-        return self.reads is None and len(self.array) == 1 and self.n_rows != 1
+        if self.reads is not None or callable(self.values):
+            return False
+        return len(self.values) == 1 and self.n_rows != 1
 
 
 # --- cells --------------------------------------------------------------------------------------
@@ -305,9 +314,14 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
         assert flat is not None
         rows = _by_group(node, cells, values, flat)
         return LogTable(rows.reshape(node.n_rows, *shape), node.n_rows, None, source)
-    by_cell = node.family.log_density(node.points, values)
     if node.index is None:
-        return LogTable(arrange(by_cell, cells).reshape(-1, *shape), node.n_rows, None, source)
+
+        def rows_when_needed() -> Floats:
+            found = node.family.log_density(node.points, values)
+            return arrange(found, cells).reshape(-1, *shape)
+
+        return LogTable(rows_when_needed, node.n_rows, None, source)
+    by_cell = node.family.log_density(node.points, values)
     table = arrange(by_cell, cells).reshape(-1, *shape)
     padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
     return LogTable(padded, node.n_rows, joint, source)
@@ -541,8 +555,8 @@ class Stats(dict[str, Entry]):
         elif source is not None:
             self._add_source(log_table, source, posterior, summed)
 
-    def merge(self, other: Stats) -> None:
-        """Add another shard's statistics."""
+    def merge(self, other: dict[str, Entry]) -> None:
+        """Add statistics by component, as of another shard."""
         self._add_entries(other)
 
     def _add_steps(

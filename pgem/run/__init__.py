@@ -2,7 +2,7 @@
 
 from pgem.run.bind import Bound, Shard
 from pgem.run.data import Columns, make_schema, read_data
-from pgem.run.execute import answer, log_likelihood, sum_statistics
+from pgem.run.execute import answer, expect, log_likelihood, sum_statistics
 from pgem.run.parents import to_parents, within_trees
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Columns",
     "Shard",
     "answer",
+    "expect",
     "log_likelihood",
     "make_schema",
     "read_data",

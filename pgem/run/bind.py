@@ -26,6 +26,8 @@ from pgem.run.threads import count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
+LEAST_SHARDS = 8
+"""Shards that large data are cut into at least."""
 KEEP_ROWS = 100_000
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
@@ -90,7 +92,7 @@ class Bound:
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
         entries = sum(self._cost(scope) * self.rows.n_rows(scope) for scope in program.row_cost)
         n_units = self.rows.n_units
-        self.shard_size = shard_size or max(1, int(SHARD_ENTRIES * n_units / max(entries, 1)))
+        self.shard_size = shard_size or self._shard_size(entries)
         self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
         self.n_threads, note = count_threads(n_jobs, n_shards, entries)
         self.choices.append(note)
@@ -163,6 +165,18 @@ class Bound:
     def column(self, key: str) -> _Column:
         """Values of one component."""
         return self._columns[key]
+
+    def _shard_size(self, entries: int) -> int:
+        """Units whose tables fit into the cache: more where tables are made a few rows at a time,
+        as long as there are a few shards for the threads."""
+        n_units, room = self.rows.n_units, self.program.row_room
+        at_once = sum(
+            (1 if self._looks_up(scope) else room[scope]) * self.rows.n_rows(scope)
+            for scope in room
+        )
+        least = int(SHARD_ENTRIES * n_units / max(entries, 1))
+        most = int(SHARD_ENTRIES * n_units / max(at_once, 1))
+        return max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""
@@ -532,7 +546,7 @@ class Shard:
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
-            kept=kept,
+            kept=kept, n_all=self.bound.rows.n_rows(part.scope),
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]

@@ -46,14 +46,66 @@ def sum_statistics(
     return log_p if bound is asked else log_p[asked.rows.units], stats
 
 
-def check_units(log_p: Floats, bound: Bound) -> None:
-    """Every unit that counts has a finite log-likelihood."""
-    bad = ~np.isfinite(log_p) & (bound.weights > 0)
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What an E-step found.
+
+    Attributes:
+        total: the log-likelihood.
+        size: sum of the units' absolute log-likelihoods, which tells what rounding may do.
+        stats: the expected statistics.
+    """
+
+    total: float
+    size: float
+    stats: Stats
+
+
+def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) -> Expected:
+    """Log-likelihood and expected statistics of all units, with their weights.
+
+    Raises:
+        FitError: a unit of positive weight has probability zero, or a value that is no number.
+    """
+
+    def work(shard: Shard) -> tuple[float, float, Stats]:
+        part = Stats()
+        with np.errstate(all="ignore"):  # a thread starts with the default
+            log_p = bound.program.e_step(shard, params, part, semiring)
+            weights = bound.weights[shard.first : shard.last]
+            terms = weights * log_p
+            total = float(terms.sum())
+            if not np.isfinite(total):
+                check_units(log_p, bound, shard.first)
+                terms = np.where(weights > 0, terms, 0.0)  # 0 times -inf is 0
+                total = float(terms.sum())
+            return total, float(np.abs(terms, out=terms).sum()), part
+
+    total, size, stats = 0.0, 0.0, Stats()
+    for value, absolute, part in in_order(work, bound.shards(), bound.n_threads):
+        total += value
+        size += absolute
+        stats.merge(part)
+    return Expected(total, size, stats)
+
+
+def check_units(log_p: Floats, bound: Bound, first: int = 0) -> None:
+    """Every unit that counts has a finite log-likelihood.
+
+    Args:
+        log_p: of units that are run.
+        bound: the data.
+        first: number of the first of these units.
+
+    Raises:
+        FitError: one has not.
+    """
+    bad = ~np.isfinite(log_p) & (bound.weights[first : first + len(log_p)] > 0)
     if bad.any():
-        place = int(np.argmax(bad))
+        place = first + int(np.argmax(bad))
         unit = place if bound.rows.units is None else int(bound.rows.units[place])
         raise FitError(
-            f"unit '{unit}' has log-likelihood '{log_p[place]}' at the current parameters",
+            f"unit '{unit}' has log-likelihood '{log_p[place - first]}' at the current parameters",
             expected="a finite number",
             advice="look for values that no component can produce (structural zeros, a start "
             "value of probability zero), or give the unit weight 0",

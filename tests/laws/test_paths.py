@@ -14,8 +14,8 @@ from test_laws import every_case, iterate, same_fit, take
 
 from pgem.run import merge
 
-collect, scan, tally = (  # the package's `scan` is the function
-    import_module(f"pgem.routines.{name}") for name in ("collect", "scan", "tally")
+collect, scan, tally, tiles = (  # the package's `scan` is the function
+    import_module(f"pgem.routines.{name}") for name in ("collect", "scan", "tally", "tiles")
 )
 
 N = np.arange(N_UNITS)
@@ -33,6 +33,11 @@ def force(**settings: int) -> Force:
             monkeypatch.setattr(modules[name], "COMPILED_FROM", value)
 
     return apply
+
+
+def with_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last variable is summed out a few rows at a time, however few there are."""
+    monkeypatch.setattr(tiles, "TILED_FROM", 0)
 
 
 def without_tallies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +69,13 @@ def test_threads(case: Case) -> None:
 @every_case
 def test_compiled_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for apply in (force(scan=0, tally=0), force(scan=NEVER, tally=NEVER), without_tallies):
+    paths = (
+        force(scan=0, tally=0),
+        force(scan=NEVER, tally=NEVER),
+        without_tallies,
+        with_tiles,
+    )
+    for apply in paths:
         with monkeypatch.context() as patch:
             apply(patch)
             found.append(iterate(case))

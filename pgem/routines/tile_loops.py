@@ -1,0 +1,282 @@
+"""The loops behind `tiles.py`, compiled by Numba when first called and then kept on disk.
+
+A tile is a few hundred rows: features, scores and posteriors of a tile stay in the processor's
+cache, features and cells lie one a row, and the two matrix products go to BLAS.  The exponential
+and the logarithm are polynomials after a reduction by powers of two (Muller 2016, chapters 6 and
+11; relative error below 4e-16), since calls of the C library keep loops from being vectorised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+LOG2_E = 1.4426950408889634
+LOG_2_HIGH, LOG_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+TO_WHOLE = 6755399441055744.0
+"""1.5 × 2⁵²: adding it leaves the nearest whole number in the last bits."""
+ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+AS_GIVEN, SQUARES, PRODUCTS = ZERO, ONE, TWO
+"""Features of a block of columns z: z; z and z²; z and all z_i z_j, i ≤ j."""
+
+
+def _compiled(function: Any) -> Any:
+    # no value is NaN or infinite here, which lets maxima and selections be vectorised; sums must
+    # not be reordered, since the exponential rounds by adding and subtracting a large number
+    fast = {"contract", "nnan", "ninf", "nsz"}
+    return nb.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(function)
+
+
+def _same_bits(source: Any, target: Any) -> Any:
+    """A compiled function that reads the bits of one type as another."""
+
+    def typed(_context: Any, _value: Any) -> Any:
+        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(source), code
+
+    return intrinsic(typed)
+
+
+_bits = _same_bits(types.float64, types.int64)
+_double = _same_bits(types.int64, types.float64)
+
+
+@nb.njit(error_model="numpy", inline="always")
+def _exp(x):  # type: ignore[no-untyped-def]
+    """e^x for x ≤ 0; 0 below -708."""
+    bounded = max(x, -708.0)
+    shifted = bounded * LOG2_E + TO_WHOLE
+    power = shifted - TO_WHOLE
+    r = (bounded - power * LOG_2_HIGH) - power * LOG_2_LOW
+    p = 1 / 479001600.0
+    p = p * r + 1 / 39916800.0
+    p = p * r + 1 / 3628800.0
+    p = p * r + 1 / 362880.0
+    p = p * r + 1 / 40320.0
+    p = p * r + 1 / 5040.0
+    p = p * r + 1 / 720.0
+    p = p * r + 1 / 120.0
+    p = p * r + 1 / 24.0
+    p = p * r + 1 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    scaled = _double(_bits(p) + (_bits(shifted) << 52))
+    return scaled if x >= -708.0 else 0.0
+
+
+@nb.njit(error_model="numpy", inline="always")
+def _log(x):  # type: ignore[no-untyped-def]
+    """log x for normal x > 0."""
+    bits = _bits(x)
+    mantissa = _double((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
+    power = _double(((bits >> 52) & 0x7FF) | 0x4330000000000000) - 4503599627370496.0 - 1023.0
+    large = mantissa > 1.4142135623730951
+    mantissa = mantissa * 0.5 if large else mantissa
+    power = power + 1.0 if large else power
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    q = s * s
+    p = 1 / 21.0
+    p = p * q + 1 / 19.0
+    p = p * q + 1 / 17.0
+    p = p * q + 1 / 15.0
+    p = p * q + 1 / 13.0
+    p = p * q + 1 / 11.0
+    p = p * q + 1 / 9.0
+    p = p * q + 1 / 7.0
+    p = p * q + 1 / 5.0
+    p = p * q + 1 / 3.0
+    tail = 2.0 * s * q * p + power * LOG_2_LOW
+    return power * LOG_2_HIGH + (2.0 * s + tail)
+
+
+@nb.njit(error_model="numpy")
+def _fill(columns, first, n, blocks, centre, features):  # type: ignore[no-untyped-def]
+    """Features [P, n] of the rows `first` to `first + n` of columns [Q, N]."""
+    at = 0
+    for block in range(len(blocks)):
+        kind, low, high = blocks[block, 0], blocks[block, 1], blocks[block, 2]
+        start = at
+        for q in range(low, high):
+            middle = centre[q]
+            row, column = features[at], columns[q]
+            for b in range(n):
+                row[b] = column[first + b] - middle
+            at += 1
+        if kind == SQUARES:
+            for i in range(high - low):
+                row, z = features[at], features[start + i]
+                for b in range(n):
+                    row[b] = z[b] * z[b]
+                at += 1
+        elif kind == PRODUCTS:
+            for i in range(high - low):
+                z = features[start + i]
+                for j in range(i, high - low):
+                    row, other = features[at], features[start + j]
+                    for b in range(n):
+                        row[b] = z[b] * other[b]
+                    at += 1
+
+
+@nb.njit(error_model="numpy", fastmath={"contract", "reassoc"})
+def _sum(row):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for b in range(len(row)):
+        total += row[b]
+    return total
+
+
+@_compiled
+def _soften(scores, level, weights, log_p, peak, counts):  # type: ignore[no-untyped-def]
+    """Scores [K, n] become weighted posteriors; their sums are added to `counts`."""
+    n = scores.shape[1]
+    for b in range(n):
+        peak[b] = -1e300
+    for k in range(len(scores)):
+        row, add = scores[k], level[k]
+        for b in range(n):
+            value = row[b] + add
+            row[b] = value
+            peak[b] = max(peak[b], value)
+    for b in range(n):
+        log_p[b] = 0.0
+    for k in range(len(scores)):
+        row = scores[k]
+        for b in range(n):
+            share = _exp(row[b] - peak[b])
+            row[b] = share
+            log_p[b] += share
+    for b in range(n):
+        total = log_p[b]
+        log_p[b] = peak[b] + _log(total)
+        peak[b] = weights[b] / total
+    for k in range(len(scores)):
+        row = scores[k]
+        for b in range(n):
+            row[b] *= peak[b]
+        counts[k] += _sum(row)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def soft(columns, weights, blocks, centre, level, theta, common, tile, log_p, counts, total):  # type: ignore[no-untyped-def]
+    """Log-likelihoods [N], and counts [K] and features [P, K] summed under the posterior.
+
+    Args:
+        columns: [Q, N]. weights: [N]. blocks: kind, first and last column of each [B, 3].
+        centre: what is subtracted from each column [Q].
+        level: constants of the scores [K].
+        theta: coefficients of the first features [K, V], `common` [P - V] those of the others,
+            which are the same in all cells.
+        tile: rows at a time.
+        log_p: filled [N]. counts: added to [K]. total: added to [P, K].
+    """
+    n_cells, n_vary = theta.shape
+    width = n_vary + len(common)
+    n_rows = columns.shape[1]
+    features, scores = np.empty((width, tile)), np.empty((n_cells, tile))
+    part, peak = np.empty((width, n_cells)), np.empty(tile)
+    for first in range(0, n_rows, tile):
+        n = min(tile, n_rows - first)
+        if n < tile:
+            features, scores, peak = np.empty((width, n)), np.empty((n_cells, n)), np.empty(n)
+        _fill(columns, first, n, blocks, centre, features)
+        np.dot(theta, features[:n_vary], scores)
+        rows = slice(first, first + n)
+        _soften(scores, level, weights[rows], log_p[rows], peak, counts)
+        _add_common(features[n_vary:], common, log_p[rows])
+        np.dot(features, scores.T, part)
+        total += part
+
+
+@_compiled
+def _add_common(features, common, log_p):  # type: ignore[no-untyped-def]
+    """Add what is the same in all cells to `log_p` [n]."""
+    for p in range(len(common)):
+        row, factor = features[p], common[p]
+        for b in range(len(log_p)):
+            log_p[b] += factor * row[b]
+
+
+@_compiled
+def _peaks(scores, level, best, value):  # type: ignore[no-untyped-def]
+    """The first cell of the greatest score [K, n], as a number, and that score."""
+    n = scores.shape[1]
+    for b in range(n):
+        value[b] = -1e300
+        best[b] = 0.0
+    last = len(scores) - len(scores) % 4
+    for k in range(0, last, 4):  # four at a time, so that the best is read and written less
+        one, two, three, four = scores[k], scores[k + 1], scores[k + 2], scores[k + 3]
+        a, b, c, d = level[k], level[k + 1], level[k + 2], level[k + 3]
+        number = float(k)
+        for r in range(n):
+            v, w, x, y = one[r] + a, two[r] + b, three[r] + c, four[r] + d
+            left, right = max(v, w), max(x, y)
+            at_left = number + 1.0 if w > v else number
+            at_right = number + 3.0 if y > x else number + 2.0
+            high = max(left, right)
+            place = at_right if right > left else at_left
+            best[r] = place if high > value[r] else best[r]
+            value[r] = max(value[r], high)
+    for k in range(last, len(scores)):
+        row, add, number = scores[k], level[k], float(k)
+        for r in range(n):
+            score = row[r] + add
+            best[r] = number if score > value[r] else best[r]
+            value[r] = max(value[r], score)
+
+
+@_compiled
+def _assign(values, weights, blocks, centre, best, counts, total):  # type: ignore[no-untyped-def]
+    """Add the features of each row [n, Q] to those of its cell, `total` [K, P]."""
+    width = np.uint64(values.shape[1])
+    z = np.empty(width)
+    for b in range(np.uint64(len(best))):
+        weight, cell, at = weights[b], np.uint64(best[b]), ZERO
+        if weight == 0.0:
+            continue
+        counts[cell] += weight
+        for q in range(width):
+            z[q] = values[b, q] - centre[q]
+        for block in range(np.uint64(len(blocks))):
+            kind, low, high = blocks[block, ZERO], blocks[block, ONE], blocks[block, TWO]
+            for q in range(low, high):
+                total[cell, at + q - low] += weight * z[q]
+            at += high - low
+            if kind == SQUARES:
+                for q in range(low, high):
+                    total[cell, at + q - low] += weight * z[q] * z[q]
+                at += high - low
+            elif kind == PRODUCTS:
+                for i in range(low, high):
+                    scaled = weight * z[i]
+                    for q in range(i, high):
+                        total[cell, at + q - i] += scaled * z[q]
+                    at += high - i
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def hard(columns, weights, blocks, centre, level, theta, common, tile, log_p, counts, total):  # type: ignore[no-untyped-def]
+    """`soft` with all of a row's weight on its most probable cell; `total` is [K, P]."""
+    n_cells, n_vary = theta.shape
+    width = n_vary + len(common)
+    n_rows = columns.shape[1]
+    features, scores = np.empty((width, tile)), np.empty((n_cells, tile))
+    best = np.empty(tile)
+    for first in range(0, n_rows, tile):
+        n = min(tile, n_rows - first)
+        if n < tile:
+            features, scores, best = np.empty((width, n)), np.empty((n_cells, n)), np.empty(n)
+        _fill(columns, first, n, blocks, centre, features)
+        np.dot(theta, features[:n_vary], scores)
+        rows = slice(first, first + n)
+        _peaks(scores, level, best, log_p[rows])
+        _add_common(features[n_vary:], common, log_p[rows])
+        _assign(columns.T[rows], weights[rows], blocks, centre, best, counts, total)

@@ -1,0 +1,53 @@
+"""Instruction `sum_out`: the last variable of a unit and the statistics, a few rows at a time.
+
+Where a variable is summed out last, its posterior is known at once: the weight of the row times its
+conditional.  So one pass gives the log-likelihoods and the expected statistics, and where all
+densities are coefficients times features, nothing of size rows × cells or rows × features is kept:
+features, scores, posteriors and sums of a tile of a few hundred rows stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgem.arrays import Floats
+from pgem.routines.contract import Semiring
+from pgem.routines.tables import Axis, LogTable, Source, Stats
+
+TILED_FROM = 1 << 18
+"""Rows (in all shards) × cells from which tiles are used: some milliseconds of NumPy."""
+
+
+def sum_out(
+    axis: Axis, weight: Floats, stats: Stats, semiring: Semiring, *tables: LogTable
+) -> LogTable:
+    """Sum the last variable out of a product of tables, and add what its posterior tells.
+
+    Args:
+        axis: the variable; no other is left in the tables.
+        weight: weights of the rows [N, 1, ...].
+        stats: statistics, added to.
+        semiring: how to sum it out.
+        tables: what depends on it.
+
+    Returns:
+        The log of the sum [N, 1, ...].
+    """
+    if _is_large(axis, semiring, tables):
+        from pgem.routines.tile_pass import run_tiles
+
+        message = run_tiles(axis, weight, stats, semiring, tables)
+    else:
+        message = None
+    if message is None:
+        message, given = semiring.eliminate(axis, *tables)
+        posterior = weight * given
+        for table in tables:
+            stats.add(table, posterior)
+    return message
+
+
+def _is_large(axis: Axis, semiring: Semiring, tables: Sequence[LogTable]) -> bool:
+    sources = [table.source for table in tables if isinstance(table.source, Source)]
+    n_rows = max((source.node.n_all for source in sources), default=0)
+    return semiring.name != "sample" and axis.size * n_rows >= TILED_FROM
