@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pgem.analyse import ParamLayout
 from pgem.arrays import Floats
 from pgem.run import Bound
+
+BLOCK = 1 << 17
+"""Numbers that moments of the data are taken of at a time."""
 
 
 def data_variance(bound: Bound, param: ParamLayout) -> Floats:
@@ -14,20 +19,49 @@ def data_variance(bound: Bound, param: ParamLayout) -> Floats:
     values = _measured(bound, param)
     if values is None or not len(values):
         return np.ones(())
-    if values.ndim == 1:
-        seen = values[~np.isnan(values)]
-        return np.asarray(_positive(np.atleast_1d(seen.var() if len(seen) else 1.0))[0])
-    whole = values[~np.isnan(values).any(axis=1)]
-    if param.n_own == 2 and len(whole) > 1:
-        cov = np.cov(whole.T, bias=True).reshape(values.shape[1], -1)
-        roots = np.linalg.eigvalsh(cov)
-        if roots[0] > 1e-12 * roots[-1]:
-            return np.asarray(cov)
-    filled = np.isnan(values)
-    with np.errstate(all="ignore"):
-        count = np.maximum((~filled).sum(axis=0), 1)
-        mean = np.where(filled, 0.0, values).sum(axis=0) / count
-        return _positive((np.where(filled, 0.0, values - mean) ** 2).sum(axis=0) / count)
+    table = values.reshape(len(values), -1)
+    if values.ndim == 2 and param.n_own == 2:
+        cov = _covariance(table)
+        if cov is not None:
+            return cov
+    _, variance = _moments(table)
+    return np.asarray(_positive(variance)[0] if values.ndim == 1 else _positive(variance))
+
+
+def _covariance(values: Floats) -> Floats | None:
+    """Covariance [D, D] of the complete rows, or None if it is singular."""
+    count, total = 0, np.zeros(values.shape[1])
+    for rows in _blocks(values):
+        whole = rows[~np.isnan(rows).any(axis=1)]
+        count, total = count + len(whole), total + whole.sum(axis=0)
+    if count < 2:
+        return None
+    cov = np.zeros((values.shape[1], values.shape[1]))
+    for rows in _blocks(values):
+        deviations = rows[~np.isnan(rows).any(axis=1)] - total / count
+        cov += deviations.T @ deviations
+    roots = np.linalg.eigvalsh(cov / count)
+    return cov / count if roots[0] > 1e-12 * roots[-1] else None
+
+
+def _moments(values: Floats) -> tuple[Floats, Floats]:
+    """Mean and variance of each coordinate [D] over the values that are there; 0 without any."""
+    count, total, squares = (np.zeros(values.shape[1]) for _ in range(3))
+    for rows in _blocks(values):
+        gone = np.isnan(rows)
+        count += (~gone).sum(axis=0)
+        total += np.where(gone, 0.0, rows).sum(axis=0)
+    mean = total / np.maximum(count, 1)
+    for rows in _blocks(values):
+        squares += (np.where(np.isnan(rows), 0.0, rows - mean) ** 2).sum(axis=0)
+    return mean, squares / np.maximum(count, 1)
+
+
+def _blocks(values: Floats) -> Iterator[Floats]:
+    """Some rows at a time."""
+    size = max(1, BLOCK // values.shape[1])
+    for first in range(0, len(values), size):
+        yield values[first : first + size]
 
 
 def _measured(bound: Bound, param: ParamLayout) -> Floats | None:
@@ -69,9 +103,8 @@ def data_mean(bound: Bound, param: ParamLayout) -> Floats:
     values = _measured(bound, param)
     if values is None or not len(values):
         return np.zeros(())
-    gone = np.isnan(values)
-    count = np.maximum((~gone).sum(axis=0), 1)
-    return np.asarray(np.where(gone, 0.0, values).sum(axis=0) / count)
+    mean, _ = _moments(values.reshape(len(values), -1))
+    return np.asarray(mean[0]) if values.ndim == 1 else mean
 
 
 def find_collapsed(params: dict[str, Floats], bound: Bound) -> str:

@@ -22,6 +22,7 @@ from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
 from pgem.run.merge import merge_units
 from pgem.run.moments import reduce_units
+from pgem.run.support import outside_support
 from pgem.run.threads import count_threads
 
 SHARD_ENTRIES = 3 << 17
@@ -368,10 +369,10 @@ class Bound:
 
     def _check_support(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
         node = self.program.outline.nodes[part.node]
-        bad = part.family.check_values(x, known)
+        bad = outside_support(part.family, x, known)
         for other in self.program.parts.values():  # another component may take the value
             if other.node == part.node and other.component != part.component:
-                bad = bad & other.family.check_values(x, self.known_values(other))
+                bad = bad & outside_support(other.family, x, self.known_values(other))
         if bad.any():
             row = int(np.argmax(bad))
             raise DataError(
@@ -387,7 +388,7 @@ class Bound:
         """Values that a component of a switch cannot take."""
         if len(self.program.outline.nodes[part.node].families) == 1:
             return None
-        bad = part.family.check_values(x, known)
+        bad = outside_support(part.family, x, known)
         return bad if bad.any() else None
 
     def _check_holes(self, part: Part, x: Floats) -> None:
