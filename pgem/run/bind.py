@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import proxy
@@ -20,6 +20,7 @@ from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
 from pgem.routines import Index, NodeData, RegionData, ScopeData
 from pgem.run.data import Columns
+from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
 from pgem.run.moments import reduce_units
 from pgem.run.support import outside_support
@@ -65,6 +66,7 @@ class Bound:
         which: the unit among `rows` of every unit; None if units were not merged.
         n_threads: threads over the shards.
         choices: what was done to make the run quicker and why, for the report.
+        timer: runs an iteration and tells its seconds, for the report.
 
     Raises:
         DataError: values outside a family's support.
@@ -97,6 +99,7 @@ class Bound:
         self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
         self.n_threads, note = count_threads(n_jobs, n_shards, entries)
         self.choices.append(note)
+        self.timer: Callable[[], float] | None = None
         self._kept: list[Shard] | None = None
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
@@ -148,6 +151,9 @@ class Bound:
             if self.columns.has(name)
         }
         lines += [f"'{name}': {count} missing cells" for name, count in holes.items() if count]
+        lines.append(f"about {max(1, round(expected_bytes(self) / 2**20))} MB above the data")
+        if self.timer is not None:
+            lines.append(f"one iteration was measured: {1e3 * self.timer():.3g} ms")
         return "\n".join(["Data", *(f"  {line}" for line in lines), "", str(self.program.report)])
 
     def shards(self) -> Iterator[Shard]:
@@ -170,14 +176,16 @@ class Bound:
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,
         as long as there are a few shards for the threads."""
-        n_units, room = self.rows.n_units, self.program.row_room
-        at_once = sum(
-            (1 if self._looks_up(scope) else room[scope]) * self.rows.n_rows(scope)
-            for scope in room
-        )
+        n_units = self.rows.n_units
         least = int(SHARD_ENTRIES * n_units / max(entries, 1))
-        most = int(SHARD_ENTRIES * n_units / max(at_once, 1))
+        most = int(SHARD_ENTRIES * n_units / max(self.entries_at_once, 1))
         return max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
+
+    @property
+    def entries_at_once(self) -> int:
+        """Table entries of all shards that are not made a few rows at a time."""
+        room, n_rows = self.program.row_room, self.rows.n_rows
+        return sum((1 if self._looks_up(s) else room[s]) * n_rows(s) for s in room)
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""

@@ -10,20 +10,21 @@ values: about the mean m, with the triangular factor R of the weighted deviation
 
     points = m + sqrt((V + 1) / W) · H R,    each of weight W / (V + 1),
 
-where the columns of H [V + 1, V] are orthonormal and orthogonal to 1 (Helmert's).  R comes from
-orthogonal transformations of the rows themselves (QR, a few thousand at a time), so that no digits
-are lost to squares.
+where the columns of H [V + 1, V] are orthonormal and orthogonal to 1 (Helmert's).  Mean and R come
+from orthogonal transformations of the rows (1, v) themselves (QR, a few thousand at a time), so
+that no digits are lost to squares.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.families._linear import Linear
 from pgem.plan import Part, Program
@@ -32,7 +33,7 @@ from pgem.run.merge import WORTH, Merged, merge_units, rows_of_units, scope_of, 
 
 PAYS_FROM = 2
 """Units per point from which a group of units is replaced."""
-BLOCK = 1 << 19
+BLOCK = 1 << 17
 """Numbers that are transformed at a time."""
 WIDEST = 512
 """Values per unit up to which units are replaced: a matrix of this size squared is factorised."""
@@ -49,8 +50,7 @@ def reduce_units(program: Program, columns: Columns) -> Merged | None:
     names = [name for name in squared if name in columns.numbers]
     if not names or columns.parents:
         return None
-    masks = {name: np.isnan(columns.numbers[name]).astype(float) for name in names}
-    alike = merge_units(replace(columns, numbers={**columns.numbers, **masks}))
+    alike = merge_units(replace(columns, numbers=_without(columns, names)))
     if alike.which is None:
         return None
     groups = list(_groups(columns, names, alike.which))
@@ -98,6 +98,16 @@ def _regressors(family: Linear) -> tuple[set[str], set[str]]:
     return plain, products
 
 
+def _without(columns: Columns, names: list[str]) -> dict[str, Floats]:
+    """The numbers, but of the squared ones only which are missing, if any."""
+    found = {name: values for name, values in columns.numbers.items() if name not in names}
+    for name in names:
+        gone = np.isnan(columns.numbers[name])
+        if gone.any():
+            found[name] = gone.astype(float)
+    return found
+
+
 # --- units that differ in squared values alone ---------------------------------------------------
 
 
@@ -113,43 +123,72 @@ def _groups(columns: Columns, names: list[str], which: Integers) -> Iterator[tup
 def _replaced(columns: Columns, names: list[str], units: Integers, width: int) -> Columns:
     """The units of a group, or points that have their second moments."""
     units = units[columns.weights[units] > 0]
-    whole = take_units(columns, units)
     if len(units) < PAYS_FROM * (width + 1) or not 0 < width <= WIDEST:
-        return replace(whole, units=units)
-    values = np.concatenate([whole.numbers[name].reshape(len(units), -1) for name in names], axis=1)
-    points, weight = _points(values, whole.weights)
-    small = take_units(columns, units[: len(points)])
-    start, numbers = 0, dict(small.numbers)
-    for name in names:
-        stop = start + whole.numbers[name].size // len(units)
-        numbers[name] = points[:, start:stop].reshape(numbers[name].shape)
-        start = stop
-    weights = np.full(len(points), weight)
-    return replace(small, numbers=numbers, weights=weights, units=units[: len(points)])
+        return replace(take_units(columns, units), units=units)
+    weights = columns.weights[units]
+    blocks = _value_blocks(columns, names, units, max(4 * width, BLOCK // width))
+    points, weight = points_of(blocks, weights)
+    small, numbers, start = take_units(columns, units[: len(points)]), {}, 0
+    for name, values in small.numbers.items():
+        numbers[name] = values
+        if name in names:
+            stop = start + values.size // len(points)
+            numbers[name] = points[:, start:stop].reshape(values.shape)
+            start = stop
+    return replace(
+        small, numbers=numbers, weights=np.full(len(points), weight), units=units[: len(points)]
+    )
 
 
-def _points(values: Floats, weights: Floats) -> tuple[Floats, float]:
-    """V + 1 rows with the weight of each, that have the moments of weighted rows [N, V]."""
-    vary = (values != values[:1]).any(axis=0) & ~np.isnan(values[0])
-    moving = values[:, vary]
-    total, size = float(weights.sum()), moving.shape[1]
-    mean = weights @ moving / total
-    points = np.repeat(values[:1], size + 1, axis=0)
-    spread = _helmert(size) @ _factor(moving, mean, np.sqrt(weights))
-    points[:, vary] = mean + math.sqrt((size + 1) / total) * spread
-    return points, total / (size + 1)
+def _value_blocks(
+    columns: Columns, names: list[str], units: Integers, size: int
+) -> list[Callable[[], Floats]]:
+    """Some units' squared values at a time [n, V], in the order of the columns."""
+
+    def take(first: int) -> Floats:
+        some = units[first : first + size]
+        rows, _ = rows_of_units(columns, some)
+        return np.concatenate(
+            [
+                values[rows[scope_of(columns, name)]].reshape(len(some), -1)
+                for name, values in columns.numbers.items()
+                if name in names
+            ],
+            axis=1,
+        )
+
+    return [partial(take, first) for first in range(0, len(units), size)]
 
 
-def _factor(values: Floats, mean: Floats, roots: Floats) -> Floats:
-    """R with RᵀR = Σ w (v - m)(v - m)ᵀ [V, V]."""
-    size = values.shape[1]
-    factor = np.zeros((size, size))
-    block = max(4 * size, BLOCK // max(size, 1))
-    for first in range(0, len(values), block):
-        rows = slice(first, first + block)
-        deviations = (values[rows] - mean) * roots[rows, None]
-        factor = np.asarray(np.linalg.qr(np.concatenate([factor, deviations]), mode="r"))
-    return factor
+def points_of(blocks: Sequence[Callable[[], Floats]], weights: Floats) -> tuple[Floats, float]:
+    """V + 1 rows with the weight of each, that have the moments of weighted rows [N, V].
+
+    Args:
+        blocks: make some rows each; the same entries are missing in all.
+        weights: positive, of all rows [N].
+    """
+    template, vary, start = blocks[0]()[:1], _varying(blocks), 0
+    centre, size = template[0, vary], int(vary.sum())
+    factor = np.zeros((size + 1, size + 1))  # of (1, v - centre): mean and spread in one pass
+    for block in blocks:
+        values = block()
+        roots = np.sqrt(weights[start : start + len(values), None])
+        start += len(values)
+        rows = np.concatenate([roots, (values[:, vary] - centre) * roots], axis=1)
+        factor = np.asarray(np.linalg.qr(np.concatenate([factor, rows]), mode="r"))
+    points = np.repeat(template, size + 1, axis=0)
+    spread = math.sqrt(size + 1) / abs(factor[0, 0]) * (_helmert(size) @ factor[1:, 1:])
+    points[:, vary] = centre + factor[0, 1:] / factor[0, 0] + spread
+    return points, float(weights.sum()) / (size + 1)
+
+
+def _varying(blocks: Sequence[Callable[[], Floats]]) -> Mask:
+    """Columns that are there and not the same in all rows [V]."""
+    first = blocks[0]()[0]
+    vary = np.zeros(len(first), dtype=bool)
+    for block in blocks:
+        vary |= (block() != first).any(axis=0)
+    return np.asarray(vary & ~np.isnan(first))
 
 
 def _helmert(size: int) -> Floats:

@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 
 import pgem as pg
 from pgem.run import bind
-from pgem.run.moments import _points
+from pgem.run.moments import points_of
 
 RNG = np.random.default_rng(5)
 
@@ -157,7 +157,9 @@ def test_points_have_the_moments(n: int, width: int, seed: int, offset: float) -
     if rng.random() < 0.5:
         values[:, rng.integers(width)] = 7.0
     weights = rng.uniform(0.1, 3.0, size=n)
-    points, weight = _points(values, weights)
+    cut = n // 2 + 1  # both parts see some rows
+    blocks = [lambda: values[:cut], lambda: values[cut:]]
+    points, weight = points_of(blocks, weights)
     assert len(points) <= width + 1
     assert weight * len(points) == pytest.approx(weights.sum(), rel=1e-12)
     mean = weights @ values / weights.sum()
