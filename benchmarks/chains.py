@@ -163,6 +163,33 @@ def vectors_hmmlearn(data: Arrays, start: Arrays, iterations: int) -> Arrays:
             "cov": model.covars_}  # fmt: skip
 
 
+def vectors_dynamax(data: Arrays, start: Arrays, iterations: int) -> Arrays:
+    """With the weakest priors that it takes; those of the covariances count 2 D + 2 rows."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from dynamax.hidden_markov_model import GaussianHMM
+
+    k, d = start["mean"].shape
+    model = GaussianHMM(
+        k, d, initial_probs_concentration=1.0, transition_matrix_concentration=1.0,
+        emission_prior_concentration=1e-12, emission_prior_scale=1e-12,
+        emission_prior_extra_df=0.0,
+    )  # fmt: skip
+    params, props = model.initialize(
+        jax.random.PRNGKey(0), initial_probs=start["first"], transition_matrix=start["transition"],
+        emission_means=start["mean"], emission_covariances=start["cov"],
+    )  # fmt: skip
+    y = np.stack(data["y"])
+    found: Any
+    found, _ = model.fit_em(params, props, y, num_iters=iterations, verbose=False)
+    parts = {
+        "first": found.initial.probs, "transition": found.transitions.transition_matrix,
+        "mean": found.emissions.means, "cov": found.emissions.covs,
+    }  # fmt: skip
+    return {name: np.asarray(value) for name, value in parts.items()}
+
+
 def vectors_log_likelihood(data: Arrays, params: Arrays) -> float:
     """The forward recursion, all sequences side by side."""
     lengths = np.array([len(y) for y in data["y"]])

@@ -23,6 +23,7 @@ class Case:
         systems: by name; the first is pgem.
         log_likelihood: (data, parameters) → log p, written without any of the systems.
         iterations: iterations that are timed.
+        work: (data, start) → the operations that an iteration cannot do without (`floors.Work`).
         threads: whether it is also worth running with all threads.
     """
 
@@ -31,6 +32,7 @@ class Case:
     systems: dict[str, System]
     log_likelihood: Callable[[Arrays, Arrays], float]
     iterations: int
+    work: Callable[[Arrays, Arrays], Any]
     threads: bool = False
 
 

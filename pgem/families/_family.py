@@ -157,8 +157,16 @@ class Family(Facts):
         """Expected statistics per cell from responsibilities [N, C]."""
         return (_evaluation.accumulate(self, data, weights, slots),)
 
-    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
-        """The gated density as coefficients times features of a few rows, if it is one."""
+    def tile_form(
+        self, data: Observations, slots: Slots, held: frozenset[str] = frozenset()
+    ) -> TileForm | None:
+        """The gated density as coefficients times features of a few rows, if it is one.
+
+        Args:
+            data: the values.
+            slots: slot values per cell.
+            held: slots that are not learned; statistics that only they need may be left out.
+        """
         plain = type(self).log_density is Family.log_density
         if not plain or type(self).accumulate is not Family.accumulate:
             return None

@@ -10,6 +10,7 @@ are squared, so that neither a large offset of the data nor a narrow component c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -142,9 +143,8 @@ def full_log_density(x: Floats, mean: Floats, cov: Floats, span: Span | None = N
 
     `span` is the range of the rows, if it is known.
     """
-    var = np.einsum("cdd->cd", cov)
-    if np.count_nonzero(cov) == var.size and (var > 0).all():  # diagonal: fewer features do
-        return coordinate_log_density(x, None, mean, var, span)
+    if are_diagonal(cov):  # fewer features do
+        return coordinate_log_density(x, None, mean, np.einsum("cdd->cd", cov), span)
     whiten, level = _whiten(cov)
     precision = np.swapaxes(whiten, 1, 2) @ whiten
     centre = _common_centre(x, mean, precision, span)
@@ -172,6 +172,25 @@ def full_form(x: Floats, mean: Floats, cov: Floats, span: Span | None = None) ->
 
     level, theta = _full_coefficients(mean, precision, level, centre)
     return TileForm(PRODUCTS, x.T, centre, level, theta, settle)
+
+
+def held_form(x: Floats, mean: Floats, cov: Floats, span: Span | None = None) -> TileForm | None:
+    """The same for diagonal matrices that are not learned: no products of coordinates."""
+    form = coordinate_form(x, mean, np.einsum("cdd->cd", cov), span)
+    if form is None:
+        return None
+
+    def settle(count: Floats, total: Floats) -> tuple[Floats, ...]:
+        _, first, squares = form.settle(count, total)
+        return count, first, squares[:, :, None] * np.eye(x.shape[1])
+
+    return replace(form, settle=settle)
+
+
+def are_diagonal(cov: Floats) -> bool:
+    """Whether all matrices [C, D, D] are diagonal, with positive entries."""
+    var = np.einsum("cdd->cd", cov)
+    return bool(np.count_nonzero(cov) == var.size and (var > 0).all())
 
 
 def _full_coefficients(

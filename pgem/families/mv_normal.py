@@ -99,11 +99,16 @@ class MvNormal(Family):
             data.x, observed, weights, slots["mean"], self._variances(slots), span
         )
 
-    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
+    def tile_form(
+        self, data: Observations, slots: Slots, held: frozenset[str] = frozenset()
+    ) -> TileForm | None:
         if not data.complete:
             return None
         if self._full:
-            return _gaussian.full_form(data.x, slots["mean"], slots["cov"], data.span)
+            form = _gaussian.full_form
+            if "cov" in held and _gaussian.are_diagonal(slots["cov"]):
+                form = _gaussian.held_form
+            return form(data.x, slots["mean"], slots["cov"], data.span)
         variances = self._variances(slots)
         return _gaussian.coordinate_form(data.x, slots["mean"], variances, data.span)
 

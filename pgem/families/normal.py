@@ -69,7 +69,9 @@ class Normal(Family):
         span = data.span if data.complete else None
         return coordinate_moments(_rows(data.x), observed, weights, *_cells(slots), span)
 
-    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
+    def tile_form(
+        self, data: Observations, slots: Slots, held: frozenset[str] = frozenset()
+    ) -> TileForm | None:
         if not data.complete:
             return None
         return coordinate_form(_rows(data.x), *_cells(slots), data.span)

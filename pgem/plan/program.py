@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis
 from pgem.arrays import Floats
+from pgem.declare import SlotRecord
 from pgem.families import Family
 from pgem.graph import Outline, Schema, make_outline
 from pgem.plan.e_step import is_last, n_dims
@@ -38,6 +39,7 @@ class Part:
         evidence: whether its value is given in some rows.
         is_duration: whether it tells how long values of the node last; it has no data.
         known: known slot → its value, where the declaration gives it.
+        held: slots that are never learned: what only they need, nobody asks for.
     """
 
     key: str
@@ -50,6 +52,7 @@ class Part:
     evidence: bool
     is_duration: bool
     known: dict[str, Any] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +258,14 @@ def _part(analysis: Analysis, key: str) -> Part:
         record.name in analysis.schema.evidence,
         component.is_duration,
         known,
+        frozenset(name for name, s in component.leaf.slots.items() if _is_held(s, analysis)),
     )
+
+
+def _is_held(slot: SlotRecord, analysis: Analysis) -> bool:
+    if slot.kind == "param":
+        return not analysis.layout.params[slot.name].is_free
+    return slot.kind == "constant"
 
 
 TILED = 8

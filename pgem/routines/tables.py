@@ -86,6 +86,7 @@ class NodeData:
         cache: what was made of the values, as long as the shard lasts.
         kept: the same where it is small, as long as the data are bound.
         n_all: rows in all shards together.
+        held: slots that are never learned.
     """
 
     key: str
@@ -99,6 +100,7 @@ class NodeData:
     cache: dict[Any, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
     n_all: int = 0
+    held: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

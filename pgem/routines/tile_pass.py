@@ -65,7 +65,7 @@ def run_tiles(
     shared = [table for table in tables if table.is_shared]
     others = [table for table in tables if not table.is_shared]
     sources = [_source(table, axis) for table in others]
-    found = [s.node.family.tile_form(s.node.points, s.slots) if s else None for s in sources]
+    found = [None if source is None else _form(source) for source in sources]
     forms = [form for form in found if form is not None]
     constants = [table.array.reshape(-1) for table in shared] + [form.level for form in forms]
     if not forms or len(forms) < len(others) or not np.isfinite(constants).all():
@@ -83,6 +83,11 @@ def run_tiles(
         if form.base is not None:
             log_p += form.base
     return LogTable(log_p.reshape(weight.shape), len(log_p))
+
+
+def _form(source: Source) -> TileForm | None:
+    node = source.node
+    return node.family.tile_form(node.points, source.slots, node.held)
 
 
 def _source(table: LogTable, axis: Axis) -> Source | None:

@@ -555,7 +555,7 @@ class Shard:
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
-            kept=kept, n_all=self.bound.rows.n_rows(part.scope),
+            kept=kept, n_all=self.bound.rows.n_rows(part.scope), held=part.held,
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]
