@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, NEEDS
+from benchmarks.scaling import GROWTHS, row
 
 TARGET = Path(__file__).parent.parent / "docs" / "performance.md"
 LIBRARIES = (
@@ -131,6 +132,30 @@ def small(repeats: int) -> list[str]:
     return lines
 
 
+def grow(name: str, repeats: int) -> str:
+    """The line of the table for one size that is varied."""
+    growth, found = GROWTHS[name], []
+    for value in growth.values:
+        what = {"kind": "growth", "name": name, "value": value, "repeats": repeats,
+                "clock": "wall" if growth.threads else "cpu"}  # fmt: skip
+        found.append(run(what, None if growth.threads else "1"))
+    line = row(growth, found)
+    print(line, flush=True)
+    return line
+
+
+def write_growth(lines: list[str]) -> None:
+    """The page's part on how time and memory grow."""
+    page = TARGET.read_text()
+    head, rest = page.split("<!-- growth -->")
+    tail = rest.split("<!-- end of growth -->")[1]
+    table = "\n".join([
+        "| size | values | ms per iteration | slope | MB above the data | slope |",
+        "| --- | --- | --- | --: | --- | --: |", *lines,
+    ])  # fmt: skip
+    TARGET.write_text(f"{head}<!-- growth -->\n{table}\n<!-- end of growth -->{tail}")
+
+
 def machine() -> str:
     """Processor, cores, versions, date."""
     model = platform.processor() or platform.machine()
@@ -185,7 +210,14 @@ def main() -> None:
         "--busy", action="store_true",
         help="other work runs on this machine: processor time only, nothing with all threads",
     )  # fmt: skip
+    parser.add_argument(
+        "--scaling", action="store_true", help="how time and memory grow with each size, instead"
+    )
     options = parser.parse_args()
+    if options.scaling:
+        lines = [grow(name, options.repeats) for name in GROWTHS]
+        write_growth(lines)
+        return
     share = SHORT if options.short else 1.0
     unknown = set(options.cases) - set(CASES)
     if unknown:

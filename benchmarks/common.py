@@ -45,7 +45,6 @@ def fit_pgem(
         start={name: start[own] for name, own in names.items()},
         max_iter=iterations,
         tol=0.0,
-        n_jobs=1 if os.environ.get("OMP_NUM_THREADS") == "1" else None,
-        **options,
+        **{"n_jobs": 1 if os.environ.get("OMP_NUM_THREADS") == "1" else None, **options},
     )
     return {own: np.asarray(fit.params[name]) for name, own in names.items()}

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import Arrays, System
+
 
 def run_case(name: str, system: str, share: float, repeats: int, clock: str) -> dict[str, Any]:
     """Seconds per iteration, memory above the data, and the log-likelihood that was reached."""
@@ -22,7 +24,28 @@ def run_case(name: str, system: str, share: float, repeats: int, clock: str) -> 
 
     case = CASES[name]
     data, start = case.make(share)
-    fit = case.systems[system]
+    found = timed(case.systems[system], data, start, case.iterations, repeats, clock)
+    params = found.pop("params")
+    return found | {
+        "floor": floors.seconds(case.work(data, start)),
+        "log_likelihood": case.log_likelihood(data, params),
+    }
+
+
+def run_growth(name: str, value: int, repeats: int, clock: str) -> dict[str, Any]:
+    """Seconds per iteration and memory above the data at one size."""
+    from benchmarks.scaling import GROWTHS
+
+    growth = GROWTHS[name]
+    data, start = growth.make(value)
+    found = timed(growth.fit, data, start, growth.iterations, repeats, clock)
+    return {key: found[key] for key in ("seconds", "memory")}
+
+
+def timed(
+    fit: System, data: Arrays, start: Arrays, iterations: int, repeats: int, clock: str
+) -> dict[str, Any]:
+    """Seconds per iteration and of what happens once, memory above the data, parameters."""
     now: Callable[[], float] = time.process_time if clock == "cpu" else time.perf_counter
     fit(data, start, 1)  # imports, compiled loops
     before = reset_peak()
@@ -32,17 +55,16 @@ def run_case(name: str, system: str, share: float, repeats: int, clock: str) -> 
         t0 = now()
         fit(data, start, 1)
         t1 = now()
-        params = fit(data, start, 1 + case.iterations)
+        params = fit(data, start, 1 + iterations)
         t2 = now()
-        times.append(((t2 - t1) - (t1 - t0)) / case.iterations)
+        times.append(((t2 - t1) - (t1 - t0)) / iterations)
         once.append((t1 - t0) - times[-1])
     peak = memory("VmHWM")
     return {
         "seconds": times,
         "once": once,
         "memory": max(0, peak - before),
-        "floor": floors.seconds(case.work(data, start)),
-        "log_likelihood": case.log_likelihood(data, params),
+        "params": params,
     }
 
 
@@ -125,7 +147,10 @@ def main() -> None:
     """Run what the first argument asks for (JSON) and print the result."""
     what = json.loads(sys.argv[1])
     kind = what.pop("kind")
-    run = {"case": run_case, "import": run_import, "fit": run_first_fit, "compile": run_compile}
+    run = {
+        "case": run_case, "growth": run_growth, "import": run_import, "fit": run_first_fit,
+        "compile": run_compile,
+    }  # fmt: skip
     print(json.dumps(run[kind](**what)))
 
 

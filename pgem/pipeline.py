@@ -138,8 +138,7 @@ class Model(Declaration):
             accelerate: None; others are not available yet.
             shard_size: units per shard; chosen to fit the processor's cache by default.
             n_jobs: threads over the shards: a number, -1 for all cores, -2 for all but one; None
-                for all cores where that pays (one without `threadpoolctl`).  The result does not
-                depend on it.
+                for all cores where that pays.  The result does not depend on it.
 
         Raises:
             DataError: the data do not fit the declaration.

@@ -24,7 +24,7 @@ from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
 from pgem.run.moments import reduce_units
 from pgem.run.support import outside_support
-from pgem.run.threads import count_threads
+from pgem.run.threads import HOLDS_FROM, count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
@@ -99,6 +99,7 @@ class Bound:
         self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
         self.n_threads, note = count_threads(n_jobs, n_shards, entries)
         self.choices.append(note)
+        self.is_large = entries >= HOLDS_FROM
         self.timer: Callable[[], float] | None = None
         self._kept: list[Shard] | None = None
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}

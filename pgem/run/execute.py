@@ -38,7 +38,7 @@ def sum_statistics(
 
     stats, parts = Stats(), []
     n_threads = 1 if semiring.name == "sample" else bound.n_threads
-    for by_unit, part in in_order(work, bound.shards(), n_threads):
+    for by_unit, part in in_order(work, bound.shards(), n_threads, is_large=bound.is_large):
         parts.append(by_unit)
         stats.merge(part)
     log_p = np.concatenate(parts)
@@ -82,7 +82,9 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
             return total, float(np.abs(terms, out=terms).sum()), part
 
     total, size, stats = 0.0, 0.0, Stats()
-    for value, absolute, part in in_order(work, bound.shards(), bound.n_threads):
+    for value, absolute, part in in_order(
+        work, bound.shards(), bound.n_threads, is_large=bound.is_large
+    ):
         total += value
         size += absolute
         stats.merge(part)

@@ -7,7 +7,6 @@ result does not depend on the number of threads, not by a bit.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -16,6 +15,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 S = TypeVar("S")
 
+HOLDS_FROM = 1 << 18
+"""Table entries of one iteration from which BLAS is held to one thread: its own threads cost more
+than they give on matrices that fit into the cache, above all where other work wants a core."""
 PAYS_FROM = 2_000_000
 """Table entries of one iteration from which all cores are used by default: some ten
 milliseconds."""
@@ -36,20 +38,31 @@ def count_threads(n_jobs: int | None, n_shards: int, entries: int) -> tuple[int,
     else:
         wanted = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
     wanted = min(wanted, n_shards)
-    if wanted > 1 and importlib.util.find_spec("threadpoolctl") is None:
-        return 1, "one thread: threadpoolctl, which holds BLAS to one, is not installed"
     return wanted, f"{wanted} threads, BLAS held to one each" if wanted > 1 else "one thread"
 
 
-def in_order(work: Callable[[S], T], items: Iterable[S], n_threads: int) -> Iterator[T]:
-    """The results of `work` in the order of the items."""
-    if n_threads == 1:
+def in_order(
+    work: Callable[[S], T], items: Iterable[S], n_threads: int, *, is_large: bool = False
+) -> Iterator[T]:
+    """The results of `work` in the order of the items.
+
+    Args:
+        work: what is done with an item.
+        items: the items.
+        n_threads: threads over them.
+        is_large: whether BLAS is worth holding to one thread where there is a single one.
+    """
+    if n_threads == 1 and not is_large:
         yield from map(work, items)
         return
-    from concurrent.futures import ThreadPoolExecutor
+    with _controller().limit(limits=1, user_api="blas"):
+        if n_threads == 1:
+            yield from map(work, items)
+            return
+        from concurrent.futures import ThreadPoolExecutor
 
-    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
-        yield from pool.map(work, items)
+        with ThreadPoolExecutor(n_threads) as pool:
+            yield from pool.map(work, items)
 
 
 def _n_cores() -> int:
@@ -60,7 +73,8 @@ def _n_cores() -> int:
 
 @lru_cache(maxsize=1)
 def _controller() -> Any:
-    """The thread pools of the libraries that are loaded; looking for them takes milliseconds."""
+    """The thread pools of NumPy and of SciPy, whose BLAS the compiled loops call."""
+    import scipy.linalg.cython_blas  # noqa: F401  # only what is loaded is found
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import weakref
 from typing import Any
 
@@ -85,13 +84,6 @@ def test_how_many(
 ) -> None:
     monkeypatch.setattr(threads, "_n_cores", lambda: 8)
     assert count_threads(n_jobs, n_shards, entries)[0] == expected
-
-
-def test_without_threadpoolctl_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    number, note = count_threads(4, 100, 10**9)
-    assert number == 1
-    assert "not installed" in note
 
 
 def test_a_small_fit_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
