@@ -36,7 +36,8 @@ class Copy:
             if isinstance(part, ast.FunctionDef):
                 self.remove(_first_line(part), part.end_lineno or part.lineno)
         for branch in compiled_branches(self.node):
-            self.keep_else(branch)
+            if branch.lineno in self.lines:  # its method may have been left out
+                self.keep_else(branch)
         first, last = _first_line(self.node), self.node.end_lineno or self.node.lineno
         first, last = self.with_comments(first), self.with_docstring(last)
         kept = [self.lines[k] for k in range(first, last + 1) if k in self.lines]

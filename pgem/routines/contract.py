@@ -32,10 +32,12 @@ class Semiring:
     Attributes:
         name: `sum`, `max` or `sample`.
         generator: source of random numbers of the sampling semiring.
+        is_large: whether compiled loops pay.
     """
 
     name: str = "sum"
     generator: Generator | None = None
+    is_large: bool = False
 
     def reduce(self, joint: Floats, axis: int) -> Floats:
         """The message: log sum exp, or the maximum; `axis` is kept with size 1."""
@@ -58,7 +60,12 @@ class Semiring:
         joint = product(*tables)
         n_rows = tables[0].n_rows
         if self.name == "sum":
-            message, conditional = log_softmax(joint, axis.position)
+            if self.is_large and len(joint) > 1:
+                from pgem.routines.columns import softmax_by_columns
+
+                message, conditional = softmax_by_columns(joint, axis.position)
+            else:
+                message, conditional = log_softmax(joint, axis.position)
             return LogTable(message, n_rows), conditional
         if self.name == "sample":
             joint = np.broadcast_to(joint, (n_rows, *joint.shape[1:]))

@@ -85,7 +85,6 @@ class NodeData:
         flat: leave the conditional out: tables are zero (used to start from responsibilities).
         cache: what was made of the values, as long as the shard lasts.
         kept: the same where it is small, as long as the data are bound.
-        n_all: rows in all shards together.
         held: slots that are never learned.
     """
 
@@ -99,7 +98,6 @@ class NodeData:
     inputs: Integers | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
-    n_all: int = 0
     held: frozenset[str] = frozenset()
 
 

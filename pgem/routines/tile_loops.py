@@ -20,6 +20,8 @@ LOG_2_HIGH, LOG_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 TO_WHOLE = 6755399441055744.0
 """1.5 × 2⁵²: adding it leaves the nearest whole number in the last bits."""
 ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+BLOCK = 512
+"""Columns of a table at a time, so that they stay in the processor's first cache."""
 AS_GIVEN, SQUARES, PRODUCTS = ZERO, ONE, TWO
 """Features of a block of columns z: z; z and z²; z and all z_i z_j, i ≤ j."""
 
@@ -68,7 +70,8 @@ def _exp(x):  # type: ignore[no-untyped-def]
     p = p * r + 1.0
     p = p * r + 1.0
     scaled = _double(_bits(p) + (_bits(shifted) << 52))
-    return scaled if x >= -708.0 else 0.0
+    small = 0.0 if x < -708.0 else x  # what is no number stays none
+    return scaled if x >= -708.0 else small
 
 
 @nb.njit(error_model="numpy", inline="always")
@@ -280,3 +283,40 @@ def hard(columns, weights, blocks, centre, level, theta, common, tile, log_p, co
         _peaks(scores, level, best, log_p[rows])
         _add_common(features[n_vary:], common, log_p[rows])
         _assign(columns.T[rows], weights[rows], blocks, centre, best, counts, total)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def softmax(table, logs):  # type: ignore[no-untyped-def]
+    """Replace scores [P, K, M] by their shares along K, and fill `logs` [P, M] with log Σ exp.
+
+    Scores may be -inf: the sum of nothing is -inf, and the shares in it are 0.
+    """
+    n = table.shape[2]
+    peak, total = np.empty(BLOCK), np.empty(BLOCK)
+    for p in range(len(table)):
+        for first in range(0, n, BLOCK):
+            size = min(BLOCK, n - first)
+            for b in range(size):
+                peak[b] = -np.inf
+                total[b] = 0.0
+            for k in range(table.shape[1]):
+                row = table[p, k, first : first + size]
+                for b in range(size):
+                    peak[b] = row[b] if row[b] > peak[b] else peak[b]
+            for b in range(size):
+                peak[b] = peak[b] if abs(peak[b]) < np.inf else 0.0
+            for k in range(table.shape[1]):
+                row = table[p, k, first : first + size]
+                for b in range(size):
+                    share = _exp(row[b] - peak[b])
+                    row[b] = share
+                    total[b] += share
+            for b in range(size):
+                value = total[b]
+                found = peak[b] + _log(value)
+                logs[p, first + b] = found if value > 0.0 else (-np.inf if value == 0.0 else value)
+                total[b] = 1.0 / value if value != 0.0 else 0.0
+            for k in range(table.shape[1]):
+                row = table[p, k, first : first + size]
+                for b in range(size):
+                    row[b] *= total[b]

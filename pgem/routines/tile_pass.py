@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  # before threads are counted: the loops call it
 
 from pgem.arrays import Floats
 from pgem.families._tiles import AS_GIVEN, TileForm

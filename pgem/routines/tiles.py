@@ -8,14 +8,9 @@ features, scores, posteriors and sums of a tile of a few hundred rows stay in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pgem.arrays import Floats
 from pgem.routines.contract import Semiring
-from pgem.routines.tables import Axis, LogTable, Source, Stats
-
-TILED_FROM = 1 << 18
-"""Rows (in all shards) × cells from which tiles are used: some milliseconds of NumPy."""
+from pgem.routines.tables import Axis, LogTable, Stats
 
 
 def sum_out(
@@ -33,7 +28,7 @@ def sum_out(
     Returns:
         The log of the sum [N, 1, ...].
     """
-    if _is_large(axis, semiring, tables):
+    if semiring.is_large and semiring.name != "sample":
         from pgem.routines.tile_pass import run_tiles
 
         message = run_tiles(axis, weight, stats, semiring, tables)
@@ -45,9 +40,3 @@ def sum_out(
         for table in tables:
             stats.add(table, posterior)
     return message
-
-
-def _is_large(axis: Axis, semiring: Semiring, tables: Sequence[LogTable]) -> bool:
-    sources = [table.source for table in tables if isinstance(table.source, Source)]
-    n_rows = max((source.node.n_all for source in sources), default=0)
-    return semiring.name != "sample" and axis.size * n_rows >= TILED_FROM

@@ -24,11 +24,11 @@ from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
 from pgem.run.moments import reduce_units
 from pgem.run.support import outside_support
-from pgem.run.threads import HOLDS_FROM, count_threads
+from pgem.run.threads import LARGE_FROM, count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
-LEAST_SHARDS = 8
+LEAST_SHARDS = 4
 """Shards that large data are cut into at least."""
 KEEP_ROWS = 100_000
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
@@ -66,6 +66,7 @@ class Bound:
         which: the unit among `rows` of every unit; None if units were not merged.
         n_threads: threads over the shards.
         choices: what was done to make the run quicker and why, for the report.
+        is_large: whether compiled loops, and BLAS held to one thread, pay.
         timer: runs an iteration and tells its seconds, for the report.
 
     Raises:
@@ -99,7 +100,7 @@ class Bound:
         self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
         self.n_threads, note = count_threads(n_jobs, n_shards, entries)
         self.choices.append(note)
-        self.is_large = entries >= HOLDS_FROM
+        self.is_large = entries >= LARGE_FROM
         self.timer: Callable[[], float] | None = None
         self._kept: list[Shard] | None = None
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
@@ -186,7 +187,7 @@ class Bound:
     def entries_at_once(self) -> int:
         """Table entries of all shards that are not made a few rows at a time."""
         room, n_rows = self.program.row_room, self.rows.n_rows
-        return sum((1 if self._looks_up(s) else room[s]) * n_rows(s) for s in room)
+        return sum(n_rows(s) // 8 if self._looks_up(s) else room[s] * n_rows(s) for s in room)
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""
@@ -556,7 +557,7 @@ class Shard:
         node = NodeData(
             part.key, part.family, high - low, part.n_dims, points,
             None if part.is_axis else index, self.bound.flat,
-            kept=kept, n_all=self.bound.rows.n_rows(part.scope), held=part.held,
+            kept=kept, held=part.held,
         )  # fmt: skip
         if column.barred is not None:
             node.cache["barred"] = column.barred[rows]

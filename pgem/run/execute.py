@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def sum_statistics(
         with np.errstate(all="ignore"):  # a thread starts with the default
             return bound.program.e_step(shard, params, part, semiring), part
 
+    semiring = replace(semiring, is_large=bound.is_large)
     stats, parts = Stats(), []
     n_threads = 1 if semiring.name == "sample" else bound.n_threads
     for by_unit, part in in_order(work, bound.shards(), n_threads, is_large=bound.is_large):
@@ -67,6 +68,8 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
     Raises:
         FitError: a unit of positive weight has probability zero, or a value that is no number.
     """
+
+    semiring = replace(semiring, is_large=bound.is_large)
 
     def work(shard: Shard) -> tuple[float, float, Stats]:
         part = Stats()
@@ -118,11 +121,11 @@ def log_likelihood(bound: Bound, params: dict[str, Floats]) -> Floats:
     """log p of every unit [N]."""
     if bound.which is None:  # units may have been replaced by others of the same moments
         bound = bound.unmerged()
-    parts = []
+    parts, semiring = [], Semiring(is_large=bound.is_large)
     with np.errstate(all="ignore"):
         for shard in bound.shards():
             answers: tuple[dict[str, Floats], ...] = ({},) if bound.program.queries else ()
-            parts.append(bound.program.e_step(shard, params, Nothing(), SUM, *answers))
+            parts.append(bound.program.e_step(shard, params, Nothing(), semiring, *answers))
     return bound.expand(np.concatenate(parts))
 
 
@@ -150,6 +153,7 @@ def answer(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
         FitError: a unit has probability zero, so that it has no posterior.
     """
     bound = bound.unmerged()
+    semiring = replace(semiring, is_large=bound.is_large)
     parts, found, moments, draws = [], [], [], []
     with np.errstate(all="ignore"):
         for shard in bound.shards():

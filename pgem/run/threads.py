@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 S = TypeVar("S")
 
-HOLDS_FROM = 1 << 18
-"""Table entries of one iteration from which BLAS is held to one thread: its own threads cost more
-than they give on matrices that fit into the cache, above all where other work wants a core."""
+LARGE_FROM = 1 << 19
+"""Table entries of one iteration (some milliseconds of NumPy) from which compiled loops are used
+and BLAS is held to one thread: its own threads cost more than they give on matrices that fit into
+the cache, above all where other work wants a core."""
 PAYS_FROM = 2_000_000
 """Table entries of one iteration from which all cores are used by default: some ten
 milliseconds."""

@@ -12,10 +12,10 @@ from law_cases import N_UNITS
 from strategies import Case
 from test_laws import every_case, iterate, same_fit, take
 
-from pgem.run import merge
+from pgem.run import bind, merge
 
-collect, scan, tally, tiles = (  # the package's `scan` is the function
-    import_module(f"pgem.routines.{name}") for name in ("collect", "scan", "tally", "tiles")
+collect, scan, tally = (  # the package's `scan` is the function
+    import_module(f"pgem.routines.{name}") for name in ("collect", "scan", "tally")
 )
 
 N = np.arange(N_UNITS)
@@ -37,7 +37,7 @@ def force(**settings: int) -> Force:
 
 def with_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last variable is summed out a few rows at a time, however few there are."""
-    monkeypatch.setattr(tiles, "TILED_FROM", 0)
+    monkeypatch.setattr(bind, "LARGE_FROM", 0)
 
 
 def without_tallies(monkeypatch: pytest.MonkeyPatch) -> None:

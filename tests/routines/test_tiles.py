@@ -12,10 +12,12 @@ from scipy.special import log_softmax, logsumexp
 
 import pgem as pg
 from pgem.arrays import Floats
+from pgem.arrays import log_softmax as by_numpy
 from pgem.families import Family, Slot
 from pgem.families.roles import RATE
 from pgem.families.supports import NON_NEGATIVE
-from pgem.routines import tile_loops, tile_pass, tiles
+from pgem.routines import columns, tile_loops, tile_pass
+from pgem.run import bind
 
 RNG = np.random.default_rng(11)
 N, K, D = 700, 4, 3
@@ -102,7 +104,7 @@ def both_ways(
     found = []
     for threshold in (0, NEVER):
         with monkeypatch.context() as patch:
-            patch.setattr(tiles, "TILED_FROM", threshold)
+            patch.setattr(bind, "LARGE_FROM", threshold)
             patch.setattr(tile_pass, "run_tiles", lambda *a: ran.append(real(*a)) or ran[-1])
             found.append(model.fit(data, tol=0, **options))
     assert ran
@@ -175,7 +177,7 @@ def test_what_has_no_such_form_goes_by_tables(monkeypatch: pytest.MonkeyPatch) -
     """Holes in full covariances, weights of zero in the start, and narrow components."""
     found = []
     real = tile_pass.run_tiles
-    monkeypatch.setattr(tiles, "TILED_FROM", 0)
+    monkeypatch.setattr(bind, "LARGE_FROM", 0)
     monkeypatch.setattr(tile_pass, "run_tiles", lambda *a: found.append(real(*a)) or found[-1])
     holed = DATA["x"].copy()
     holed[3, 1] = np.nan
@@ -217,3 +219,18 @@ def test_exponentials_and_logarithms() -> None:
 def test_a_tile_is_a_power_of_two_within_bounds() -> None:
     found = [tile_pass._tile(n) for n in (2, 16, 17, 170, 600, 2152, 10**6)]
     assert found == [1024, 1024, 256, 256, 64, 32, 32]
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_softmax_along_an_axis(axis: int) -> None:
+    table = 50 * RNG.normal(size=(600, 3, 4, 2))
+    table[RNG.random(table.shape) < 0.2] = -np.inf
+    table[7] = -np.inf
+    before = table.copy()
+    message, shares = columns.softmax_by_columns(table, axis)
+    np.testing.assert_array_equal(table, before)
+    expected, expected_shares = by_numpy(table, axis)
+    np.testing.assert_allclose(message, expected, rtol=1e-13)
+    np.testing.assert_allclose(shares, expected_shares, rtol=1e-13, atol=1e-300)
+    table[5, 0, 0, 0] = np.nan
+    assert np.isnan(columns.softmax_by_columns(table, axis)[0][5]).any()
