@@ -7,7 +7,7 @@ that a process holds only one; a system whose library is not installed is left o
 
 from __future__ import annotations
 
-from benchmarks import chains, continuous, discrete, floors, gaussian
+from benchmarks import chains, continuous, discrete, floors, gaussian, general
 from benchmarks.common import Case, System
 
 MIXTURE: dict[str, System] = {
@@ -36,6 +36,13 @@ FACTORS: dict[str, System] = {
 STATES: dict[str, System] = {
     "pgem": continuous.states_pgem, "dynamax": continuous.states_dynamax,
 }  # fmt: skip
+WAITS: dict[str, System] = {
+    "pgem": general.waits_pgem, "pgem by whole tables": general.by_tables(general.waits_pgem),
+}  # fmt: skip
+MIXTURES: dict[str, System] = {
+    "pgem": general.mixtures_pgem,
+    "pgem by whole tables": general.by_tables(general.mixtures_pgem),
+}
 NEEDS = {"scikit-learn": "sklearn", "hmmlearn": "hmmlearn", "StepMix": "stepmix",
          "pgmpy": "pgmpy", "dynamax": "dynamax"}  # fmt: skip
 """System → module that it needs."""
@@ -116,5 +123,13 @@ CASES = {
     "state-space": Case(
         "Linear state space, 10,000 steps, 4 states, 8 outputs",
         continuous.states, STATES, continuous.states_log_likelihood, 10, floors.states,
+    ),
+    "own-family": Case(
+        "Mixture of a family of one's own, 500,000 waiting times, 8 components",
+        general.waits, WAITS, general.waits_log_likelihood, 5, floors.waits,
+    ),
+    "mixtures-in-states": Case(
+        "HMM with mixtures, one sequence of 100,000 steps × 4, 4 states of 4 full components",
+        general.mixtures_in_states, MIXTURES, general.mixtures_log_likelihood, 5, floors.mixtures,
     ),
 }  # fmt: skip

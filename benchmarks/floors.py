@@ -110,3 +110,17 @@ def states(data: Arrays, start: Arrays) -> Work:
     n, d = data["y"].shape
     k = len(start["A"])
     return Work(n * (4.0 * k * d + 8.0 * k * k + 2.0 * (k + d) * (k + d)), 0)
+
+
+def waits(data: Arrays, start: Arrays) -> Work:
+    """Two products with one number a row."""
+    n, k = len(data["x"]), len(start["rate"])
+    return Work(4.0 * n * k, n * k)
+
+
+def mixtures(data: Arrays, start: Arrays) -> Work:
+    """Scores and moments of all components, and the chain over the states."""
+    n, d = data["y"].shape
+    k, m, _ = start["mean"].shape
+    features = d + d * (d + 1) // 2
+    return Work(4.0 * n * features * k * m + 6.0 * n * k * k, n * k * m)
