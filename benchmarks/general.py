@@ -1,6 +1,6 @@
 """The same passes in other models: a family of one's own, and mixtures inside a hidden chain.
 
-There is no library to compare with; `by whole tables` is pgem without its compiled passes over rows.
+There is no library to compare with; `by whole tables` is pgem without compiled passes over rows.
 """
 
 from __future__ import annotations
