@@ -39,7 +39,6 @@ class Animal:
         seen: what of the parameters the likelihood shows (factors may rotate); all by default.
         shown: share of the values of a latent that the data hold.
         lost: share of the values of an observed node that the data do not hold.
-        refused: words of the refusal of data with holes.
     """
 
     name: str
@@ -54,7 +53,6 @@ class Animal:
     seen: Identified = dict
     shown: Mapping[str, float] = field(default_factory=dict)
     lost: Mapping[str, float] = field(default_factory=dict)
-    refused: str = ""
 
     @cached_property
     def model(self) -> pg.Model:
@@ -388,7 +386,6 @@ def mixture_emissions() -> None:
     truth={**CHAIN, "c": [0.0, 3.0], "phi": [0.6, -0.4], "v": [0.5, 0.5],
            "y.first.mean": [0.0, 0.0], "y.first.var": [1.0, 1.0]},
     n=40, sizes=STEPS, close={"s.first.probs": 0.3, "y.first.mean": 0.6, "y.first.var": 0.9},
-    refused="switching linear dynamical system",
 )  # fmt: skip
 def autoregressive_hidden_markov() -> None:
     with pg.sequence("t"):

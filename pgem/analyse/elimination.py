@@ -18,11 +18,10 @@ from pgem.analyse.regions import Region, is_axis
 from pgem.declare import UNIT, Gate, NodeRecord
 from pgem.errors import IntractableError
 from pgem.graph import ModelGraph, Schema
+from pgem.routines.tables import MAX_TABLE
 
 Integrated = Region | Conjugate
 """Nodes that are integrated out together."""
-MAX_TABLE = 1_000_000
-"""Entries that one table of one row may have."""
 
 
 class Var(NamedTuple):
@@ -46,7 +45,8 @@ class Factor:
     Attributes:
         name: what it is called in the listing.
         kind: `node` (a conditional), `region` (Gaussian nodes integrated out), `conjugate` (a
-            latent integrated out under conjugate children), `evidence`, `query`, `message` or
+            latent integrated out under conjugate children), `stretch` (Gaussian nodes
+            integrated out over several steps of a sequence), `evidence`, `query`, `message` or
             `scan` (also of a tree).
         scope: the rows that it has.
         axes: variables that it depends on.
@@ -94,6 +94,7 @@ class Scan:
         outer: variables of enclosing scopes that are kept.
         message: log-probability of the whole sequence given the outer variables.
         cost: table entries per step that are summed over.
+        stretches: factors over the variables of several steps, in some places of the sequence.
     """
 
     scope: str
@@ -105,6 +106,7 @@ class Scan:
     outer: tuple[Var, ...]
     message: Factor
     cost: int
+    stretches: tuple[Factor, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +177,7 @@ class _Worker:
         regions: Sequence[Integrated],
     ) -> None:
         self.graph, self.schema, self.sizes, self.regions = graph, schema, sizes, regions
-        self.inside = {name for region in regions for name in region.nodes}
+        self.inside = {name for r in regions if not _in_stretches(r) for name in r.nodes}
         self.schedule = Schedule()
         self.lags = _lags(graph)
 
@@ -232,6 +234,7 @@ class _Worker:
                 gates = frozenset(Var(*gate) for gate in region.gates)
                 self.check_size(gates, self.weight(gates), scope)
                 kind = "region" if isinstance(region, Region) else "conjugate"
+                kind = "stretch" if _in_stretches(region) else kind
                 found.append(Factor(region.name, kind, scope, gates, region.name))
         for k, query in enumerate(self.schema.queries):
             if self.query_scope(query) == scope:
@@ -281,19 +284,22 @@ class _Worker:
     # --- sequences and trees ------------------------------------------------------------------
 
     def sequence(self, scope: str, factors: list[Factor]) -> list[Factor]:
+        stretches = [f for f in factors if f.kind == "stretch"]
+        factors = [f for f in factors if f.kind != "stretch"]
+        shared = {v for f in stretches for v in f.axes}  # with the steps around
         nodes = [n for n in self.graph.nodes_of(scope) if self.axis(n.name)]
         inside = {Var(n.name) for n in nodes if not self.lags.get(n.name)}
-        while local := [v for v in inside if not _looks_back(v, factors)]:
+        while local := [v for v in inside - shared if not _looks_back(v, factors)]:
             var = min(local, key=lambda v: self.weight(_clique(v, factors)))
             factors = self.eliminate_one(scope, factors, var)
             inside.discard(var)
         interface = [Var(n.name, k + 1) for n in nodes for k in range(self.lags.get(n.name, 0))]
-        if not interface:
+        if not interface and not stretches:
             return factors
         own = {Var(n.name, k) for n in nodes for k in range(self.lags.get(n.name, 0) + 1)}
         scanned = [f for f in factors if f.axes & own]
         others = [f for f in factors if not f.axes & own]
-        messages = self.scans(scope, scanned, interface, inside)
+        messages = self.scans(scope, scanned, interface, inside, stretches)
         if not others:
             return messages
         parent = self.graph.scopes[scope].parent
@@ -303,11 +309,16 @@ class _Worker:
         return [*messages, message]
 
     def scans(
-        self, scope: str, factors: list[Factor], interface: list[Var], inside: set[Var]
+        self,
+        scope: str,
+        factors: list[Factor],
+        interface: list[Var],
+        inside: set[Var],
+        stretches: list[Factor],
     ) -> list[Factor]:
         """One scan for every group of chains that no factor couples."""
         groups: list[set[str]] = [{v.node} for v in [*interface, *inside]]
-        for factor in factors:
+        for factor in [*factors, *stretches]:
             own = {v.node for v in factor.axes if self.graph.nodes[v.node].scope == scope}
             touched = [group for group in groups if group & own]
             merged = set().union(*touched)
@@ -322,7 +333,8 @@ class _Worker:
             earlier = [v for v in interface if v.node in group]
             within = {v for v in inside if v.node in group}
             chosen = [f for f in factors if {v.node for v in f.axes} & group]
-            scan = self.scan(scope, label, chosen, earlier, within)
+            along = [f for f in stretches if {v.node for v in f.axes} & group]
+            scan = self.scan(scope, label, chosen, earlier, within, along)
             lasting = [n for n in order if n in group and self.graph.nodes[n].duration]
             if lasting:
                 scan = self.segments(scan, self.graph.nodes[lasting[0]], earlier, within)
@@ -337,6 +349,8 @@ class _Worker:
         others = [v for v in [*interface, *inside] if v != Var(node.name, 1)]
         lasting = self.graph.duration_of(node.name)
         assert lasting is not None
+        if scan.stretches:
+            raise self.gap_in_segments(scan.stretches[0].node, node)
         here = {g.name for s in lasting.leaf.slots.values() for p in s.gates for g in p.base()}
         others += [v for v in map(Var, here) if v not in scan.outer and self.is_beside(v, node)]
         if others:
@@ -357,6 +371,17 @@ class _Worker:
         given["inputs"] = (*own, *rest)
         return Segments(**given, state=Var(node.name), duration=lasting.key)
 
+    def gap_in_segments(self, name: str, node: NodeRecord) -> IntractableError:
+        """Holes that tie steps together would tie segments together too."""
+        return IntractableError(
+            f"node '{name}' has holes, later values look back at them, and they are gated by "
+            f"'{node.name}', which has explicit durations: such holes are not integrated out",
+            where=self.graph.nodes[name].origin,
+            expected=f"complete values of '{name}', or geometric durations",
+            advice="cut the sequences at the holes, or leave duration= out:\n    "
+            + self.line(node, f'after="{node.name}"'),
+        )
+
     def is_beside(self, var: Var, node: NodeRecord) -> bool:
         """Whether a gate is another variable of the node's sequence that is summed over."""
         known = var.node in self.graph.nodes and var.node != node.name
@@ -369,8 +394,10 @@ class _Worker:
         factors: list[Factor],
         interface: list[Var],
         inside: set[Var],
+        stretches: list[Factor],
     ) -> Scan:
-        steps = {v for f in factors for v in f.axes} | set(interface) | inside
+        within = [*factors, *stretches]
+        steps = {v for f in within for v in f.axes} | set(interface) | inside
         outer = sorted(
             (v for v in steps if self.graph.nodes[v.node].scope != scope),
             key=self.schedule.positions.__getitem__,
@@ -414,6 +441,7 @@ class _Worker:
             tuple(outer),
             message,
             cost,
+            tuple(stretches),
         )
 
     # --- sizes --------------------------------------------------------------------------------
@@ -491,6 +519,10 @@ def _lags(graph: ModelGraph) -> dict[str, int]:
 
 def _clique(var: Var, factors: Iterable[Factor]) -> frozenset[Var]:
     return frozenset({var}).union(*(f.axes for f in factors if var in f.axes))
+
+
+def _in_stretches(region: Integrated) -> bool:
+    return isinstance(region, Region) and region.in_stretches
 
 
 def _looks_back(var: Var, factors: Iterable[Factor]) -> bool:

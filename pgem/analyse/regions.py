@@ -4,6 +4,10 @@ A region is a connected set of linear-Gaussian nodes, some of them random (laten
 holes while others depend on them).  Given the discrete variables that gate it, it is one joint
 Gaussian, so it leaves a table over these variables, in the scope where its outermost latent lives
 (for a chain of states, in the scope around the sequence).
+
+Where only holes of observed nodes are random, and gates change along the sequence, values that are
+seen cut the sequence up: a region is then integrated out stretch by stretch, each over the gates of
+its own steps.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ class Region:
         home: the scope whose rows its table has.
         chain: the sequence that its states run along, or "".
         gates: discrete variables that gate it: node and lag.
+        in_stretches: whether only the stretches of the chain that holes tie together are
+            integrated out, and the nodes have tables of their own elsewhere.
     """
 
     name: str
@@ -34,6 +40,7 @@ class Region:
     home: str
     chain: str
     gates: tuple[tuple[str, int], ...]
+    in_stretches: bool = False
 
 
 def is_axis(graph: ModelGraph, schema: Schema, node: str) -> bool:
@@ -164,11 +171,26 @@ def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str
         raise _along_tree(graph, inside, chain)
     home = graph.scopes[chain].parent if chain == top else top
     gates = _axis_gates(graph, schema, nodes)
+    variables = tuple(dict.fromkeys((gate.name, gate.lag) for _, gate in gates))
     for name, gate in gates:
         if graph.nodes[gate.name].scope not in graph.path(home):
-            raise _gated_inside(graph, inside, name, gate, chain)
-    variables = dict.fromkeys((gate.name, gate.lag) for _, gate in gates)
-    return Region(inside[0], tuple(nodes), home, chain, tuple(variables))
+            if _falls_apart(graph, nodes, inside, chain):
+                return Region(inside[0], tuple(nodes), chain, chain, variables, True)
+            raise _gated_inside(graph, _states_first(graph, inside, nodes), name, gate, chain)
+    return Region(inside[0], tuple(nodes), home, chain, variables)
+
+
+def _states_first(graph: ModelGraph, inside: list[str], nodes: list[str]) -> list[str]:
+    """The random nodes of a region, first those that later steps look back at."""
+    links = {pair for name in nodes for pair in _parents(graph, name)}
+    states = {parent for parent, lag in links if lag}
+    return sorted(inside, key=lambda name: name not in states)
+
+
+def _falls_apart(graph: ModelGraph, nodes: list[str], inside: list[str], chain: str) -> bool:
+    """Whether values that are seen cut a region's sequence up into stretches."""
+    seen = all(graph.nodes[name].kind == "observed" for name in inside)
+    return bool(chain) and seen and all(graph.nodes[name].scope == chain for name in nodes)
 
 
 def _along_tree(graph: ModelGraph, inside: list[str], tree: str) -> IntractableError:

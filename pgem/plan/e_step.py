@@ -13,6 +13,7 @@ from pgem.analyse import (
     Collect,
     Eliminate,
     Factor,
+    Region,
     Scan,
     Segments,
     Var,
@@ -89,6 +90,8 @@ class EStepWriter:
             self.put(name, "query", [rows, dims, *axes], f"{shape} zeros")
         elif factor.kind == "region":
             self.region(factor, name, shape)
+        elif factor.kind == "stretch":
+            self.stretches(factor, name)
         elif factor.kind == "conjugate":
             self.conjugate(factor, name, shape)
         elif factor.kind == "evidence":
@@ -112,11 +115,31 @@ class EStepWriter:
         self.say(
             f"{shape} log p({', '.join(seen)}{given}), {', '.join(random)} integrated out{along}"
         )
-        parts = [data, f"[{axes}]"]
-        for component in self.graph.components.values():
-            if component.node in region.nodes:
-                parts += self.gaussian(component)
+        parts = [data, f"[{axes}]", *self.gaussians(region)]
         self.body += [f"{name} = integrate(", *(f"    {part}" for part in _with_commas(parts)), ")"]
+
+    def stretches(self, factor: Factor, name: str) -> None:
+        """Tables of the stretches of a sequence that holes tie together."""
+        region = next(r for r in self.analysis.regions if r.name == factor.node)
+        data = self.names(f"{region.name}_stretches", ("stretches", region.name))
+        self.loads.setdefault(data, f'data.stretches("{region.name}")')
+        nodes = [n.name for n in self.graph.nodes_of(region.chain)]
+        own = [v for v in self.ordered(self.positions) if v.node in nodes]
+        by_lag = [
+            ", ".join(self.axis_names[v] for v in reversed(own) if v.node == node)
+            for node in dict.fromkeys(v.node for v in own)
+        ]
+        given = ", ".join(map(str, self.ordered(factor.axes)))
+        self.say(
+            f"where holes tie steps together: log p({', '.join(region.nodes)} | all {given} there)"
+        )
+        parts = [data, f"[{', '.join(f'[{axes}]' for axes in by_lag)}]", *self.gaussians(region)]
+        self.body += [f"{name} = stretches(", *(f"    {part}" for part in _with_commas(parts)), ")"]
+
+    def gaussians(self, region: Region) -> list[str]:
+        """All conditionals of a region."""
+        own = [c for c in self.graph.components.values() if c.node in region.nodes]
+        return [line for component in own for line in self.gaussian(component)]
 
     def conjugate(self, factor: Factor, name: str, shape: str) -> None:
         """The table of a latent that is integrated out under conjugate children."""
@@ -298,6 +321,9 @@ class EStepWriter:
         ]
         if step.outer:
             arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
+        if step.stretches:
+            tied = ", ".join(self.table_name(f) for f in step.stretches)
+            arguments.append(f"stretches=[{tied}]")
         names = ", then ".join(map(str, step.sum_out))
         if climbs:
             self.say(f"up {step.scope}, the children's messages times the tables: sum out {names};")
@@ -357,6 +383,9 @@ class EStepWriter:
             self.posterior[factor] = name
             if factor.kind in CONDITIONALS:
                 self.add_statistics(factor, f", summed={chain}.is_summed({k})")
+        for factor in step.stretches:
+            name = self.table_name(factor)
+            self.body.append(f"stats.add({name}, {chain}.along({name}))")
         if isinstance(step, Segments):
             self.say("segments by duration; cut ones count at the durations expected of them")
             table = self.duration_name(step)
@@ -406,6 +435,8 @@ class EStepWriter:
         """The identifier of a log-table."""
         named = factor.kind in CONDITIONALS
         wanted = f"log_{factor.name}" if named else factor.name
+        if factor.kind == "stretch":
+            wanted = f"log_{factor.name}_stretches"
         return self.names(wanted, factor)
 
     def conditional_name(self, node: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pgem.analyse import Climb, Collect, Eliminate, Factor, Scan, Segments, Var
 from pgem.declare import UNIT
 from pgem.plan.explain_conjugate import write_conjugate
-from pgem.plan.explain_regions import write_region
+from pgem.plan.explain_regions import write_region, write_stretches
 from pgem.plan.explain_segments import SegmentFormulas
 from pgem.plan.explain_tree import TreeText
 from pgem.plan.notation import Notation, Times, symbol_of
@@ -20,7 +20,7 @@ def write_posterior(page: Page, notation: Notation) -> None:
     """Section 3: messages in order of elimination, then posteriors in reverse."""
     schedule = notation.analysis.schedule
     page.heading("3. The posterior (E-step)")
-    integrated = [f for f in schedule.factors if f.kind in ("region", "conjugate")]
+    integrated = [f for f in schedule.factors if f.kind in ("region", "conjugate", "stretch")]
     if not schedule.steps and not integrated:
         page.say("Nothing is latent: the log-likelihood is the sum of the log-conditionals.")
         return
@@ -111,6 +111,8 @@ class _Posterior:
         elif factor.kind == "region":
             self.names[factor] = self.notation.names[factor.node]
             write_region(self.page, self.notation, factor, self.term(factor))
+        elif factor.kind == "stretch":
+            write_stretches(self.page, self.notation, factor)
 
     def segments(self, step: Segments) -> SegmentFormulas:
         """The formulas of a sequence of segments."""
@@ -132,6 +134,9 @@ class _Posterior:
         letter = self.notation.indices[step.scope]
         self.names[step.message] = symbol_of(step.label)
         listed = self.notation.variables(step.shift)
+        if not listed:
+            self.forward_beads(step)
+            return
         self.page.item(
             f"Along `{step.scope}`. The past reaches a step only through the interface "
             f"${listed}$; the forward message $\\alpha_{letter}$ is its joint probability with "
@@ -148,6 +153,15 @@ class _Posterior:
         self.page.formula(
             rf"{self.term(step.message)} = \sum_{{{self.notation.variables(step.shift, end)}}} "
             f"{self.alpha(step, end)}"
+        )
+
+    def forward_beads(self, step: Scan) -> None:
+        """A sequence whose steps only holes tie together."""
+        letter = self.notation.indices[step.scope]
+        sums = r" \, ".join(rf"\sum_{{{self.notation.var(var)}}}" for var in step.sum_out)
+        self.page.item(f"The product over the steps of `{step.scope}`, or stretches of them:")
+        self.page.formula(
+            rf"{self.term(step.message)} = \prod_{letter} {sums} {self.product(step.inputs)}"
         )
 
     def recursion(self, step: Scan) -> list[str]:
@@ -228,6 +242,14 @@ class _Posterior:
     def backward_scan(self, step: Scan) -> None:
         """The backward recursion: the conditionals of the forward sums, recomputed."""
         letter = self.notation.indices[step.scope]
+        if not step.shift:
+            held, outer = (self.notation.variables(v) for v in (step.sum_out, step.outer))
+            numerator = self.product(step.inputs)
+            below = rf"\sum_{{{self.notation.variables(step.sum_out)}}} {numerator}"
+            left = rf"p({held} \mid {f'{outer}, ' if outer else ''}{DATA})"
+            self.page.item(f"In `{step.scope}`, outside the stretches:")
+            self.page.formula(rf"{left} = \frac{{{numerator}}}{{{below}}}")
+            return
         last = {step.scope: letter.upper()}
         outer = self.notation.variables(step.outer)
         state, given = self.notation.variables(step.shift), f", {outer}" if outer else ""

@@ -47,6 +47,33 @@ def write_region(page: Page, notation: Notation, factor: Factor, message: str) -
         )
 
 
+def write_stretches(page: Page, notation: Notation, factor: Factor) -> None:
+    """How the holes of a region whose gates change from step to step are integrated out."""
+    region = next(r for r in notation.analysis.regions if r.name == factor.node)
+    letter = notation.indices[region.chain]
+    steps = {region.chain: r"\tau"}
+    conditional = notation.conditional
+    density = r" \, ".join(conditional(name, unit=False, times=steps) for name in region.nodes)
+    gates = notation.variables(factor.axes, steps)
+    holed = [n for n in region.nodes if is_random(notation.graph, notation.analysis.schema, n)]
+    gone = ", ".join(rf"{notation.names[name]}_\tau" for name in holed)
+    page.item(
+        f"Holes. A missing value ties its own step of `{region.chain}` to the later ones that look "
+        f"back at it. Let ${letter} = a, \\ldots, b$ be such a stretch: what is seen before and "
+        "after it cuts it off from all other holes. Given everything that gates its steps it is "
+        "jointly Gaussian, and what is missing is integrated out for every course of the gates:"
+    )
+    page.formula(
+        rf"\mu_{{a:b}}(\{{{gates}\}}_{{a \le \tau \le b}}) &= "
+        rf"\int \prod_{{\tau = a}}^b {density} \prod_{{\text{{missing}}}} d {gone}"
+    )
+    page.note(
+        "The recursion below goes over such a stretch in one step: it multiplies this table with "
+        "the other tables of all of its steps and sums the steps between out. What is missing "
+        "behind the last value that is seen integrates to one."
+    )
+
+
 def _product(notation: Notation, region: Region) -> str:
     """The densities of all nodes, over the members of inner scopes."""
     terms = []

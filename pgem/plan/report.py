@@ -97,7 +97,16 @@ def _conjugate_row(analysis: Analysis, factor: Factor) -> Row:
     return Row(factor.node, how, "exact", f"{size} entries a row")
 
 
-INTEGRATED = {"region": _region_row, "conjugate": _conjugate_row}
+def _stretch_row(analysis: Analysis, factor: Factor) -> Row:
+    """Holes that tie steps of a sequence together."""
+    region = next(r for r in analysis.regions if r.name == factor.node)
+    gates = ", ".join(dict.fromkeys(v.node for v in factor.axes))
+    holed = [n for n in region.nodes if is_random(analysis.graph, analysis.schema, n)]
+    how = f"holes integrated out along {region.chain}, where they tie steps together"
+    return Row(", ".join(holed), how, "exact", f"1 Gaussian for every course of {gates} there")
+
+
+INTEGRATED = {"region": _region_row, "conjugate": _conjugate_row, "stretch": _stretch_row}
 
 
 def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
@@ -118,7 +127,7 @@ def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
     names = ", ".join(f"prev {v.node}" if v.lag == 1 else str(v) for v in step.sum_out)
     climbs = isinstance(step, Climb)
     way = "climbed up and down" if climbs else "scanned forward and backward"
-    how = f"{way}, summing out {names} in this order"
+    how = f"{way}, summing out {names} in this order" if names else way
     cost = f"{step.cost} entries summed a {'member' if climbs else 'step'}, "
     cost += f"the widest table {widest}"
     return Row(step.label, how, "exact", cost)

@@ -32,6 +32,9 @@ WIDTH = 96
 RegionShape = tuple[str, str | None, dict[str, str], dict[str, tuple[str, tuple[str, ...]]]]
 """Home scope, chain, scopes inside with those around them; per node its scope and components."""
 
+StretchShape = tuple[str, dict[str, tuple[str, ...]]]
+"""The sequence of a region that is integrated out stretch by stretch; per node its components."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -42,16 +45,18 @@ class Contents:
         start: start parameters by name.
         indices: (name, scope, lag) → number of values of an index that the listing reads.
         regions: region → where it lives and what it is made of (see `standalone.Bound`).
+        stretched: the same of regions that are integrated out stretch by stretch.
     """
 
     arrays: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     indices: dict[tuple[str, str, int], int] = field(default_factory=dict)
     regions: dict[str, RegionShape] = field(default_factory=dict)
+    stretched: dict[str, StretchShape] = field(default_factory=dict)
 
     def without_numbers(self) -> Contents:
         """The same without data and start."""
-        return Contents(indices=self.indices, regions=self.regions)
+        return Contents({}, {}, self.indices, self.regions, self.stretched)
 
     @property
     def n_numbers(self) -> int:
@@ -78,6 +83,7 @@ class Listing:
         imports: (module, name) of what it imports from pgem.
         calls: `data.index(...)` calls as their arguments.
         regions: names in `data.region(...)` calls.
+        stretches: names in `data.stretches(...)` calls.
     """
 
     head: str
@@ -87,6 +93,7 @@ class Listing:
     imports: tuple[tuple[str, str], ...]
     calls: tuple[tuple[str, str, int], ...]
     regions: tuple[str, ...]
+    stretches: tuple[str, ...]
     tree: ast.Module
 
 
@@ -107,7 +114,8 @@ def read_listing(source: str) -> Listing:
         text(functions, "\n\n\n"),
         tuple((node.module or "", alias.name) for node in imports for alias in node.names),
         tuple(_index_calls(tree)),
-        tuple(_region_calls(tree)),
+        tuple(_calls_of(tree, "region")),
+        tuple(_calls_of(tree, "stretches")),
         tree,
     )
 
@@ -123,13 +131,14 @@ def _index_calls(tree: ast.Module) -> list[tuple[str, str, int]]:
     return found
 
 
-def _region_calls(tree: ast.Module) -> list[str]:
+def _calls_of(tree: ast.Module, method: str) -> list[str]:
+    """What is named in calls of a method."""
     return [
         str(node.args[0].value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "region"
+        and node.func.attr == method
         and isinstance(node.args[0], ast.Constant)
     ]
 
@@ -297,6 +306,7 @@ def _data(
     rows = [f"        {name!r}: {shown!r}," for name, shown in scopes.items()]
     indices = [f"        {key!r}: {size!r}," for key, size in contents.indices.items()]
     regions = [f"        {name!r}: {shape!r}," for name, shape in contents.regions.items()]
+    stretched = [f"        {name!r}: {shape!r}," for name, shape in contents.stretched.items()]
     arrays = [f"        {name!r}: {literal(v)}," for name, v in contents.arrays.items()]
     start = [f"    {name!r}: {literal(value)}," for name, value in contents.start.items()]
     return "\n".join(
@@ -308,6 +318,7 @@ def _data(
             "    scopes={", *rows, "    },",
             "    indices={", *indices, "    },",
             *(["    regions={", *regions, "    },"] if regions else []),
+            *(["    stretched={", *stretched, "    },"] if stretched else []),
             ")",
             "START = {", *start, "}",
         ]

@@ -16,7 +16,17 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families import Family, Observations
-from pgem.routines import Index, Learned, NodeData, RegionData, ScopeData, Semiring, Stats
+from pgem.routines import (
+    Index,
+    Learned,
+    NodeData,
+    RegionData,
+    ScopeData,
+    Semiring,
+    Stats,
+    StretchData,
+    make_stretches,
+)
 
 Arrays = Mapping[str, Any]
 Parameters = dict[str, Any]
@@ -35,6 +45,10 @@ class Bound:
         indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
         regions: region → (home scope, chain or None, scopes inside with those around them, node →
             (scope, components)); the rows of a component, if not all, are `f rows f.first`.
+        stretched: region that is integrated out stretch by stretch → (sequence, node →
+            components); the first row and the length of each stretch are `y stretches first` and
+            `y stretches length`, the values of a component with their holes `y tied`, what its
+            terms are multiplied by `y tied known design`, and its rows `y rows y.first`.
     """
 
     arrays: Arrays
@@ -44,6 +58,7 @@ class Bound:
     regions: Mapping[str, tuple[str, str | None, dict[str, str], Mapping[str, Any]]] = field(
         default_factory=dict
     )
+    stretched: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -79,7 +94,7 @@ class Bound:
         if ("region", name) not in self.kept:
             home, chain, around, nodes = self.regions[name]
             members = {
-                node: (scope, {key: self.arrays.get(f"{name} rows {key}") for key in keys})
+                node: (scope, {key: self._rows(name, key) for key in keys})
                 for node, (scope, keys) in nodes.items()
             }
             n_rows = self.n_units if home == "unit" else self.scope(home).n_rows
@@ -88,6 +103,32 @@ class Bound:
             self.kept["region", name] = made
         found: RegionData = self.kept["region", name]
         return found
+
+    def stretches(self, name: str) -> StretchData:
+        """Steps of a sequence that the holes of a region tie together."""
+        if ("stretches", name) not in self.kept:
+            sequence, nodes = self.stretched[name]
+            members = {
+                node: {key: (self._tied(key), self._rows(name, key)) for key in keys}
+                for node, keys in nodes.items()
+            }
+            first, length = (np.asarray(self.arrays[f"{name} stretches {what}"])
+                             for what in ("first", "length"))  # fmt: skip
+            scope = self.scope(sequence)
+            made = make_stretches(name, scope, members, (first, length), "row {}".format)
+            self.kept["stretches", name] = made
+        found: StretchData = self.kept["stretches", name]
+        return found
+
+    def _rows(self, name: str, key: str) -> Integers | None:
+        """The rows that a component of a region describes; None for all."""
+        return self.arrays.get(f"{name} rows {key}")
+
+    def _tied(self, key: str) -> NodeData:
+        family, scope = self.components[key]
+        x = np.asarray(self.arrays[f"{key} tied"], dtype=float)
+        points = Observations(family, x, self._marked(f"{key} tied known "))
+        return NodeData(key, family, len(x), self.scopes[scope][0], points)
 
     def index(self, name: str, scope: str, lag: int) -> Index:
         """Codes of a seen node, covariate or plate, for each row of `scope`."""

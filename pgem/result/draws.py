@@ -58,7 +58,7 @@ def fill(
     schema = _schema(program, columns)
     axes = [v.node for v in program.variant(schema).analysis.schedule.positions if not v.lag]
     queries = tuple(((name, 0),) for name in axes)
-    bound = Bound(program.variant(replace(schema, queries=queries)), columns)
+    bound = Bound(program.variant(replace(schema, queries=queries)), columns, asked="draws")
     found = answer(bound, params, Semiring("sample", generator))
     # copies: what is left is filled in place
     codes = {name: values.copy() for name, values in columns.codes.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from pgem.arrays import Floats
 from pgem.learn.degenerate import data_variance
 from pgem.plan import Program
-from pgem.plan.script import Contents, read_listing
+from pgem.plan.script import Contents, StretchShape, read_listing
 from pgem.result.facts import count_observations
 from pgem.run import Bound, Shard
 
@@ -38,11 +38,34 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
         regions[name] = data.home, data.chain, data.parents, shown
         for _, keys in data.members.values():
             arrays |= {f"{name} rows {key}": rows for key, rows in keys.items() if rows is not None}
+    stretched = {}
+    for name in listing.stretches:
+        stretched[name], own = _stretches(shard, name)
+        arrays |= own
     for name, scope, lag in listing.calls:
         index = shard.index(name, scope, lag)
         arrays[f"{name} in {scope} lag {lag}"] = index.codes
         indices[name, scope, lag] = index.size
-    return Contents(arrays | _scales(program, bound), dict(start), indices, regions)
+    scales = _scales(program, bound)
+    return Contents(arrays | scales, dict(start), indices, regions, stretched)
+
+
+def _stretches(shard: Shard, name: str) -> tuple[StretchShape, dict[str, Any]]:
+    """Where holes tie steps together, and what is read there."""
+    bound = shard.bound
+    region = next(r for r in bound.program.analysis.regions if r.name == name)
+    first, length = bound.stretches[name]
+    arrays: dict[str, Any] = {f"{name} stretches first": first, f"{name} stretches length": length}
+    nodes = {}
+    for node in region.nodes:
+        rows = shard.rows_of_components(node)
+        nodes[node] = tuple(rows)
+        for key, own in rows.items():
+            arrays[f"{key} tied"], known = bound.tied(key)
+            arrays |= {f"{key} tied known {slot}": value for slot, value in known.items()}
+            if own is not None:
+                arrays[f"{name} rows {key}"] = own
+    return (region.chain, nodes), arrays
 
 
 def _node(shard: Shard, key: str) -> dict[str, Any]:

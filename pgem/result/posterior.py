@@ -68,7 +68,7 @@ def marginals(
         _check_query(query, axes, program)
     wanted = tuple(dict.fromkeys([*queries, *joint]))
     variant = program.variant(replace(schema, queries=wanted))
-    bound = Bound(variant, columns)
+    bound = Bound(variant, columns, asked="moments")
     answers = answer(bound, params, semiring or Semiring())
     found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers.tables, strict=True)}
     flat = {name: found[((name, 0),)] for name in axes}

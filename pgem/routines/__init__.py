@@ -31,6 +31,7 @@ from pgem.routines.stationary import (
     stationary_value,
     transition_tables,
 )
+from pgem.routines.stretches import StretchData, find_stretches, make_stretches, stretches
 from pgem.routines.tables import (
     Axis,
     Gated,
@@ -64,6 +65,7 @@ __all__ = [
     "ScopeData",
     "Semiring",
     "Stats",
+    "StretchData",
     "Times",
     "at",
     "at_least",
@@ -78,6 +80,7 @@ __all__ = [
     "estimate",
     "evidence",
     "expected_log_density",
+    "find_stretches",
     "fit_cells",
     "free",
     "gaussian",
@@ -85,6 +88,7 @@ __all__ = [
     "integrate",
     "keep",
     "listed_classes",
+    "make_stretches",
     "maximise",
     "maximise_stationary",
     "message",
@@ -102,6 +106,7 @@ __all__ = [
     "stationary_gradient",
     "stationary_value",
     "steps",
+    "stretches",
     "sum_out",
     "sweeps",
     "table",

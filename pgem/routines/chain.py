@@ -77,7 +77,7 @@ class _Chain(Pass):
 
     def parts(self, transitions: Floats, seen: Floats) -> list[Floats]:
         """Posteriors in the order of the factors."""
-        found = [np.zeros(0)] * len(self.factors)
+        found: list[Floats] = [np.zeros(0)] * len(self.factors)
         found[self.plan.moves[0].factors[0]] = transitions.reshape(self.steps.values.shape)
         for k, factor in zip(self.plan.moves[1].factors, self.seen, strict=True):
             by_step = factor.per_step or len(self.seen) == 1

@@ -74,7 +74,7 @@ class RegionData:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class GaussianPart:
     """A component with its parameters by coefficient set and configuration of the gates.
 
     Attributes:
@@ -106,25 +106,51 @@ def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> Log
     order = sorted(axes, key=lambda axis: axis.position)
     made = {part.node.key: _part(part, order) for part in parts}
     if "layout" not in region.cache:
-        region.cache["layout"] = _layout(region, made)
-    layout, started = region.cache["layout"]
-    coefs = {key: part.family.coefs(part.slots)[part.cell] for key, part in made.items()}
-    noise = {key: part.family.noise(part.slots)[part.cell] for key, part in made.items()}
-    n_configurations = math.prod(axis.size for axis in order)
-    for key, (size, _) in started.items():
-        coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
-        noise[key] = np.ones((1, n_configurations, size))
-    found = layout.evaluate(coefs, noise)
+        codes = {key: flat_index(part.cells, part.node.n_rows) for key, part in made.items()}
+        nodes = {key: part.node for key, part in made.items()}
+        values = {
+            name: flat_rows(nodes[next(iter(keys))].points.x)
+            for name, (_, keys) in region.members.items()
+        }
+        region.cache["layout"] = lay_out(region, values, nodes, codes)
+    found, array = evaluate(region.cache["layout"], made)
     shape = aligned(region.n_dims, order)
     flat = any(part.node.flat for part in parts)
-    array = np.zeros_like(found.log_p) if flat else found.log_p
-    for size, count in started.values():
-        array = array + 0.5 * LOG_2PI * size * count[:, None]
+    array = np.zeros_like(array) if flat else array
     source = Integrated(found, made, region)
     return LogTable(array.reshape(-1, *shape), region.n_rows, None, source)
 
 
-def _part(part: Gaussian, axes: Sequence[Axis]) -> _Part:
+@dataclass(frozen=True, eq=False)
+class LaidOut:
+    """What does not depend on parameters.
+
+    Attributes:
+        layout: of the region.
+        started: per piece of values that are conditioned on, their length and their number per
+            home row.
+    """
+
+    layout: RegionLayout
+    started: Mapping[str, tuple[int, Floats]]
+
+
+def evaluate(laid_out: LaidOut, parts: Mapping[str, GaussianPart]) -> tuple[Region, Floats]:
+    """The region at the parameters of its parts, and log p [rows, G]."""
+    coefs = {key: part.family.coefs(part.slots)[part.cell] for key, part in parts.items()}
+    noise = {key: part.family.noise(part.slots)[part.cell] for key, part in parts.items()}
+    n_configurations = next(iter(parts.values())).cell.shape[1]
+    for key, (size, _) in laid_out.started.items():
+        coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
+        noise[key] = np.ones((1, n_configurations, size))
+    found = laid_out.layout.evaluate(coefs, noise)
+    log_p = found.log_p
+    for size, count in laid_out.started.values():
+        log_p = log_p + 0.5 * LOG_2PI * size * count[:, None]
+    return found, log_p
+
+
+def _part(part: Gaussian, axes: Sequence[Axis]) -> GaussianPart:
     node, slots = part
     cells = cells_of(node, slots)
     values = slot_values(cells, slots, node.family)
@@ -134,37 +160,44 @@ def _part(part: Gaussian, axes: Sequence[Axis]) -> _Part:
     cell = numbered.reshape(len(numbered), *shape).astype(np.int64)
     sizes = [axis.size for axis in axes]
     cell = np.broadcast_to(cell, (len(cell), *sizes)).reshape(len(cell), math.prod(sizes))
-    return _Part(node, cells, values, cell)
+    return GaussianPart(node, cells, values, cell)
 
 
-Started = dict[str, tuple[int, Floats]]
-"""Per piece of values that are conditioned on, their length and their number per home row."""
-
-
-def _layout(region: RegionData, parts: Mapping[str, _Part]) -> tuple[RegionLayout, Started]:
+def lay_out(
+    region: RegionData,
+    values: Mapping[str, Floats],
+    nodes: Mapping[str, NodeData],
+    codes: Mapping[str, Integers | None],
+) -> LaidOut:
     """Members with their pieces, in order.
 
     The first values of a node that are conditioned on get a density of their own, about
     themselves, whose constant is taken back.
+
+    Args:
+        region: its rows.
+        values: of each node [rows, d], NaN where missing.
+        nodes: what each component is made of.
+        codes: which coefficient set each row of each component uses; None if all use one.
     """
-    members, started = [], Started()
+    members, started = [], dict[str, tuple[int, Floats]]()
     for name, (scope, keys) in region.members.items():
-        pieces = [_piece(parts[key], rows) for key, rows in keys.items()]
-        values = flat_rows(parts[next(iter(keys))].node.points.x)
+        pieces = [_piece(nodes[key], codes[key], rows) for key, rows in keys.items()]
         described = [piece.rows for piece in pieces if piece.rows is not None]
         if len(described) == len(pieces):
-            rest = np.setdiff1d(np.arange(len(values)), np.concatenate(described))
+            none = np.zeros(0, dtype=np.int64)
+            rest = np.setdiff1d(np.arange(len(values[name])), np.concatenate([none, *described]))
             if len(rest):
                 key = f"{name} at the start"
-                pieces.append(Piece(key, rest, None, values[rest], (), None, diagonal=True))
-                home = _home_rows(region, scope, len(values))[rest]
+                pieces.append(Piece(key, rest, None, values[name][rest], (), None, diagonal=True))
+                home = _home_rows(region, scope, len(values[name]))[rest]
                 count = np.bincount(home, minlength=region.n_rows).astype(float)
-                started[key] = values.shape[1], count
-        members.append(Member(name, scope, values, tuple(pieces)))
+                started[key] = values[name].shape[1], count
+        members.append(Member(name, scope, values[name], tuple(pieces)))
     layout = RegionLayout(
         members, region.scopes, region.parents, region.home, region.n_rows, region.chain
     )
-    return layout, started
+    return LaidOut(layout, started)
 
 
 def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
@@ -176,8 +209,9 @@ def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
     return rows
 
 
-def _piece(part: _Part, rows: Integers | None) -> Piece:
-    known, family = part.node.points.known, part.family
+def _piece(node: NodeData, code: Integers | None, rows: Integers | None) -> Piece:
+    known, family = node.points.known, node.family
+    assert isinstance(family, Linear)
     chosen: Any = slice(None) if rows is None else rows
     design = known["design"][chosen]
     if len(design) and (design == design[:1]).all():
@@ -190,10 +224,9 @@ def _piece(part: _Part, rows: Integers | None) -> Piece:
                 Link(*term.parent, term.start, term.stop,
                      None if scale is None else scale[chosen], term.contracts)
             )  # fmt: skip
-    code = flat_index(part.cells, part.node.n_rows)
     spread = known.get("spread")
     return Piece(
-        part.node.key,
+        node.key,
         rows,
         None if code is None else code[chosen],
         design,
@@ -214,7 +247,7 @@ class Integrated(Joint):
     """
 
     region: Region
-    parts: Mapping[str, _Part]
+    parts: Mapping[str, GaussianPart]
     data: RegionData
 
     def weights(self, posterior: Floats) -> Floats:
@@ -224,27 +257,14 @@ class Integrated(Joint):
 
     def entries(self, posterior: Floats) -> dict[str, Entry]:
         """Expected statistics of every component, under the posterior of its gates."""
-        found = {}
-        for key, sums in self.region.statistics(self.weights(posterior)).items():
-            if key not in self.parts:
-                continue
-            part = self.parts[key]
-            parts = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
-            arrays = tuple(_by_cell(array, part) for array in parts)
-            found[key] = Entry(part.family, part.cells, arrays, part.slots)
-        return found
+        return entries_of(self.region, self.parts, self.weights(posterior))
 
     def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
         """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged."""
         found = {}
         for name, (mean, cov) in self.region.moments().items():
             weight = self.rows_of(name, self.weights(posterior))
-            total = np.einsum("ng,ngd->nd", weight, mean)
-            apart = mean - total[:, None]
-            spread = np.einsum(
-                "ng,ngij->nij", weight, np.broadcast_to(cov, (*mean.shape, mean.shape[2]))
-            )
-            found[name] = total, spread + np.einsum("ng,ngi,ngj->nij", weight, apart, apart)
+            found[name] = mixed_moments(mean, cov, weight)
         return found
 
     def draw(self, generator: Generator, posterior: Floats) -> dict[str, Floats]:
@@ -258,7 +278,41 @@ class Integrated(Joint):
         return values[_home_rows(self.data, scope, n_rows)]
 
 
-def _by_cell(array: Floats, part: _Part) -> Floats:
+def entries_of(
+    region: Region, parts: Mapping[str, GaussianPart], weights: Floats
+) -> dict[str, Entry]:
+    """Expected statistics of every component.
+
+    Args:
+        region: evaluated at the parameters of the parts.
+        parts: components by key.
+        weights: posterior of the configurations of the gates [rows, G].
+    """
+    found = {}
+    for key, sums in region.statistics(weights).items():
+        if key in parts:
+            part = parts[key]
+            arrays = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
+            added = tuple(_by_cell(array, part) for array in arrays)
+            found[key] = Entry(part.family, part.cells, added, part.slots)
+    return found
+
+
+def mixed_moments(mean: Floats, cov: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Moments of a mixture: mean [rows, d] and covariance [rows, d, d].
+
+    Args:
+        mean: of the components [rows, G, d].
+        cov: of the components, of one or of all [rows, 1 or G, d, d].
+        weight: of the components [rows, G].
+    """
+    total = np.einsum("ng,ngd->nd", weight, mean)
+    apart = mean - total[:, None]
+    spread = np.einsum("ng,ngij->nij", weight, np.broadcast_to(cov, (*mean.shape, mean.shape[2])))
+    return total, spread + np.einsum("ng,ngi,ngj->nij", weight, apart, apart)
+
+
+def _by_cell(array: Floats, part: GaussianPart) -> Floats:
     """Add what coefficient sets and configurations of one cell have: [K, G, ...] → [C, ...]."""
     total = np.zeros((part.cells.n_cells, *array.shape[2:]))
     np.add.at(total, part.cell, array)

@@ -20,7 +20,9 @@ from pgem.arrays import Floats, Integers
 from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
 from pgem.routines.scan_plan import Move, Pass, Rows, ScanPlan, make_plan
+from pgem.routines.stretches import Stretches
 from pgem.routines.tables import Axis, LogTable
+from pgem.routines.unrolled import Unrolled
 
 COMPILED_FROM = 180_000
 """Work in a shard from which compiled loops are used: about ten milliseconds of NumPy, so that some
@@ -36,6 +38,7 @@ def scan(
     sum_out: Sequence[Axis],
     shift: Mapping[Axis, Axis],
     outer: Sequence[Axis] = (),
+    stretches: Sequence[Stretches] = (),
 ) -> Chain:
     """Sum out a sequence.
 
@@ -46,10 +49,17 @@ def scan(
         sum_out: earlier (and inner) variables in the order in which they are eliminated.
         shift: this step's variable → the axis that it has at the next step.
         outer: variables of enclosing scopes.
+        stretches: tables over the variables of several steps, in some places.
     """
+    tied = [own for own in stretches if own.tables]
+
+    def short(plan: ScanPlan, factors: list[Rows], starts: Integers) -> Pass:
+        return _choose_pass(plan, np.diff(starts), semiring)(plan, factors, starts, semiring)
 
     def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
-        return _choose_pass(plan, scope, semiring)(plan, factors, scope.starts, semiring)
+        if tied:
+            return Unrolled(plan, factors, scope, semiring, tied, short)
+        return short(plan, factors, scope.starts)
 
     return make_chain(scope, tables, sum_out, shift, outer, make_pass)
 
@@ -75,10 +85,10 @@ def make_chain(
     return Chain(message, run, merged, owners, tables)
 
 
-def _choose_pass(plan: ScanPlan, scope: ScopeData, semiring: Semiring) -> type[Pass]:
+def _choose_pass(plan: ScanPlan, lengths: Integers, semiring: Semiring) -> type[Pass]:
     """Compiled loops where there is enough to do."""
-    entries = scope.n_rows * sum(len(move.source) for move in plan.moves)
-    calls = int(scope.lengths.max(initial=0)) * len(plan.moves)
+    entries = int(lengths.sum()) * sum(len(move.source) for move in plan.moves)
+    calls = int(lengths.max(initial=0)) * len(plan.moves)
     if entries + CALL * calls >= COMPILED_FROM:
         from pgem.routines.chain import ChainPass, is_chain
         from pgem.routines.kernels import CompiledPass, LogPass
@@ -119,6 +129,11 @@ class Chain:
             for owner in owners:
                 result[owner] = shaped
         return result
+
+    def along(self, stretches: Stretches) -> list[Floats]:
+        """Posterior of the variables of each stretch, group by group [W, variables...]."""
+        found = self.run.along if isinstance(self.run, Unrolled) else {}
+        return found.get(stretches.data.name, [])
 
     def is_summed(self, k: int) -> bool:
         """Whether table k's posterior comes added up over its rows."""

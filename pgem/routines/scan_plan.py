@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,16 +34,34 @@ class Move:
     n_sum: int
 
 
+class StepAxes(NamedTuple):
+    """The variables of one step.
+
+    Attributes:
+        factors: axes of each of its tables.
+        sum_out: variables in the order in which they are eliminated.
+        shift: pairs of this step's variable and what it is called at the next step.
+        outer: variables of enclosing scopes.
+    """
+
+    factors: tuple[tuple[Axis, ...], ...]
+    sum_out: tuple[Axis, ...]
+    shift: tuple[tuple[Axis, Axis], ...]
+    outer: tuple[Axis, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class ScanPlan:
     """All index maps of one step.
 
     Attributes:
+        axes: the variables that it was made of.
         moves: eliminations in order; the last only multiplies and puts the axes in order.
         n_outer: combinations of variables of enclosing scopes.
         n_state: combinations of the interface.
     """
 
+    axes: StepAxes
     moves: tuple[Move, ...]
     n_outer: int
     n_state: int
@@ -50,6 +69,17 @@ class ScanPlan:
 
 class Rows:
     """A table as flat rows: values [R, entries], and the row that each step reads."""
+
+    values: Floats
+    per_step: bool
+    index: Integers
+
+    @classmethod
+    def of(cls, values: Floats, index: Integers) -> Rows:
+        """Flat rows, and the row that each step reads."""
+        made = cls.__new__(cls)
+        made.values, made.per_step, made.index = values, False, index
+        return made
 
     def __init__(self, table: LogTable, n_rows: int) -> None:
         n_entries = math.prod(table.array.shape[1:])
@@ -72,6 +102,7 @@ def make_plan(
     outer: tuple[Axis, ...],
 ) -> ScanPlan:
     """Index maps of one step from the axes of its tables."""
+    axes = StepAxes(factor_axes, sum_out, shift, outer)
     interface = [earlier for _, earlier in shift]
     layout = [*outer, *interface]
     unused = list(range(len(factor_axes)))
@@ -87,7 +118,7 @@ def make_plan(
     final = [*outer, *(now for now, _ in shift)]
     moves.append(_move(final, layout, unused, factor_axes, 1))
     n_outer = math.prod(a.size for a in outer)
-    return ScanPlan(tuple(moves), n_outer, math.prod(a.size for a in interface))
+    return ScanPlan(axes, tuple(moves), n_outer, math.prod(a.size for a in interface))
 
 
 def _move(

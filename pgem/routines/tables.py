@@ -23,6 +23,9 @@ from pgem.families._family import Family, Observations, Statistics
 from pgem.gating import Cells, Pick, make_cells
 from pgem.routines.tally import Spread
 
+MAX_TABLE = 1_000_000
+"""Entries that one table of one row may have."""
+
 
 class Axis(NamedTuple):
     """A discrete variable that is summed over: its place, its number of values, its name."""

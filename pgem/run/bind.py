@@ -9,6 +9,7 @@ from weakref import proxy
 
 import numpy as np
 
+from pgem.analyse import Region
 from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError
@@ -18,7 +19,15 @@ from pgem.families._link import EveryValue, Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
-from pgem.routines import Index, NodeData, RegionData, ScopeData
+from pgem.routines import (
+    Index,
+    NodeData,
+    RegionData,
+    ScopeData,
+    StretchData,
+    find_stretches,
+    make_stretches,
+)
 from pgem.run.data import Columns
 from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
@@ -59,11 +68,14 @@ class Bound:
         barren: per node, rows whose conditional counts nothing (it sums to one).
         merge: merge equal units with counts, where that pays; statistics and totals stay the same.
         n_jobs: threads over the shards: a number, -1 for all cores, None for all where that pays.
+        asked: what of missing values that later ones look back at, beside what a fit needs:
+            "", "draws" (those behind the last value that is seen are drawn by steps) or "moments".
 
     Attributes:
         columns: all data.
         rows: what the shards read: the data, or their distinct units.
         which: the unit among `rows` of every unit; None if units were not merged.
+        stretches: per region that holes cut up, first row and length of every stretch.
         n_threads: threads over the shards.
         choices: what was done to make the run quicker and why, for the report.
         is_large: whether compiled loops, and BLAS held to one thread, pay.
@@ -84,8 +96,9 @@ class Bound:
         barren: dict[str, Mask] | None = None,
         merge: bool = False,
         n_jobs: int | None = 1,
+        asked: str = "",
     ) -> None:
-        self.barren = barren or {}
+        self.barren, self.asked = barren or {}, asked
         self.program, self.columns, self.flat = program, columns, flat
         self.responsibilities = responsibilities or {}
         self.rows, self.which, self.choices = columns, None, list[str]()
@@ -93,6 +106,8 @@ class Bound:
             merged = reduce_units(program, columns) or merge_units(columns)
             self.rows, self.which = merged.columns, merged.which
             self.choices.append(merged.note)
+        regions = [region for region in program.analysis.regions if region.in_stretches]
+        self.stretches = {region.name: self._find_stretches(region) for region in regions}
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
         entries = sum(self._cost(scope) * self.rows.n_rows(scope) for scope in program.row_cost)
         n_units = self.rows.n_units
@@ -103,6 +118,7 @@ class Bound:
         self.is_large = entries >= LARGE_FROM
         self.timer: Callable[[], float] | None = None
         self._kept: list[Shard] | None = None
+        self._tied: dict[str, tuple[Floats, dict[str, Floats]]] = {}
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
     @property
@@ -128,7 +144,8 @@ class Bound:
         """The same data run unit by unit."""
         if not self.is_compressed:
             return self
-        return Bound(self.program, self.columns, self.shard_size, n_jobs=self.n_jobs)
+        columns, size = self.columns, self.shard_size
+        return Bound(self.program, columns, size, n_jobs=self.n_jobs, asked=self.asked)
 
     @property
     def report(self) -> str:
@@ -147,6 +164,7 @@ class Bound:
             for scope in self.program.outline.scopes
             if self._looks_up(scope)
         ]
+        lines += [_stretch_line(name, found[1]) for name, found in self.stretches.items()]
         holes = {
             name: int(self.columns.missing(name).sum())
             for name in self.program.outline.nodes
@@ -215,15 +233,63 @@ class Bound:
             return _Column(None, {}, points, codes)
         x = self._numbers(part)
         known = self.known_values(part)
+        tied = self._tied_rows(part.node)
         if isinstance(part.family, Linear):
-            known = self.design(part, part.family)
+            known = self.design(part, part.family, given=tied is not None)
         self._check(part, x, known)
+        if tied is not None:
+            x = np.where(tied.reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x)
         barred = self._barred(part, x, known)
         if barred is not None:
             x = np.where(barred.reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x)
         column = _merge_equal(part, x, known) or _Column(x, known, None, None)
         column.barred = barred
         return column
+
+    # --- stretches ----------------------------------------------------------------------------
+
+    def _find_stretches(self, region: Region) -> tuple[Integers, Integers]:
+        """Where holes tie steps together."""
+        parts = [part for part in self.program.parts.values() if part.node in region.nodes]
+        families = [part.family for part in parts]
+        terms = [term for family in families if isinstance(family, Linear) for term in family.terms]
+        lags = [term.parent for term in terms if term.parent is not None]
+        missing = {}
+        for part in parts:
+            holes = np.isnan(self._numbers(part))
+            missing[part.node] = holes.reshape(len(holes), -1)
+        return find_stretches(
+            self.rows.starts[region.chain],
+            {name: np.asarray(holes.any(axis=1)) for name, holes in missing.items()},
+            {name: np.asarray(~holes.all(axis=1)) for name, holes in missing.items()},
+            {n: max((lag for node, lag in lags if node == n), default=-1) for n in missing},
+            leaves=bool(self.asked),
+            ends=self.asked == "moments",
+        )
+
+    def _tied_rows(self, node: str) -> Mask | None:
+        """Rows of a node that are integrated out stretch by stretch; None if its region is not."""
+        for region in self.program.analysis.regions:
+            if region.in_stretches and node in region.nodes:
+                tied = np.zeros(self.rows.n_rows(region.chain) + 1, dtype=np.int64)
+                first, length = self.stretches[region.name]
+                np.add.at(tied, first, 1)
+                np.add.at(tied, first + length, -1)
+                return np.asarray(np.cumsum(tied[:-1]) > 0)
+        return None
+
+    def tied(self, key: str) -> tuple[Floats, dict[str, Floats]]:
+        """Values of a component with their holes, and what its terms are multiplied by.
+
+        What later values look back at is left out of `design`, as in a region.
+        """
+        if key not in self._tied:
+            part = self.program.parts[key]
+            assert isinstance(part.family, Linear)
+            self._tied[key] = self._numbers(part), self.design(part, part.family)
+        return self._tied[key]
+
+    # --- values under a link ------------------------------------------------------------------
 
     def _linked_column(self, part: Part, family: Linked) -> _Column:
         """Values, and what the coefficients of their link are multiplied by."""
@@ -294,8 +360,15 @@ class Bound:
             )
         return product
 
-    def design(self, part: Part, family: Linear | Linked) -> dict[str, Floats]:
+    def design(
+        self, part: Part, family: Linear | Linked, *, given: bool = False
+    ) -> dict[str, Floats]:
         """What the terms of a mean or link are multiplied by, per row of the component's scope.
+
+        Args:
+            part: the component.
+            family: its family.
+            given: random parents are read, too, as 0 where they are missing.
 
         Returns:
             `design` [rows, columns], `spread` [rows] if the covariance (or the rate beside a link)
@@ -304,7 +377,9 @@ class Bound:
         """
         n_rows = self.rows.n_rows(part.scope)
         values = {name: self._regressor(*name, part) for name in family.regressors()}
-        known = {"design": family.design(values, n_rows)}
+        parents = set(family.regressors(parents=True)) - set(values) if given else ()
+        seen = {name: np.nan_to_num(self._regressor(*name, part)) for name in parents}
+        known = {"design": family.design({**values, **seen}, n_rows)}
         spread = family.multiplier(values, n_rows)
         if spread is not None:
             known["spread"] = spread
@@ -418,6 +493,16 @@ class Bound:
             )
 
 
+def _stretch_line(name: str, lengths: Integers) -> str:
+    """What holes tie together, for the report."""
+    if not len(lengths):
+        return f"'{name}': no hole ties steps together"
+    return (
+        f"'{name}': holes tie steps together in {len(lengths)} stretches, "
+        f"the longest of {int(lengths.max())} steps"
+    )
+
+
 def _known(part: Part, n_rows: int) -> dict[str, Floats]:
     values = {name: value for name, value in part.known.items() if np.ndim(value) == 0}
     return {name: np.full(n_rows, float(value)) for name, value in values.items()}
@@ -496,6 +581,7 @@ class Shard:
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
         self._regions: dict[str, RegionData] = {}
+        self._stretches: dict[str, StretchData] = {}
         self._indices: dict[tuple[str, str, int], Index] = {}
 
     @property
@@ -518,6 +604,12 @@ class Shard:
         if name not in self._regions:
             self._regions[name] = self._region(name)
         return self._regions[name]
+
+    def stretches(self, name: str) -> StretchData:
+        """Steps of a sequence that the holes of a region tie together."""
+        if name not in self._stretches:
+            self._stretches[name] = self._tied(name)
+        return self._stretches[name]
 
     def index(self, name: str, scope: str, lag: int) -> Index:
         """Codes of a seen node, covariate or plate, for each row of `scope`."""
@@ -598,7 +690,7 @@ class Shard:
         inside: dict[str, ScopeData] = {}
         for node in region.nodes:
             scope = outline.nodes[node].scope
-            members[node] = (scope, self._rows_of_components(node))
+            members[node] = (scope, self.rows_of_components(node))
             while scope != region.home:
                 inside[scope] = self.scopes[scope]
                 scope = outline.scopes[scope].parent
@@ -608,7 +700,31 @@ class Shard:
             inside, {name: outline.scopes[name].parent for name in inside}, members,
         )  # fmt: skip
 
-    def _rows_of_components(self, node: str) -> dict[str, Integers | None]:
+    def _tied(self, name: str) -> StretchData:
+        bound = self.bound
+        region = next(r for r in bound.program.analysis.regions if r.name == name)
+        low, high = self.ranges[region.chain]
+        members = {}
+        for node in region.nodes:
+            rows = self.rows_of_components(node)
+            members[node] = {key: (self._tied_node(key, low, high), rows[key]) for key in rows}
+        first, length = bound.stretches[name]
+        here = slice(*np.searchsorted(first, [low, high]))
+        found = first[here] - low, length[here]
+        columns = bound.rows
+
+        def place(row: int) -> str:
+            return columns.place(region.chain, row + low)
+
+        return make_stretches(name, self.scopes[region.chain], members, found, place)
+
+    def _tied_node(self, key: str, low: int, high: int) -> NodeData:
+        part, rows = self.bound.program.parts[key], slice(low, high)
+        x, known = self.bound.tied(key)
+        points = Observations(part.family, x[rows], {n: v[rows] for n, v in known.items()})
+        return NodeData(key, part.family, high - low, part.n_dims, points, flat=self.bound.flat)
+
+    def rows_of_components(self, node: str) -> dict[str, Integers | None]:
         """The rows that each component of a node describes; None for all."""
         components = self.bound.program.analysis.layout.components
         found = {key: s.component.step for key, s in components.items() if s.component.node == node}

@@ -198,11 +198,13 @@ def test_is_refused_with_a_model_that_compiles(case: Refused) -> None:
     assert model.compile().source
 
 
-def test_holes_below_a_state_and_the_past_are_refused_with_a_model_that_compiles() -> None:
+def test_holes_beside_a_latent_below_a_state_and_the_past_are_refused() -> None:
+    """The latent ties every step to the next, so that nothing cuts the sequence up."""
     with pg.Model("echo") as model, pg.sequence("t"):
         s = pg.latent("s", pg.Categorical(size=2), after="s")
+        f = pg.latent("f", pg.Normal(0.0, 1.0))
         slope = pg.param("phi")[s]
-        pg.observed("y", pg.Normal(mean=slope * pg.prev("y")), first=pg.Normal())
+        pg.observed("y", pg.Normal(mean=slope * pg.prev("y") + f), first=pg.Normal())
     y = np.arange(12.0).reshape(2, 6) % 5
     assert np.isfinite(model.fit({"y": y}, max_iter=2).trace).all()
     y[1, 3] = np.nan

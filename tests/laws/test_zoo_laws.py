@@ -161,10 +161,7 @@ def grid(leaf: LeafRecord, total: float, size: int) -> tuple[Floats, Floats]:
     return values, np.zeros(len(values))
 
 
-COMPLETE = {name: a for name, a in ZOO.items() if not a.refused}
-
-
-@pytest.mark.parametrize("animal", COMPLETE.values(), ids=COMPLETE)
+@every_animal
 def test_a_missing_cell_is_summed_or_integrated_over(animal: Animal) -> None:
     data, params = units(animal), animal.at_truth.params
     for node in animal.model.record.nodes:

@@ -1,0 +1,158 @@
+"""Random autoregressions whose parameters switch from step to step, with holes in their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from dense import Cell, Dense, Path
+from mixed import Case
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+GATING = {
+    "a chain": ('s = pg.latent("s", pg.Categorical(size={k}), after="s")', "[s]"),
+    "a chain, and the step before": (
+        's = pg.latent("s", pg.Categorical(size={k}), after="s")',
+        '[s, pg.prev("s")]',
+    ),
+    "a chain of second order": (
+        's = pg.latent("s", pg.Categorical(size=2), given=[pg.prev("s", 2), pg.prev("s", 1)])',
+        "[s]",
+    ),
+    "two steps of a chain of second order": (
+        's = pg.latent("s", pg.Categorical(size=2), given=[pg.prev("s", 2), pg.prev("s", 1)])',
+        '[pg.prev("s", 2), s]',
+    ),
+    "a chain and a state of each step": (
+        's = pg.latent("s", pg.Categorical(size=2), after="s")\n'
+        '    z = pg.latent("z", pg.Categorical(size=2), given=s)',
+        "[z, s]",
+    ),
+    "a state of each step": ('z = pg.latent("z", pg.Categorical(size={k}))', "[z]"),
+    "two chains": (
+        's = pg.latent("s", pg.Categorical(size=2), after="s")\n'
+        '    u = pg.latent("u", pg.Categorical(size=2), after="u", given=s)',
+        "[u]",
+    ),
+    "a chain in a mixture": (
+        's = pg.latent("s", pg.Categorical(size=2), given=c, after="s")',
+        "[s, c]",
+    ),
+    "a mixture of means": (
+        's = pg.latent("s", pg.Categorical(size=2), after="s")',
+        "[c, s]",
+    ),
+    "a chain and a regime that is seen": (
+        's = pg.latent("s", pg.Categorical(size=2), after="s")\n    w = pg.covariate("w", size=2)',
+        "[s, w]",
+    ),
+}
+"""What gates the values: the declaration, and the gates of the mean."""
+
+
+class Switching(Case):
+    """A case whose oracle knows which values say nothing.
+
+    Attributes:
+        all_tied: whether every value looks back at the one before, so that only the last missing
+            ones say nothing.
+    """
+
+    all_tied = True
+
+    def oracle(self) -> Dense:
+        dense = Forgetful(self.model.record, self.data, self.sizes, self.n_units, self.categories)
+        dense.dims = self.dims
+        return dense
+
+
+class Forgetful(Dense):
+    """Values that are missing, with nothing that is seen after them, teach nothing."""
+
+    def is_idle(self, name: str, unit: int, path: Path) -> bool:
+        later = [c for c in self.cells(unit) if self.is_gaussian(c[0]) and c[1][-1] >= path[-1]]
+        return super().is_idle(name, unit, path) or all(self._gone(cell, unit) for cell in later)
+
+    def _gone(self, cell: Cell, unit: int) -> bool:
+        return bool(np.isnan(np.atleast_1d(np.asarray(self.seen(cell[0], unit, cell[1])))).all())
+
+
+def make_case(seed: int, n_units: int = 3, gating: str = "") -> Switching:
+    """A random declaration with data."""
+    rng = np.random.default_rng(seed)
+    gating = gating or list(GATING)[int(rng.integers(len(GATING)))]
+    chain, gates = GATING[gating]
+    k = int(rng.integers(2, 4))
+    lags = [[1], [1], [1, 2], [2]][int(rng.integers(4))]
+    dim = [None, None, 2][int(rng.integers(3))]
+    lines = ['with pg.Model("m") as m:']
+    if "mixture" in gating:
+        lines.append('  c = pg.latent("c", pg.Categorical(size=2))')
+    lines.append('  with pg.sequence("t"):')
+    body = chain.format(k=k).split("\n    ")
+    longest = 6 if k == 2 or "second" in gating else 5
+    back = 2 if '"s", 2' in gates else 1 if "prev" in gates else 0
+    given = max(*lags, back)
+    sizes = [int(rng.integers(given + 1, longest)) for _ in range(n_units)]
+    data: dict[str, Any] = {}
+    terms = [f'pg.param("b"){gates}']
+    for lag in lags:
+        own = gates if rng.random() < 0.7 else ""
+        product = "@" if dim else "*"
+        terms.append(f'pg.param("a{lag}"){own} {product} pg.prev("y", {lag})')
+    if rng.random() < 0.3:
+        body.append('x = pg.covariate("x")')
+        terms.append('pg.param("r") * x')
+        data["x"] = [rng.normal(size=n) for n in sizes]
+    own = gates if rng.random() < 0.6 else ""
+    scaled = ""
+    if dim is None and rng.random() < 0.2:
+        body.append('v = pg.covariate("v")')
+        scaled = " * v"
+        data["v"] = [rng.gamma(3.0, 0.4, n) for n in sizes]
+    first, spread = _first(rng, dim), _spread(rng, dim, own, scaled)
+    kind = "MvNormal" if dim else "Normal"
+    body.append(f'y = pg.observed("y", pg.{kind}(mean={" + ".join(terms)}, {spread}){first})')
+    data["y"] = [_values(rng, n, dim, 0 if first else given) for n in sizes]
+    now = next(gate for gate in ("s", "z", "u") if gate in gates[1:-1].split(", "))
+    if rng.random() < 0.3:
+        body.append('o = pg.observed("o", pg.Categorical(size=2), given=' + now + ")")
+        data["o"] = [rng.integers(0, 2, n) for n in sizes]
+    if dim is None and rng.random() < 0.25:
+        gate = f"[{now}]" if rng.random() < 0.5 else ""
+        body.append(f'e = pg.observed("e", pg.Normal(mean=pg.param("d"){gate} * y, var=0.7))')
+        data["e"] = [np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)) for n in sizes]
+    if "w = " in chain:
+        data["w"] = [rng.integers(0, 2, n) for n in sizes]
+    if "s = " in chain and "c" not in gating and rng.random() < 0.2:
+        data["s"] = [np.where(rng.random(n) < 0.7, np.nan, rng.integers(0, 2, n)) for n in sizes]
+    categories = {"s": 2 if "size=2" in chain.split("\n")[0] else k, "c": 2, "o": 2, "u": 2,
+                  "z": k if "size={k}" in chain else 2, "w": 2}  # fmt: skip
+    lines += [f"    {line}" for line in body]
+    dims = {"y": dim} if dim else {}
+    case = Switching("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
+    case.all_tied = lags[0] == 1 and (not first or given == 1)
+    return case
+
+
+def _first(rng: np.random.Generator, dim: int | None) -> str:
+    if rng.random() < 0.4:
+        return ""
+    return f", first=pg.MvNormal(0.0, pg.identity({dim}))" if dim else ", first=pg.Normal()"
+
+
+def _spread(rng: np.random.Generator, dim: int | None, gates: str, scaled: str) -> str:
+    if dim is None:
+        return f'var=pg.param("v2"){gates}{scaled}'
+    if rng.random() < 0.5:
+        return f'cov=pg.param("v2"){gates}'
+    return f'cov=pg.diagonal(pg.param("v2"){gates})'
+
+
+def _values(rng: np.random.Generator, n: int, dim: int | None, given: int) -> Floats:
+    """Values with a third of the cells missing, complete at the first ones."""
+    values = rng.normal(size=(n, dim) if dim else n)
+    gone = rng.random(values.shape) < 0.35
+    gone[:given] = False
+    return np.where(gone, np.nan, values)
