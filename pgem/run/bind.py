@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import proxy
 
@@ -493,6 +494,11 @@ class Bound:
             )
 
 
+def _place(columns: Columns, scope: str, low: int, row: int) -> str:
+    """A row of a shard in words."""
+    return columns.place(scope, low + row)
+
+
 def _stretch_line(name: str, lengths: Integers) -> str:
     """What holes tie together, for the report."""
     if not len(lengths):
@@ -711,11 +717,7 @@ class Shard:
         first, length = bound.stretches[name]
         here = slice(*np.searchsorted(first, [low, high]))
         found = first[here] - low, length[here]
-        columns = bound.rows
-
-        def place(row: int) -> str:
-            return columns.place(region.chain, row + low)
-
+        place = partial(_place, bound.rows, region.chain, low)
         return make_stretches(name, self.scopes[region.chain], members, found, place)
 
     def _tied_node(self, key: str, low: int, high: int) -> NodeData:
