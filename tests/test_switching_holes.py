@@ -314,8 +314,9 @@ def forecast(y: float, now: Floats, steps: int) -> tuple[list[float], list[float
     return means, variances
 
 
-def test_forecasts_are_those_of_the_moment_recursion() -> None:
-    model, steps = switching(), 9
+@pytest.mark.parametrize("steps", [1, 9, 80])
+def test_forecasts_are_those_of_the_moment_recursion(steps: int) -> None:
+    model = switching()
     y = simulate(2, 15, 0.0, seed=9)
     ahead = {"y": np.concatenate([y, np.full((2, steps), np.nan)], axis=1)}
     now = model.posterior({"y": y}, SCALAR)["s"][:, -1]
@@ -329,10 +330,32 @@ def test_forecasts_are_those_of_the_moment_recursion() -> None:
     )
 
 
+def test_a_node_is_predicted_from_the_others_at_any_length() -> None:
+    """Nothing is known of `y` then, but of the states by another child."""
+    with pg.Model("two") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        mean = pg.param("c")[s] + pg.param("phi")[s] * pg.prev("y")
+        pg.observed("y", pg.Normal(mean=mean, var=pg.param("v")[s]), first=pg.Normal(0.0, 1.0))
+        pg.observed("o", pg.Categorical(size=2), given=s)
+    rng = np.random.default_rng(11)
+    params = {**SCALAR, "o.probs": np.array([[0.9, 0.1], [0.3, 0.7]])}
+    for length in (5, 60):
+        data = {"y": simulate(1, length, 0.0), "o": rng.integers(0, 2, (1, length))}
+        fit = model.fit(data, start=params, max_iter=0)
+        predicted = fit.predict(data, "y")
+        if length == 5:
+            none = {**data, "y": np.full((1, length), np.nan)}
+            oracle = Dense(model.record, none, {"t": [length]}, 1, {"s": 2, "o": 2})
+            moments = oracle.moments(params)
+            expected = [moments[0, "y", (t,)][0][0] for t in range(length)]
+            np.testing.assert_allclose(predicted[0], expected, **CLOSE)
+        assert np.isfinite(predicted).all()
+
+
 # --- limits -------------------------------------------------------------------------------------
 
 
-def test_a_run_beyond_the_limit_is_refused_and_draws_ahead_are_not() -> None:
+def test_a_run_beyond_the_limit_is_refused_and_steps_ahead_are_not() -> None:
     model, y = switching(), simulate(2, 60, 0.0, seed=10)
     fit = model.fit({"y": y}, start=SCALAR, max_iter=0)
     holed = y.copy()
@@ -350,8 +373,6 @@ def test_a_run_beyond_the_limit_is_refused_and_draws_ahead_are_not() -> None:
     for word in words:
         assert word in str(caught.value)
     ahead = {"y": np.concatenate([y, np.full((2, 50), np.nan)], axis=1)}
-    with pytest.raises(pg.IntractableError, match=r"fit\.draw"):
-        fit.predict(ahead)
     drawn = fit.draw(ahead, seed=2)["y"]
     assert np.isfinite(drawn).all()
     np.testing.assert_array_equal(drawn[:, :60], y)

@@ -13,6 +13,7 @@ from pgem.declare import UNIT
 from pgem.errors import DataError
 from pgem.graph import Schema
 from pgem.plan import Program
+from pgem.result.ahead import ahead_queries, fill_ahead
 from pgem.result.barren import barren_cells
 from pgem.result.containers import labelled, nest, unweighted
 from pgem.result.holes import Query, axis_gates, hole_moments, keys_of, shared_tables
@@ -64,6 +65,7 @@ def marginals(
             gates = axis_gates(program, key, axes)
             if gates:
                 queries.append(gates)
+    queries += ahead_queries(program.variant(schema), columns)
     for query in joint:
         _check_query(query, axes, program)
     wanted = tuple(dict.fromkeys([*queries, *joint]))
@@ -71,6 +73,7 @@ def marginals(
     bound = Bound(variant, columns, asked="moments")
     answers = answer(bound, params, semiring or Semiring())
     found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers.tables, strict=True)}
+    fill_ahead(bound, params, answers.moments, found)
     flat = {name: found[((name, 0),)] for name in axes}
     flat |= shared_tables(bound, answers.moments)
     for name in schema.given:

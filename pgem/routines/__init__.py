@@ -31,7 +31,13 @@ from pgem.routines.stationary import (
     stationary_value,
     transition_tables,
 )
-from pgem.routines.stretches import StretchData, find_stretches, make_stretches, stretches
+from pgem.routines.stretches import (
+    StretchData,
+    find_stretches,
+    find_tails,
+    make_stretches,
+    stretches,
+)
 from pgem.routines.tables import (
     Axis,
     Gated,
@@ -81,6 +87,7 @@ __all__ = [
     "evidence",
     "expected_log_density",
     "find_stretches",
+    "find_tails",
     "fit_cells",
     "free",
     "gaussian",

@@ -67,7 +67,7 @@ def find_stretches(
     reach: Mapping[str, int],
     *,
     leaves: bool = False,
-    ends: bool = False,
+    ends: Mask | None = None,
 ) -> tuple[Integers, Integers]:
     """First row and length of every stretch of steps that holes tie together.
 
@@ -77,15 +77,13 @@ def find_stretches(
         shown: which rows of each node have one that is seen.
         reach: how far later steps look back at each node, -1 if nothing does.
         leaves: also where nothing looks back at what is missing.
-        ends: also where nothing that is seen follows.
+        ends: sequences in which also what nothing that is seen follows is taken in.
     """
     rows, lengths = np.arange(int(starts[-1])), np.diff(starts)
-    last = np.repeat(starts[1:] - 1, lengths)
-    if not ends:
-        some: Mask = np.asarray(np.stack(list(shown.values())).any(axis=0))
-        latest = np.full(len(lengths), -1)
-        np.maximum.at(latest, np.repeat(np.arange(len(lengths)), lengths), np.where(some, rows, -1))
-        last = np.repeat(latest, lengths)
+    latest = last_seen(starts, shown)
+    if ends is not None:
+        latest = np.where(ends, starts[1:] - 1, latest)
+    last = np.repeat(latest, lengths)
     tied = np.full(len(rows), -1)
     for name, holes in gone.items():
         far = max(reach[name], 0) if leaves else reach[name]
@@ -98,6 +96,41 @@ def find_stretches(
     breaks = np.flatnonzero(begin[1:] > furthest[:-1])
     first = begin[np.append(0, breaks + 1)]
     return first, furthest[np.append(breaks, len(begin) - 1)] - first + 1
+
+
+def last_seen(starts: Integers, shown: Mapping[str, Mask]) -> Integers:
+    """The last row of each sequence of which something is seen (before its first: nothing is)."""
+    lengths = np.diff(starts)
+    some: Mask = np.asarray(np.stack(list(shown.values())).any(axis=0))
+    latest = starts[:-1] - 1
+    rows = np.where(some, np.arange(len(some)), -1)
+    np.maximum.at(latest, np.repeat(np.arange(len(lengths)), lengths), rows)
+    return latest
+
+
+def find_tails(
+    starts: Integers,
+    gone: Mapping[str, Mask],
+    shown: Mapping[str, Mask],
+    reach: Mapping[str, int],
+) -> tuple[Integers, Integers]:
+    """First row and length of what nothing that is seen follows.
+
+    Args:
+        starts, gone, shown, reach: as for `find_stretches`.
+
+    Returns:
+        One entry a sequence; length 0 where there are no such steps, or where they look back at
+        something that is missing.
+    """
+    first = last_seen(starts, shown) + 1
+    length = starts[1:] - first
+    for name, holes in gone.items():
+        for lag in range(1, reach[name] + 1):
+            before = first - lag
+            there = before >= starts[:-1]
+            length = np.where(there & holes[np.maximum(before, 0)], 0, length)
+    return first, length
 
 
 def links_of(nodes: Mapping[str, NodeData]) -> list[tuple[str, int]]:
@@ -503,6 +536,5 @@ def too_long(data: StretchData, first: int, length: int, entries: int) -> Intrac
         "gates these steps",
         expected=f"at most {MAX_TABLE:,} entries in one table",
         received=f"'{entries:,}' entries",
-        advice="cut the sequence there into two units, or fill some of these values; what lies "
-        "behind the last value that is seen can be drawn at any length: fit.draw(data)",
+        advice="cut the sequence there into two units, or fill some of these values",
     )

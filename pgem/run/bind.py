@@ -27,6 +27,7 @@ from pgem.routines import (
     ScopeData,
     StretchData,
     find_stretches,
+    find_tails,
     make_stretches,
 )
 from pgem.run.data import Columns
@@ -77,6 +78,8 @@ class Bound:
         rows: what the shards read: the data, or their distinct units.
         which: the unit among `rows` of every unit; None if units were not merged.
         stretches: per region that holes cut up, first row and length of every stretch.
+        tails: per such region, first row and length of what is left to `result/ahead.py`: steps
+            at the end of a sequence of which nothing is seen, with `asked="moments"`.
         n_threads: threads over the shards.
         choices: what was done to make the run quicker and why, for the report.
         is_large: whether compiled loops, and BLAS held to one thread, pay.
@@ -108,6 +111,7 @@ class Bound:
             self.rows, self.which = merged.columns, merged.which
             self.choices.append(merged.note)
         regions = [region for region in program.analysis.regions if region.in_stretches]
+        self.tails: dict[str, tuple[Integers, Integers]] = {}
         self.stretches = {region.name: self._find_stretches(region) for region in regions}
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
         entries = sum(self._cost(scope) * self.rows.n_rows(scope) for scope in program.row_cost)
@@ -259,14 +263,18 @@ class Bound:
         for part in parts:
             holes = np.isnan(self._numbers(part))
             missing[part.node] = holes.reshape(len(holes), -1)
-        return find_stretches(
+        known = (
             self.rows.starts[region.chain],
             {name: np.asarray(holes.any(axis=1)) for name, holes in missing.items()},
             {name: np.asarray(~holes.all(axis=1)) for name, holes in missing.items()},
             {n: max((lag for node, lag in lags if node == n), default=-1) for n in missing},
-            leaves=bool(self.asked),
-            ends=self.asked == "moments",
         )
+        if self.asked != "moments":
+            return find_stretches(*known, leaves=bool(self.asked))
+        first, length = find_tails(*known)
+        ahead = length > 0
+        self.tails[region.name] = first[ahead], length[ahead]
+        return find_stretches(*known, leaves=True, ends=~ahead)
 
     def _tied_rows(self, node: str) -> Mask | None:
         """Rows of a node that are integrated out stretch by stretch; None if its region is not."""

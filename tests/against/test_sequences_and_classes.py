@@ -41,6 +41,31 @@ def test_markov_switching_regression() -> None:
     assert fit.log_likelihood >= peer.fit(start_params=point, disp=False).llf - 1e-6
 
 
+def test_markov_switching_autoregression() -> None:
+    """Theirs is about means that switch, so the constant depends on two states."""
+    api = pytest.importorskip("statsmodels.api")
+    rng = np.random.default_rng(1)
+    state = (np.arange(150) // 30) % 2
+    y = np.where(state, 2.0, -1.0) + rng.normal(size=150) * 0.8
+    peer = api.tsa.MarkovAutoregression(y, 2, 1, switching_ar=True, switching_variance=True)
+    stay, back = 0.9, 0.2
+    level, var, phi = np.array([-0.8, 1.9]), np.array([0.9, 0.4]), np.array([0.3, -0.2])
+    with pg.Model("hamilton") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s", first="stationary")
+        now = pg.param("phi")[s] * pg.prev("y") + pg.param("c")[s, pg.prev("s")]
+        pg.observed("y", pg.Normal(mean=now, var=pg.param("var")[s]))
+    table = np.array([[stay, 1 - stay], [back, 1 - back]])
+    params = {
+        "s.probs": table, "c": level[:, None] - phi[:, None] * level, "phi": phi, "var": var,
+    }  # fmt: skip
+    found = model.log_likelihood({"y": y}, params)[0]
+    point = np.concatenate([[stay, back], level, var, phi])
+    assert found == pytest.approx(peer.loglike(point), rel=1e-9)
+    states = model.posterior({"y": y}, params)["s"][1:]
+    theirs = peer.smooth(point).smoothed_marginal_probabilities
+    np.testing.assert_allclose(states, theirs, atol=1e-8)
+
+
 def test_gaussian_hidden_markov_model() -> None:
     hmm = pytest.importorskip("hmmlearn.hmm")
     rng = np.random.default_rng(1)
