@@ -83,27 +83,87 @@ def simulate(n: int, length: int, holes: float, seed: int = 0) -> Floats:
 # --- the E-step ---------------------------------------------------------------------------------
 
 
+def agree(case: Switching, params: dict[str, Floats], message: str = "") -> None:
+    """Log-likelihoods, moments and marginals are the oracle's."""
+    oracle, close = case.oracle(), {**CLOSE, "err_msg": message}
+    found = case.model.log_likelihood(case.data, params)
+    np.testing.assert_allclose(found, oracle.log_likelihood(params), **close)
+    posterior = case.model.posterior(case.data, params)
+    for (unit, name, path), (mean, cov) in oracle.moments(params).items():
+        if name not in posterior:
+            assert np.abs(cov).max() < 1e-9, "a value that is not seen has no posterior"
+            continue
+        means, covs = posterior[name]
+        np.testing.assert_allclose(np.ravel(look(means[unit], path)), mean, **close)
+        np.testing.assert_allclose(np.ravel(look(covs[unit], path)), cov.ravel(), **close)
+    for (unit, name, path), table in oracle.marginals(params).items():
+        if name in posterior:
+            np.testing.assert_allclose(look(posterior[name][unit], path), table, **close)
+
+
 @pytest.mark.usefixtures("loops")
 def test_log_likelihoods_and_posteriors(request: pytest.FixtureRequest) -> None:
     for case, params, message in cases(request.config, 0.02):
-        oracle = case.oracle()
-        found = case.model.log_likelihood(case.data, params)
-        np.testing.assert_allclose(found, oracle.log_likelihood(params), **CLOSE, err_msg=message)
-        posterior = case.model.posterior(case.data, params)
-        for (unit, name, path), (mean, cov) in oracle.moments(params).items():
-            if name not in posterior:
-                assert np.abs(cov).max() < 1e-9, "a value that is not seen has no posterior"
-                continue
-            means, covs = posterior[name]
-            np.testing.assert_allclose(
-                np.ravel(look(means[unit], path)), mean, **CLOSE, err_msg=message
-            )
-            here = np.ravel(look(covs[unit], path))
-            np.testing.assert_allclose(here, cov.ravel(), **CLOSE, err_msg=message)
-        for (unit, name, path), table in oracle.marginals(params).items():
-            if name in posterior:
-                here = look(posterior[name][unit], path)
-                np.testing.assert_allclose(here, table, **CLOSE, err_msg=message)
+        agree(case, params, message)
+
+
+PAIRS = {
+    "of one chain": ("s", "s", "x"),
+    "of one chain, which look at one another": ("s", "s", "y"),
+    "of two chains": ("s", "u", "x"),
+    "of two chains, which look at one another": ("s", "u", "y"),
+}
+"""What gates the first and the second, and what the second looks back at."""
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_two_autoregressions(pair: tuple[str, str, str], seed: int) -> None:
+    """Stretches of one may lie within those of the other, overlap, or touch."""
+    rng = np.random.default_rng(seed)
+    with pg.Model("two") as model, pg.sequence("t"):
+        states = {
+            name: pg.latent(name, pg.Categorical(size=2), after=name)
+            for name in dict.fromkeys(pair[:2])
+        }
+        for name, gate, back in (("y", pair[0], "y"), ("x", pair[1], pair[2])):
+            state = states[gate]
+            mean = pg.param(f"a_{name}")[state] * pg.prev(back) + pg.param(f"b_{name}")[state]
+            pg.observed(name, pg.Normal(mean=mean, var=pg.param(f"v_{name}")), first=pg.Normal())
+    data = {}
+    for name in ("y", "x"):
+        values = rng.normal(size=(2, 4))
+        data[name] = np.where(rng.random(values.shape) < 0.4, np.nan, values)
+    case = Switching("m = None", data, {"t": [4, 4]}, 2, {}, {"s": 2, "u": 2})
+    case.model = model
+    agree(case, case.params(rng))
+
+
+def test_lags_times_covariates() -> None:
+    """Regressors that multiply earlier values, and one that is contracted with a vector of them."""
+    rng = np.random.default_rng(3)
+    with pg.Model("drift") as drift, pg.sequence("t"):
+        x = pg.covariate("x")
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        mean = pg.param("a")[s] * x * pg.prev("y") + pg.param("b")[s] - 0.3 * pg.prev("y", 2)
+        pg.observed("y", pg.Normal(mean=mean, var=pg.param("v") * x), first=pg.Normal())
+    with pg.Model("factors") as factors, pg.sequence("t"):
+        w = pg.covariate("w")
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        step = pg.param("A")[s] @ pg.prev("z")
+        z = pg.observed("z", pg.MvNormal(mean=step, cov=pg.param("c")), first=pg.MvNormal())
+        pg.observed("y", pg.Normal(mean=w @ z + pg.param("b")[s], var=pg.param("v")))
+    y, z = rng.normal(size=(2, 5)), rng.normal(size=(2, 5, 2))
+    y[rng.random(y.shape) < 0.4], z[rng.random(z.shape) < 0.3] = np.nan, np.nan
+    y[0, 2:], z[0, 3], z[0, 4], y[0, 1:3] = np.nan, 0.1, np.nan, 0.4
+    inputs = {"x": rng.gamma(3.0, 0.4, (2, 5)), "w": rng.normal(size=(2, 5, 2))}
+    for model, data, dims in (
+        (drift, {"y": y, "x": inputs["x"]}, {}),
+        (factors, {"y": y, "z": z, "w": inputs["w"]}, {"z": 2}),
+    ):
+        case = Switching("m = None", data, {"t": [5, 5]}, 2, dims, {"s": 2})
+        case.model = model
+        agree(case, case.params(rng))
 
 
 def q_of(program: pg.Program, stats: Stats, params: Params) -> float:
