@@ -710,3 +710,17 @@ def beta_binomial() -> None:
 def dirichlet_multinomial() -> None:
     theta = pg.latent("theta", pg.Dirichlet(size=3))
     pg.observed("y", pg.Multinomial(probs=theta, size=3))
+
+
+@animal(
+    truth={"s.first.probs": HALVES, "s.probs": STICKY, "shape": [[6.0, 3.0], [2.0, 4.0]],
+           "rate": [3.0, 0.5]},
+    n=300, sizes={"t": 40}, close={"shape": 1.2, "rate": 0.5},
+)  # fmt: skip
+def counts_that_remember_the_state_before() -> None:
+    """Negative binomial counts whose dispersion depends on this step's and the last one's state."""
+    with pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        gamma = pg.Gamma(shape=pg.param("shape")[pg.prev(s), s], rate=pg.param("rate")[s])
+        u = pg.latent("u", gamma, first=pg.Gamma(2.0, 1.0))
+        pg.observed("y", pg.Poisson(rate=u))

@@ -222,7 +222,7 @@ def _picked_tables(child: Either, latent: Family, n_statistics: int) -> tuple[Fl
     ]
     if None not in child.parts:
         bases = _barred(child, bases)
-    return _joined(child.gate, bases), _joined(child.gate, steps)
+    return joined(child.gate, bases), joined(child.gate, steps)
 
 
 def _barred(child: Either, bases: list[Floats]) -> list[Floats]:
@@ -235,7 +235,7 @@ def _barred(child: Either, bases: list[Floats]) -> list[Floats]:
     return [part.full() for part in possible_parts(parts)]
 
 
-def _joined(gate: Axis | Index, arrays: Sequence[Floats]) -> Floats:
+def joined(gate: Axis | Index, arrays: Sequence[Floats]) -> Floats:
     """Slice (or rows) k from array k."""
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     whole = [np.broadcast_to(array, shape) for array in arrays]
@@ -284,13 +284,20 @@ def entries(child: Child, joint: Floats) -> dict[str, Entry]:
         inner = inner.reshape(*inner.shape[:-1], *more, inner.shape[-1])
         for part in child.children:
             found |= entries(part, inner)
-    elif isinstance(child, Either):
-        for k, component in enumerate(child.parts):
-            if component is not None:
-                found |= entries(component, _chosen(child.gate, k, joint))
     else:
-        found |= _entry(child, joint)
+        for component, own in components(child, joint):
+            found |= _entry(component, own)
     return found
+
+
+def components(leaf: Leaf, joint: Floats) -> Iterator[tuple[Conditional, Floats]]:
+    """The conditionals of a node, each with what belongs to it of a table over all of them."""
+    if isinstance(leaf, Conditional):
+        yield leaf, joint
+        return
+    for k, part in enumerate(leaf.parts):
+        if part is not None:
+            yield part, _chosen(leaf.gate, k, joint)
 
 
 def _chosen(gate: Axis | Index, k: int, joint: Floats) -> Floats:
