@@ -712,6 +712,27 @@ def dirichlet_multinomial() -> None:
     pg.observed("y", pg.Multinomial(probs=theta, size=3))
 
 
+@animal(truth={"a": 1.5, "slope": 0.6, "level": -0.2}, inputs=one_input, n=3000,
+        close={"a": 0.4})  # fmt: skip
+def negative_binomial_regression() -> None:
+    """Counts over-dispersed by an effect of mean one: var = μ + μ² / a."""
+    a = pg.param("a")
+    u = pg.latent("u", pg.Gamma(shape=a, rate=a))
+    log_rate = pg.param("slope") * pg.covariate("x") + pg.param("level")
+    pg.observed("y", pg.Poisson(rate=u, log_rate=log_rate))
+
+
+@animal(
+    truth={"z.probs": HALVES, "a": 3.0, "slope": 0.5, "level": 1.2}, inputs=one_input, n=3000,
+    close={"a": 1.0},
+)  # fmt: skip
+def zero_inflated_negative_binomial_regression() -> None:
+    a, z = pg.param("a"), pg.latent("z", pg.Categorical(size=2))
+    u = pg.latent("u", pg.Gamma(shape=a, rate=a))
+    log_rate = pg.param("slope") * pg.covariate("x") + pg.param("level")
+    pg.observed("y", pg.switch(z, pg.Dirac(0), pg.Poisson(rate=u, log_rate=log_rate)))
+
+
 @animal(
     truth={"s.first.probs": HALVES, "s.probs": STICKY, "shape": [[6.0, 3.0], [2.0, 4.0]],
            "rate": [3.0, 0.5]},

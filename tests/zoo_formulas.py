@@ -129,6 +129,21 @@ def gamma_poisson(d: Values, p: Values) -> Floats:
     return np.asarray(seen(log_p, y))
 
 
+def negative_binomial_regression(d: Values, p: Values) -> Floats:
+    """NB2 with mean exp(slope x + level)."""
+    y, mean = np.asarray(d["y"]), np.exp(p["slope"] * np.asarray(d["x"]) + p["level"])
+    log_p = stats.nbinom.logpmf(np.nan_to_num(y), p["a"], p["a"] / (p["a"] + mean))
+    return np.asarray(seen(log_p, y))
+
+
+def zero_inflated_negative_binomial_regression(d: Values, p: Values) -> Floats:
+    """A zero, or NB2."""
+    y = np.asarray(d["y"])
+    atom = np.where((y == 0) | np.isnan(y), 0.0, -np.inf)
+    both = np.stack([atom, negative_binomial_regression(d, p)], axis=1)
+    return mixture(np.log(p["z.probs"]), both)
+
+
 def beta_binomial(d: Values, p: Values) -> Floats:
     """Of twelve trials."""
     y = np.asarray(d["y"])
@@ -178,6 +193,8 @@ FORMULAS: dict[str, Callable[[Values, Values], Floats]] = {
         gamma_poisson,
         beta_binomial,
         dirichlet_multinomial,
+        negative_binomial_regression,
+        zero_inflated_negative_binomial_regression,
         counts_that_remember_the_state_before,
     )
 }

@@ -19,6 +19,7 @@ from pgem.analyse import (
     is_random,
 )
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
+from pgem.families._link import Linked
 from pgem.families._roles import MEAN
 from pgem.routines import Prior
 
@@ -186,8 +187,12 @@ def _own_fit_note(analysis: Analysis, block: Block) -> str:
 
 def _link_note(analysis: Analysis, block: Block) -> str:
     """What has no finite statistic, and what is kept instead."""
+    families = [analysis.layout.components[key].family for key in block.linked]
+    under = any(isinstance(family, Linked) and family.latent for family in families)
     return (
-        f"{', '.join(block.regression)}: no finite statistic under a link; one float is kept per "
+        f"{', '.join(block.regression)}: no finite statistic under a link; "
+        + ("one float, or two beside a latent, is" if under else "one float is")
+        + " kept per "
         f"row (equal ones count once) and cell: {_kept(analysis, block.linked)}"
     )
 

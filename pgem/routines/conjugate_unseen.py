@@ -15,6 +15,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers, Mask
 from pgem.families._family import Family, Observations
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import Scaled
 
@@ -88,9 +89,9 @@ def unseen_moments(
     """
     if isinstance(family, Linear):
         return _linear(family, points, slots, latent)
-    if not isinstance(family, Scaled) or not family.latent:
+    if not isinstance(family, Scaled | Linked) or not family.latent:
         return _plain(family, points, slots)
-    if latent.family.event_ndim:
+    if isinstance(family, Scaled) and latent.family.event_ndim:
         return _vector(family, points, slots, latent)
     return _scalar(family, points, slots, latent)
 
@@ -120,7 +121,7 @@ def _plain(family: Family, points: Observations, slots: dict[str, Floats]) -> tu
 
 
 def _scalar(
-    family: Scaled, points: Observations, slots: dict[str, Floats], latent: Posterior
+    family: Scaled | Linked, points: Observations, slots: dict[str, Floats], latent: Posterior
 ) -> tuple[Floats, Floats]:
     """Mean and variance are Σ_k c_k u^k: the variance is that of the mean, and the mean of it."""
     powers, n_rows = latent.powers(), len(points.x)
@@ -194,10 +195,11 @@ def _at(
     """Mean [n, d] and variance [n, d] (covariance for vectors) given u, in configuration g."""
     n_rows = len(points.x)
     here = {name: np.repeat(value[g : g + 1], n_rows, axis=0) for name, value in slots.items()}
-    known = {name: value for name, value in points.known.items() if name != "multiplier"}
-    by = points.known.get("multiplier")
+    held = "spread" if isinstance(family, Linked) else "multiplier"
+    known = {name: value for name, value in points.known.items() if name != held}
+    by = points.known.get(held)
     if u is not None:
         by = u if by is None else by * u
-    product = {} if by is None else {"multiplier": by}
+    product = {} if by is None else {held: by}
     mean, spread = family.moments({**here, **known, **product})
     return flat_rows(mean), spread if family.event_ndim else flat_rows(spread)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -318,8 +320,21 @@ def test_fits_are_saved_and_declarations_written(tmp_path: Path) -> None:
     copy = pg.Model.from_json(model.to_json())
     assert copy.record == model.record
     assert copy.fit(data, max_iter=5).trace == pytest.approx(fit.trace)
-    with pytest.raises(pg.PgemError, match="script"):
-        model.compile(data).to_script(data)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_script_repeats_the_fit(constant: bool, tmp_path: Path) -> None:
+    """Links at latents and at leaves; also where one row of covariates serves all units."""
+    model, data = experts(np.random.default_rng(8), 40)
+    if constant:
+        data["x"] = np.ones(40)
+    fit = model.fit(data, max_iter=5, tol=0)
+    model.compile(data).to_script(data, max_iter=5, tol=0, path=tmp_path / "script.py")
+    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert f"{fit.log_likelihood:.6f}" in done.stdout
 
 
 def test_weights_are_repeated_rows_and_shards_add() -> None:
