@@ -23,7 +23,7 @@ from pgem.routines.region_eliminate import (
     largest_product,
     transpose,
 )
-from pgem.routines.region_layout import ChainLayout
+from pgem.routines.region_nodes import ChainLayout
 
 
 class Chain:
