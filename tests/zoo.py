@@ -688,6 +688,34 @@ def mixture_of_state_spaces() -> None:
         pg.observed("y", pg.Normal(mean=h + pg.param("level")[c]))
 
 
+def branches(rng: np.random.Generator, n: int, sizes: Sizes) -> dict[str, Any]:
+    """Binary trees with branches of different lengths."""
+    length = rng.uniform(0.2, 1.5, (n, sizes["cell"]))
+    return {**binary_trees(rng, n, sizes), "length": length}
+
+
+@animal(
+    truth={"rate": 0.6, "y.var": 0.3}, n=25, sizes={"cell": 63}, small={"cell": 5}, inputs=branches,
+)  # fmt: skip
+def brownian_motion_along_a_tree() -> None:
+    """A trait that spreads with the length of the branches, measured with an error."""
+    with pg.tree("cell"):
+        var = pg.param("rate") * pg.covariate("length")
+        h = pg.latent("h", pg.Normal(mean=pg.prev("h"), var=var), first=pg.Normal(0.0, 4.0))
+        pg.observed("y", pg.Normal(mean=h))
+
+
+@animal(
+    truth={"decay": 0.7, "loadings": [1.0, -0.5, 1.5], "y.cov": [0.4, 0.4, 0.4]},
+    n=40, sizes={"cell": 63}, small={"cell": 5}, inputs=binary_trees,
+)  # fmt: skip
+def factor_along_a_tree() -> None:
+    with pg.tree("cell"):
+        mean = pg.param("decay") * pg.prev("f")
+        f = pg.latent("f", pg.Normal(mean=mean, var=1.0), first=pg.Normal(0.0, 2.0))
+        pg.observed("y", pg.MvNormal(mean=pg.param("loadings") @ f, cov=pg.diagonal(), size=3))
+
+
 @animal(truth={"mean": 1.0, "scale": 2.0}, n=3000, close=0.3)
 def student_t() -> None:
     u = pg.latent("u", pg.Gamma(shape=2.5, rate=2.5))

@@ -163,8 +163,10 @@ def _first_notes(analysis: Analysis) -> list[str]:
             slot = component.leaf.slots[spread]
             known = slot.kind == "param" and not analysis.layout.params[slot.name].is_free
             if region.chain and slot.kind == "param" and not known:
+                tree = analysis.graph.scopes[region.chain].kind == "tree"
+                alone = "root" if tree else "sequence"
                 found.append(
-                    f"'{slot.name}' is learned: with a single sequence it collapses to 0; fix it "
+                    f"'{slot.name}' is learned: with a single {alone} it collapses to 0; fix it "
                     "then, first=pg.Normal(0.0, 1.0) or first=pg.MvNormal(0.0, pg.identity(k))"
                 )
     return found

@@ -17,7 +17,13 @@ import numpy as np
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.collect import ScopeData
 from pgem.routines.region_groups import Composition, Groups, number_rows
-from pgem.routines.region_nodes import ChainLayout, number_nodes
+from pgem.routines.region_nodes import (
+    ChainLayout,
+    Nodes,
+    number_ancestries,
+    number_branches,
+    number_nodes,
+)
 from pgem.routines.region_parts import Link, Member, Piece
 
 
@@ -344,8 +350,9 @@ class Layout:
         if link.lag:
             assert target == self.chain, "a link looks back outside the chain"
             assert scope.data is not None
-            assert (scope.data.number[rows] >= link.lag).all(), "a link looks back before the start"
-        return np.asarray(rows - link.lag)
+            rows = scope.data.earlier(link.lag)[rows]
+            assert (rows >= 0).all(), "a link looks back before the start"
+        return np.asarray(rows)
 
     def _link_layout(
         self, link: Link, scope: ScopeLayout, source: Integers, forms: Groups
@@ -394,7 +401,7 @@ def _group_locally(scope: ScopeLayout, chain: str | None) -> None:
     for inner in scope.inner:
         assert inner.data is not None
         if inner.chain:
-            made = Composition.of_chains(inner.data, inner.chain.back.ids)
+            made = _compose_roots(inner.chain)
         else:
             made = Composition.of_members(inner.data, inner.local)
         scope.compositions[inner.name] = made
@@ -406,20 +413,32 @@ def _group_locally(scope: ScopeLayout, chain: str | None) -> None:
         scope.composition[name] = made.ids[scope.local.first]
     if scope.name == chain:
         assert scope.data is not None
-        none = np.zeros(len(scope.data.lengths), dtype=np.int64)
-        back = number_nodes(scope.local.ids, scope.data.starts, none, from_last=True)
-        scope.chain = ChainLayout(scope.data.starts, scope.data.lengths, back, back)
+        if scope.data.parents is not None:
+            back: Nodes = number_branches(scope.local.ids, scope.data)
+        else:
+            none = np.zeros(len(scope.data.lengths), dtype=np.int64)
+            back = number_nodes(scope.local.ids, scope.data.starts, none, from_last=True)
+        scope.chain = ChainLayout(scope.data, back, back)
+
+
+def _compose_roots(chain: ChainLayout) -> Composition:
+    """What the enclosing rows hold of a chain: its first step, or the roots of its trees."""
+    if not chain.branches:
+        return Composition.of_chains(chain.data, chain.back.ids)
+    return Composition.of_some(chain.data, chain.roots, chain.back.ids)
 
 
 def _group_posteriors(scope: ScopeLayout) -> None:
     """Rows by equal posterior covariance, after those of the enclosing scope."""
     if scope.chain:
         assert scope.parent is not None
-        back = scope.chain.back
-        forth = number_nodes(
-            back.ids, scope.chain.starts, scope.parent.posterior.ids, from_last=False
-        )
-        scope.chain.forth = forth
+        chain, back, outer = scope.chain, scope.chain.back, scope.parent.posterior.ids
+        if chain.branches:
+            initial = outer[chain.data.parent[chain.roots]]
+            forth = number_ancestries(back.ids, chain.levels, initial)
+        else:
+            forth = number_nodes(back.ids, chain.data.starts, outer, from_last=False)
+        chain.forth = forth
         scope.posterior = Groups(forth.ids, len(forth.keys))
         scope.posterior_local = back.keys[forth.keys]
         return

@@ -186,7 +186,9 @@ def _is_range(values: Integers) -> bool:
 
 
 def _choose_chain(layout: ChainLayout, n_configurations: int) -> type[Chain]:
-    """Compiled loops where there is enough to do."""
+    """Compiled loops along sequences, where there is enough to do."""
+    if layout.branches:
+        return Chain
     if len(layout.back.levels) > LONG or len(layout.back.ids) * n_configurations > MANY:
         from pgem.routines.region_compiled import CompiledChain
 
