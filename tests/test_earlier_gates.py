@@ -8,8 +8,6 @@ Dirichlet).
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import Any
 import conjugate_oracle as oracle
 import numpy as np
 import pytest
-from conjugate_oracle import Floats, Latent
+from checks import script_repeats, slopes_agree
+from conjugate_oracle import Latent
 from scipy.special import logsumexp
 from scipy.stats import (
     beta,
@@ -32,8 +31,6 @@ from scipy.stats import (
 )
 
 import pgem as pg
-from pgem.routines import expected_log_density
-from pgem.run import sum_statistics
 
 KINDS = ("Gamma", "Beta", "Normal", "Dirichlet")
 SLOTS = {"Gamma": ("shape", "rate"), "Beta": ("a", "b"), "Normal": ("mean", "var"),
@@ -212,28 +209,8 @@ def test_equals_enumeration_and_quadrature(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_statistics_are_the_slope_of_the_likelihood(seed: int) -> None:
-    """Fisher's identity: the slope of Q at its own parameters is the score."""
     m = draw(seed)
-    model, program = m.model, m.model.compile(m.d)
-    params = {k: np.asarray(v, dtype=float) for k, v in m.p.items()}
-    _, stats = sum_statistics(program.bind(m.d), params)
-    keys = [key for key, reads in program.reads.items() if reads]
-
-    def q(at: dict[str, Floats]) -> float:
-        return expected_log_density(stats, keys, at, program.reads)
-
-    def total(at: dict[str, Floats]) -> float:
-        return float(model.log_likelihood(m.d, at).sum())
-
-    for key, layout in program.params.items():
-        free = layout.role.to_free(params[key])
-        for place in np.ndindex(free.shape):
-            shift = np.zeros(free.shape)
-            shift[place] = 1e-5
-            up = params | {key: layout.role.from_free(free + shift)}
-            down = params | {key: layout.role.from_free(free - shift)}
-            found, expected = ((f(up) - f(down)) / 2e-5 for f in (q, total))
-            assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    slopes_agree(m.model, m.d, m.p)
 
 
 @pytest.mark.parametrize("seed", range(24, 32))
@@ -259,10 +236,4 @@ def test_given_latents_leave_the_joint_density(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_script_repeats_the_fit(seed: int, tmp_path: Path) -> None:
     m = draw(seed)
-    fit = m.model.fit(m.d, max_iter=5, tol=0)
-    m.model.compile(m.d).to_script(m.d, max_iter=5, tol=0, path=tmp_path / "script.py")
-    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert f"{fit.log_likelihood:.6f}" in done.stdout
+    script_repeats(m.model, m.d, tmp_path)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import script_repeats, slopes_agree
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
 import pgem as pg
-from pgem.routines import expected_log_density
 from pgem.routines.collect import ScopeData
 from pgem.routines.region_nodes import number_ancestries, number_branches
-from pgem.run import sum_statistics
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -193,26 +190,14 @@ def test_brownian_motion_is_generalised_least_squares() -> None:
 
 
 def test_the_slope_of_q_is_the_score() -> None:
-    """Fisher's identity, for every parameter: parent-child covariances are right."""
+    """For every parameter: the covariances of parents and children are right."""
     rng = np.random.default_rng(5)
     parents = [forest(rng, size) for size in (9, 6, 12)]
     y = [rng.normal(size=(len(a), 3)) for a in parents]
     y[0][3] = np.nan
     data = {"y": y, "cell.parent": parents}
     model, p = states(), values(rng)
-    program = model.compile(data)
-    _, stats = sum_statistics(program.bind(data), p)
-    keys = [key for key, reads in program.reads.items() if reads]
-    for name, layout in program.params.items():
-        free = layout.role.to_free(p[name])
-        for place in np.ndindex(free.shape):
-            shift = np.zeros(free.shape)
-            shift[place] = 1e-5
-            ends = [p | {name: layout.role.from_free(free + s * shift)} for s in (1, -1)]
-            q = [expected_log_density(stats, keys, at, program.reads) for at in ends]
-            total = [float(model.log_likelihood(data, at).sum()) for at in ends]
-            slope = (total[0] - total[1]) / 2e-5
-            assert (q[0] - q[1]) / 2e-5 == pytest.approx(slope, rel=1e-5, abs=1e-5)
+    slopes_agree(model, data, p)
     fit = model.fit(data, start=p, max_iter=30, tol=0)
     assert np.diff(fit.trace).min() >= -1e-9
 
@@ -336,13 +321,4 @@ def test_a_script_repeats_the_fit(tmp_path: Path) -> None:
     y = [rng.normal(size=(len(a), 3)) for a in parents]
     y[0][3] = np.nan
     data = {"y": y, "cell.parent": parents}
-    start = values(rng)
-    fit = states().fit(data, start=start, max_iter=5, tol=0)
-    states().compile(data).to_script(
-        data, start=start, max_iter=5, tol=0, path=tmp_path / "script.py"
-    )
-    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert f"{fit.log_likelihood:.6f}" in done.stdout
+    script_repeats(states(), data, tmp_path, start=values(rng))

@@ -9,8 +9,6 @@ its children there or in a plate inside.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import conjugate_oracle as oracle
 import numpy as np
 import pytest
+from checks import script_repeats, slopes_agree
 from conjugate_oracle import Floats, Grid
 from scipy import optimize
 from scipy.special import gammaln, logsumexp
@@ -202,18 +201,7 @@ def expected(m: Drawn) -> tuple[Any, Any, dict[str, Floats]]:
 @pytest.mark.parametrize("seed", range(10))
 def test_the_slope_of_q_is_the_score(seed: int) -> None:
     m = draw(seed)
-    model, (program, stats, params) = m.model, expected(m)
-    keys = [key for key, reads in program.reads.items() if reads]
-    for key, layout in program.params.items():
-        free = layout.role.to_free(params[key])
-        for place in np.ndindex(free.shape):
-            shift = np.zeros(free.shape)
-            shift[place] = 1e-5
-            ends = [params | {key: layout.role.from_free(free + s * shift)} for s in (1, -1)]
-            q = [expected_log_density(stats, keys, at, program.reads) for at in ends]
-            p = [float(model.log_likelihood(m.d, at).sum()) for at in ends]
-            slopes = (q[0] - q[1]) / 2e-5, (p[0] - p[1]) / 2e-5
-            assert slopes[0] == pytest.approx(slopes[1], rel=1e-5, abs=1e-5)
+    slopes_agree(m.model, m.d, m.p)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -376,12 +364,4 @@ def test_the_derivation_and_the_report_tell_of_the_effect() -> None:
 
 
 def test_a_script_repeats_the_fit(tmp_path: Path) -> None:
-    d = effects(20, np.random.default_rng(6))
-    model = grouped()
-    fit = model.fit(d, max_iter=6, tol=0)
-    model.compile(d).to_script(d, max_iter=6, tol=0, path=tmp_path / "script.py")
-    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert f"{fit.log_likelihood:.6f}" in done.stdout
+    script_repeats(grouped(), effects(20, np.random.default_rng(6)), tmp_path)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from checks import script_repeats
 from scipy.special import expit
 from scipy.stats import binom, expon, geom, multinomial, poisson
 
@@ -328,13 +327,7 @@ def test_a_script_repeats_the_fit(constant: bool, tmp_path: Path) -> None:
     model, data = experts(np.random.default_rng(8), 40)
     if constant:
         data["x"] = np.ones(40)
-    fit = model.fit(data, max_iter=5, tol=0)
-    model.compile(data).to_script(data, max_iter=5, tol=0, path=tmp_path / "script.py")
-    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert f"{fit.log_likelihood:.6f}" in done.stdout
+    script_repeats(model, data, tmp_path)
 
 
 def test_weights_are_repeated_rows_and_shards_add() -> None:
