@@ -26,6 +26,7 @@ from scipy.stats import (
     dirichlet_multinomial,
     gamma,
     multinomial,
+    nbinom,
     norm,
     poisson,
 )
@@ -237,3 +238,61 @@ def test_given_latents_leave_the_joint_density(seed: int) -> None:
 def test_a_script_repeats_the_fit(seed: int, tmp_path: Path) -> None:
     m = draw(seed)
     script_repeats(m.model, m.d, tmp_path)
+
+
+def test_children_that_look_at_a_parent_have_first_steps_at_the_roots() -> None:
+    """In a tree a member's depth counts, not its place."""
+    rng = np.random.default_rng(3)
+    with pg.Model("m") as model, pg.tree("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        u = pg.latent("u", pg.Gamma(2.0, 3.0))
+        rate, first = pg.param("r")[pg.prev(s)] * u, pg.Poisson(rate=pg.param("q") * u)
+        pg.observed("y", pg.Poisson(rate=rate), first=first)
+    p = {"s.first.probs": np.array([0.4, 0.6]), "s.probs": rng.dirichlet([1, 1], 2),
+         "r": rng.gamma(3, 1, 2), "q": 1.3}  # fmt: skip
+    parents, y = np.array([2, 0, -1, 0, 2]), rng.poisson(2, 5).astype(float)
+    logs = []
+    for path in product(range(2), repeat=5):
+        total = 0.0
+        for k, above in enumerate(parents):
+            row = p["s.first.probs"] if above < 0 else p["s.probs"][path[above]]
+            rate_of = p["q"] if above < 0 else p["r"][path[above]]
+            total += np.log(row[path[k]]) + nbinom.logpmf(y[k], 2.0, 3.0 / (3.0 + rate_of))
+        logs.append(total)
+    found = model.log_likelihood({"y": [y], "t.parent": [parents]}, p)
+    assert found[0] == pytest.approx(logsumexp(logs), abs=1e-9)
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_integrated_counts_are_negative_binomial(lasting: bool) -> None:
+    """The same chain, with explicit durations too, whose counts are written as such a family."""
+    duration = {"duration": pg.Poisson()} if lasting else {}
+    with pg.Model("a") as mixed, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s", **duration)
+        b = pg.param("b")[pg.prev(s), s]
+        u = pg.latent("u", pg.Gamma(2.5, b), first=pg.Gamma(2.5, pg.param("c")[s]))
+        pg.observed("y", pg.Poisson(rate=u))
+    with pg.Model("b") as plain, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s", **duration)
+        first = pg.NegativeBinomial(prob=pg.param("c")[s], size=2.5)
+        prob = pg.param("b")[pg.prev(s), s]
+        pg.observed("y", pg.NegativeBinomial(prob=prob, size=2.5), first=first)
+    rng = np.random.default_rng(4)
+    p = {"s.first.probs": np.array([0.3, 0.7]), "b": rng.gamma(2, 1, (2, 2)),
+         "c": rng.gamma(2, 1, 2), "s.probs": np.array([[0.0, 1.0], [1.0, 0.0]])}  # fmt: skip
+    if lasting:
+        p["s.duration.rate"] = np.array([1.5, 3.0])
+    else:
+        p["s.probs"] = rng.dirichlet([1, 1], 2)
+    q = {**p, "b": p["b"] / (1 + p["b"]), "c": p["c"] / (1 + p["c"])}
+    d = {"y": [rng.poisson(2, k).astype(float) for k in (7, 1, 12)]}
+    d["y"][2][4] = np.nan
+    found, wanted = mixed.log_likelihood(d, p), plain.log_likelihood(d, q)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    one, other = mixed.posterior(d, p)["s"], plain.posterior(d, q)["s"]
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+    fit = mixed.fit(d, start=p, max_iter=10, tol=0)
+    assert np.diff(fit.trace).min() >= -1e-9
+    hard = mixed.fit(d, start=p, max_iter=10, posterior="hard")
+    assert np.isfinite(hard.log_likelihood)
