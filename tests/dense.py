@@ -372,6 +372,8 @@ class Dense:
         size = len(world.mean)
         for name, path in self.cells(unit):
             if not self.is_gaussian(name):
+                if self.is_hole_of_a_leaf(name, unit, path):
+                    continue
                 table = self.table(
                     self.component(name, unit, path), "probs", unit, path, world, new
                 )
@@ -390,6 +392,12 @@ class Dense:
                 return -np.inf
             total += -0.5 * (logdet + float(np.trace(np.linalg.solve(noise, second))))
         return total
+
+    def is_hole_of_a_leaf(self, name: str, unit: int, path: Path) -> bool:
+        """Whether a category that should be seen is not, and gates nothing: it is left out."""
+        gates = {gate.name for node in self.nodes.values() for gate in node.gates()}
+        hole = self.nodes[name].kind == "observed" and self.code(name, unit, path) < 0
+        return hole and name not in gates
 
     def is_idle(self, name: str, unit: int, path: Path) -> bool:
         """Whether a value is missing, has no children, and so teaches nothing."""
