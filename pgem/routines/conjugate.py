@@ -189,7 +189,10 @@ class Block(Joint):
         else:
             found = [None if p is None else self._unseen(p, rows, gone) for p in child.parts]
             parts = self._picked(child, found, gone)
-        mean[gone], cov[gone] = mixed(weights[gone].reshape(len(gone), -1), *parts)
+        found_mean, found_cov = mixed(weights[gone].reshape(len(gone), -1), *parts)
+        holes = np.isnan(x[gone])  # what is seen is certain
+        mean[gone] = np.where(holes, found_mean, x[gone])
+        cov[gone] = np.where(holes[:, :, None] & holes[:, None], found_cov, 0.0)
         return mean, cov
 
     def _unseen(

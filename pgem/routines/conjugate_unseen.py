@@ -123,22 +123,25 @@ def _plain(family: Family, points: Observations, slots: dict[str, Floats]) -> tu
 def _scalar(
     family: Scaled | Linked, points: Observations, slots: dict[str, Floats], latent: Posterior
 ) -> tuple[Floats, Floats]:
-    """Mean and variance are Σ_k c_k u^k: the variance is that of the mean, and the mean of it."""
+    """Mean and variance are Σ_k c_k u^k; coordinates share u, so that their means go together."""
     powers, n_rows = latent.powers(), len(points.x)
     basis = np.linalg.inv(POINTS[:, None] ** POWERS)
-    means, variances = [], []
+    means, covs = [], []
     for g in range(powers.shape[1]):
         at = [_at(family, points, slots, g, np.full(n_rows, u)) for u in POINTS]
         mean, variance = (np.einsum("ku,und->nkd", basis, np.stack(part))
                           for part in zip(*at, strict=True))  # fmt: skip
-        second = np.stack([m**2 for m, _ in at])
-        square = np.einsum("ku,und->nkd", basis, second)
-        first = _expected(mean, powers[:, g])
+        second = np.stack([(m[:, :, None] * m[:, None]).reshape(n_rows, -1) for m, _ in at])
+        products = np.einsum("ku,und->nkd", basis, second)
+        first, own = (_expected(part, powers[:, g]) for part in (mean, variance))
+        shape = (n_rows, first.shape[1], first.shape[1])
+        total = _expected(products, powers[:, g]).reshape(shape)
+        total += np.where(np.eye(shape[1], dtype=bool), own[:, None], 0.0)
+        with np.errstate(invalid="ignore"):
+            centred = total - first[:, :, None] * first[:, None]
         means.append(first)
-        total = _expected(_clean(variance) + _clean(square), powers[:, g])
-        variances.append(np.where(np.isfinite(total), total - first**2, np.inf))
-    mean, variance = np.stack(means, axis=1), np.stack(variances, axis=1)
-    return mean, np.where(np.eye(mean.shape[-1], dtype=bool), variance[..., None], 0.0)
+        covs.append(np.where(np.isfinite(total), centred, np.inf))
+    return np.stack(means, axis=1), np.stack(covs, axis=1)
 
 
 def _expected(coefficients: Floats, powers: Floats) -> Floats:

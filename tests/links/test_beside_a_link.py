@@ -365,3 +365,31 @@ def test_the_derivation_and_the_report_tell_of_the_effect() -> None:
 
 def test_a_script_repeats_the_fit(tmp_path: Path) -> None:
     script_repeats(grouped(), effects(20, np.random.default_rng(6)), tmp_path)
+
+
+def test_holes_of_vectors_share_the_effect() -> None:
+    """What is seen is certain; missing counts covary through u, waiting times are inverse in it."""
+    with pg.Model("m") as model:
+        u, x = pg.latent("u", pg.Gamma()), pg.covariate("x")
+        pg.observed("y", pg.Exponential(rate=u, log_rate=pg.param("b") * x))
+        pg.observed("v", pg.Poisson(rate=u, log_rate=pg.param("c") * x, size=2))
+    p = {"u.shape": 3.2, "u.rate": 1.1, "b": 0.4, "c": np.array([0.2, -0.3])}
+    x, gone = np.array([0.5, -1.0, 2.0]), np.nan
+    v = np.array([[1.0, 2.0], [gone, 3.0], [gone, gone]])
+    data = {"x": x, "y": np.array([gone, 1.0, 0.2]), "v": v}
+    found = model.posterior(data, p)
+    count, wait = np.exp(np.outer(x, p["c"])), np.exp(0.4 * x)
+    shape = 3.2 + np.array([3.0, 4.0, 1.0])
+    rate = 1.1 + np.array([count[0].sum(), wait[1] + count[1, 1], 0.2 * wait[2]])
+    np.testing.assert_allclose(found["u"].mean, shape / rate)
+    mean, var = shape / rate, shape / rate**2
+    np.testing.assert_allclose(found["v"].mean[1], [mean[1] * count[1, 0], 3.0])
+    np.testing.assert_allclose(found["v"].cov[1][1], 0.0)
+    both = np.diag(mean[2] * count[2]) + var[2] * np.outer(count[2], count[2])
+    np.testing.assert_allclose(found["v"].cov[2], both)
+    a, b = shape[0], rate[0] / wait[0]
+    assert found["y"].mean[0] == pytest.approx(b / (a - 1))
+    assert found["y"].cov[0] == pytest.approx(2 * b**2 / ((a - 1) * (a - 2)) - (b / (a - 1)) ** 2)
+    fit = model.fit(data, start=p, max_iter=0)
+    np.testing.assert_allclose(fit.impute(data)["v"][1], found["v"].mean[1])
+    np.testing.assert_allclose(fit.draw(data, seed=0)["v"][1][1], 3.0)
