@@ -21,7 +21,7 @@ from checks import script_repeats, slopes_agree
 from conjugate_oracle import Floats, Grid
 from scipy import optimize
 from scipy.special import gammaln, logsumexp
-from scipy.stats import nbinom
+from scipy.stats import gamma, nbinom, norm, poisson
 
 import pgem as pg
 from pgem.routines import expected_log_density
@@ -393,3 +393,38 @@ def test_holes_of_vectors_share_the_effect() -> None:
     fit = model.fit(data, start=p, max_iter=0)
     np.testing.assert_allclose(fit.impute(data)["v"][1], found["v"].mean[1])
     np.testing.assert_allclose(fit.draw(data, seed=0)["v"][1][1], 3.0)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_observed_nodes_beside_a_link_are_exposures(back: bool) -> None:
+    """As covariates would be; those of the step before count from the second step on."""
+    rng = np.random.default_rng(11)
+    w, x, y = rng.gamma(3, 0.5, 3000), rng.normal(size=3000), rng.poisson(2, 3000).astype(float)
+    with pg.Model("node") as node, pg.sequence("t"):
+        size = pg.observed("w", pg.Gamma(3.0, 2.0))
+        rate = pg.param("r") * (pg.prev("w") if back else size)
+        pg.observed("y", pg.Poisson(rate=rate, log_rate=pg.param("b") * pg.covariate("x")))
+    with pg.Model("covariate") as plain, pg.sequence("t"):
+        rate = pg.param("r") * pg.covariate("w")
+        pg.observed("y", pg.Poisson(rate=rate, log_rate=pg.param("b") * pg.covariate("x")))
+    fit = node.fit({"w": w, "x": x, "y": y}, tol=1e-12)
+    known = {"w": w[:-1], "x": x[1:], "y": y[1:]} if back else {"w": w, "x": x, "y": y}
+    other = plain.fit(known, tol=1e-12)
+    for name, value in other.params.items():
+        assert fit.params[name] == pytest.approx(value, rel=1e-9)
+    own = gamma.logpdf(w, 3.0, scale=0.5).sum()
+    assert fit.log_likelihood - own == pytest.approx(other.log_likelihood, rel=1e-10)
+
+
+def test_a_gaussian_node_beside_a_link_keeps_its_values() -> None:
+    """Units are not replaced by points of equal moments where a value stands in a rate as well."""
+    rng = np.random.default_rng(12)
+    x = np.exp(rng.normal(size=4000) * 0.3) + 0.5
+    y = rng.poisson(x).astype(float)
+    with pg.Model("m") as model:
+        node = pg.observed("x", pg.Normal())
+        pg.observed("y", pg.Poisson(rate=node, log_rate=pg.param("b")))
+    fit = model.fit({"x": x, "y": y}, tol=1e-12)
+    assert fit.params["b"] == pytest.approx(np.log(y.sum() / x.sum()), rel=1e-9)
+    both = norm.logpdf(x, x.mean(), x.std()) + poisson.logpmf(y, x * np.exp(fit.params["b"]))
+    assert fit.log_likelihood == pytest.approx(both.sum(), rel=1e-10)
