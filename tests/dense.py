@@ -110,10 +110,20 @@ class Dense:
         value = self.value(name, unit, path)
         return -1 if value is None or np.isnan(value) else int(value)
 
-    def parent_path(self, scope: str, path: Path, lag: int = 0) -> Path:
-        """The member of an enclosing scope that a member belongs to."""
+    def parent_path(self, scope: str, unit: int, path: Path, lag: int = 0) -> Path:
+        """The member of an enclosing scope that a member belongs to, or one some steps earlier."""
         path = path[: len(self.scope_path(scope))]
-        return (*path[:-1], path[-1] - lag) if lag else path
+        if not lag:
+            return path
+        if self.scopes[scope].kind == "tree":
+            return (*path[:-1], int(look(self.data[f"{scope}.parent"][unit], path)))
+        return (*path[:-1], path[-1] - lag)
+
+    def step(self, scope: str, unit: int, path: Path) -> int:
+        """How many steps lie before; in a tree whether there is a parent."""
+        if self.scopes[scope].kind == "tree":
+            return int(look(self.data[f"{scope}.parent"][unit], path) >= 0)
+        return path[-1]
 
     def is_gaussian(self, name: str) -> bool:
         return self.nodes[name].leaf.family in GAUSSIAN
@@ -131,7 +141,9 @@ class Dense:
         for codes in itertools.product(*choices):
             world = World(dict(zip(discrete, map(int, codes), strict=True)))
             for name, path in discrete:
-                table = self.table(self.component(name, path), "probs", unit, path, world, params)
+                table = self.table(
+                    self.component(name, unit, path), "probs", unit, path, world, params
+                )
                 with np.errstate(divide="ignore"):
                     world.log_prior += float(np.log(table[world.codes[name, path]]))
             if np.isfinite(world.log_prior):
@@ -151,7 +163,7 @@ class Dense:
             self.form(name, path, unit, params, world, total)
         means, loadings, seen = [], [], []
         for name, path in cells:
-            if self.is_conditioned(name, path):
+            if self.is_conditioned(name, unit, path):
                 continue
             values = np.atleast_1d(np.asarray(self.seen(name, unit, path), dtype=float))
             form, here = world.forms[name, path], ~np.isnan(values)
@@ -177,17 +189,17 @@ class Dense:
 
     dims: Mapping[str, int] = {}
 
-    def is_conditioned(self, name: str, path: Path) -> bool:
+    def is_conditioned(self, name: str, unit: int, path: Path) -> bool:
         node = self.nodes[name]
-        return node.conditioned and path[-1] < node.lag()
+        return node.conditioned and self.step(node.scope, unit, path) < node.lag()
 
-    def component(self, name: str, path: Path) -> tuple[str, LeafRecord]:
+    def component(self, name: str, unit: int, path: Path) -> tuple[str, LeafRecord]:
         """Key and leaf of the conditional of a value."""
         node = self.nodes[name]
         lag = node.lag()
-        if lag and path[-1] < lag and not node.conditioned:
-            step = path[-1] + 1
-            return f"{name}.first{step if step > 1 else ''}", node.firsts[path[-1]]
+        before = self.step(node.scope, unit, path) if lag else 0
+        if before < lag and not node.conditioned:
+            return f"{name}.first{before + 1 if before else ''}", node.firsts[before]
         return name, node.leaf
 
     def form(
@@ -196,7 +208,7 @@ class Dense:
         """The value of a Gaussian cell; made on first use."""
         if (name, path) in world.forms:
             return world.forms[name, path]
-        if self.is_conditioned(name, path):
+        if self.is_conditioned(name, unit, path):
             value = np.atleast_1d(np.asarray(self.value(name, unit, path), dtype=float))
             made = Form(value, np.zeros((len(value), total)))
         else:
@@ -227,9 +239,9 @@ class Dense:
             return path[self.scope_path(gate.name).__len__() - 1]
         if gate.kind == "covariate":
             scope = next(c.scope for c in self.record.covariates if c.name == gate.name)
-            return self.code(gate.name, unit, self.parent_path(scope, path))
+            return self.code(gate.name, unit, self.parent_path(scope, unit, path))
         scope = self.nodes[gate.name].scope
-        return world.codes[gate.name, self.parent_path(scope, path, gate.lag)]
+        return world.codes[gate.name, self.parent_path(scope, unit, path, gate.lag)]
 
     def mean_slots(self, leaf: LeafRecord) -> list[tuple[str, SlotRecord]]:
         return [(n, s) for n, s in leaf.slots.items() if n.startswith("mean")]
@@ -238,7 +250,7 @@ class Dense:
         self, name: str, path: Path, unit: int, params: Params, world: World, total: int
     ) -> Form:
         """The mean of a cell given its parents, as a form."""
-        key, leaf = self.component(name, path)
+        key, leaf = self.component(name, unit, path)
         dim = self.dim(name)
         out = Form(np.zeros(dim), np.zeros((dim, total)))
         for slot, record in self.mean_slots(leaf):
@@ -264,7 +276,7 @@ class Dense:
             scale /= float(self.covariate(covariate, unit, path))
         parent = None
         if times.parent:
-            home = self.parent_path(self.nodes[times.parent].scope, path, times.lag)
+            home = self.parent_path(self.nodes[times.parent].scope, unit, path, times.lag)
             parent = self.form(times.parent, home, unit, params, world, total)
         if parent is None:
             known = np.ones(1) if vector is None else vector
@@ -279,11 +291,11 @@ class Dense:
 
     def covariate(self, name: str, unit: int, path: Path) -> Any:
         scope = next(c.scope for c in self.record.covariates if c.name == name)
-        return self.value(name, unit, self.parent_path(scope, path))
+        return self.value(name, unit, self.parent_path(scope, unit, path))
 
     def noise(self, name: str, path: Path, unit: int, params: Params, world: World) -> Floats:
         """The covariance of a cell given its parents."""
-        key, leaf = self.component(name, path)
+        key, leaf = self.component(name, unit, path)
         slot = "cov" if "cov" in leaf.slots else "var"
         value = self.table((key, leaf), slot, unit, path, world, params)
         dim, times = self.dim(name), leaf.slots[slot].times
@@ -360,10 +372,14 @@ class Dense:
         size = len(world.mean)
         for name, path in self.cells(unit):
             if not self.is_gaussian(name):
-                table = self.table(self.component(name, path), "probs", unit, path, world, new)
+                if self.is_hole_of_a_leaf(name, unit, path):
+                    continue
+                table = self.table(
+                    self.component(name, unit, path), "probs", unit, path, world, new
+                )
                 total += float(np.log(np.maximum(table[world.codes[name, path]], 1e-300)))
                 continue
-            if self.is_conditioned(name, path) or self.is_idle(name, unit, path):
+            if self.is_conditioned(name, unit, path) or self.is_idle(name, unit, path):
                 continue
             predicted = self.prediction(name, path, unit, new, world, size)
             form = world.forms[name, path]
@@ -376,6 +392,12 @@ class Dense:
                 return -np.inf
             total += -0.5 * (logdet + float(np.trace(np.linalg.solve(noise, second))))
         return total
+
+    def is_hole_of_a_leaf(self, name: str, unit: int, path: Path) -> bool:
+        """Whether a category that should be seen is not, and gates nothing: it is left out."""
+        gates = {gate.name for node in self.nodes.values() for gate in node.gates()}
+        hole = self.nodes[name].kind == "observed" and self.code(name, unit, path) < 0
+        return hole and name not in gates
 
     def is_idle(self, name: str, unit: int, path: Path) -> bool:
         """Whether a value is missing, has no children, and so teaches nothing."""

@@ -537,6 +537,37 @@ def pigs() -> Known:
     }
 
 
+def primates() -> Known:
+    """Generalised least squares on the species, whose covariance is the path that they share."""
+    with (DATA / "primates.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+
+    def path(name: str) -> dict[str, float]:
+        row = rows.get(name)
+        return {name: float(row["length"]), **path(row["parent"])} if row else {}
+
+    def shared(one: str, other: str) -> float:
+        return sum(length for name, length in path(one).items() if name in path(other))
+
+    species = [name for name, row in rows.items() if row["body"]]
+    x = np.array([[float(rows[n]["body"]), float(rows[n]["longevity"])] for n in species])
+    between = np.array([[shared(a, b) for b in species] for a in species])
+    inverse = np.linalg.inv(between)
+    root = inverse.sum(axis=0) @ x / inverse.sum()
+    assert np.allclose(root, [1.183724613, 3.011356599], atol=1e-9)  # DendroPy
+    rate = (x - root).T @ inverse @ (x - root) / len(x)
+    to_hominid = np.array([shared("hominids", b) for b in species])
+    hominid = root + to_hominid @ inverse @ (x - root)
+    log_p = multivariate_normal(np.tile(root, len(x)), np.kron(between, rate)).logpdf(x.ravel())
+    return {
+        "log_likelihood": log_p,
+        "root": root,
+        "mass_rate": rate[0, 0],
+        "slope": rate[0, 1] / rate[0, 0],
+        "hominid": np.exp(hominid[0]),
+    }
+
+
 def meta_analysis() -> Known:
     c = table("beta_blockers")
     cells = np.array([[c[f"{arm}_deaths"], c[f"{arm}_patients"] - c[f"{arm}_deaths"]]

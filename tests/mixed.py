@@ -197,7 +197,7 @@ class Maker:
     def make(self) -> Case:
         rng = self.rng
         gates = [self.discrete([], []) for _ in range(int(rng.integers(0, 2)))]
-        inside = ["unit", "plate", "sequence"][int(rng.integers(3))]
+        inside = ["unit", "plate", "sequence", "tree"][int(rng.integers(4))]
         scope = [] if inside == "unit" else ["s"]
         outer: list[str] = []
         if self.flip(0.6):
@@ -205,8 +205,12 @@ class Maker:
             outer.append(self.gaussian("latent", [], gates, [], [], dim=dim))
             self.give(outer[-1], [])
         if scope:
-            self.sizes["s"] = [int(rng.integers(1, 4)) for _ in range(self.n_units)]
+            self.sizes["s"] = [
+                int(rng.integers(1, 6 if inside == "tree" else 4)) for _ in range(self.n_units)
+            ]
             self.say(f"with pg.{inside}('s'):")
+            if inside == "tree":
+                self.data["s.parent"] = [self.parents(size) for size in self.sizes["s"]]
             self.depth += 1
         covariates = []
         if self.flip(0.5):
@@ -218,7 +222,7 @@ class Maker:
             self.data["v"] = _arrays(
                 self.values(scope, (), lambda shape: rng.gamma(3.0, 0.4)), len(scope)
             ) if scope else rng.gamma(3.0, 0.4, self.n_units)  # fmt: skip
-        sequence = inside == "sequence"
+        sequence = inside in ("sequence", "tree")
         if scope and self.flip(0.4):
             gates = [*gates, self.discrete(scope, gates if self.flip() else [], after=sequence)]
         latents = list(outer)
@@ -241,14 +245,23 @@ class Maker:
             )  # fmt: skip
             values = self.numbers(scope, dim, 0.25 if self.flip(0.5) else 0.0)
             if back:  # the first value may be conditioned on
-                for unit in values:
-                    unit[0] = rng.normal(size=np.shape(unit[0]))
+                for unit, part in enumerate(values):
+                    roots = [0] if inside == "sequence" else self.data["s.parent"][unit] < 0
+                    part[roots] = rng.normal(size=np.shape(part[roots]))
             self.data[made] = values
             if self.flip(0.3):
                 latents.append(made)
         return Case(
             "\n".join(self.lines), self.data, self.sizes, self.n_units, self.dims, self.categories
         )
+
+    def parents(self, size: int) -> Any:
+        """A random forest, its members in any order."""
+        above = np.array([int(self.rng.integers(-1, k)) if k else -1 for k in range(size)])
+        place = self.rng.permutation(size)
+        found = np.full(size, -1)
+        found[place] = np.where(above < 0, -1, place[above])
+        return found
 
     def give(self, name: str, scope: list[str]) -> None:
         """Now and then, values of a latent in some rows."""

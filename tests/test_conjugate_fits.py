@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from checks import script_repeats
 from conjugate_oracle import beta_grid, gamma_grid, poisson
 from numpy.typing import NDArray
 from scipy import optimize, stats
@@ -493,14 +492,7 @@ def test_a_script_repeats_the_fit(tmp_path: Any) -> None:
             pg.observed("x", pg.Normal(var=pg.param("v") / s))
     data = {"y": rng.poisson(3, 20), "e": rng.gamma(3, 1, 20),
             "x": [rng.standard_t(3, rng.integers(1, 4)) for _ in range(20)]}  # fmt: skip
-    path = tmp_path / "script.py"
-    fit = model.fit(data, max_iter=10, tol=0)
-    model.compile(data).to_script(data, max_iter=10, tol=0, path=path)
-    code = "import runpy; runpy.run_path('script.py', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert f"{fit.log_likelihood:.6f}" in done.stdout
+    script_repeats(model, data, tmp_path, max_iter=10)
 
 
 def test_saved_fits_come_back(tmp_path: Any) -> None:

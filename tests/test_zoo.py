@@ -35,8 +35,7 @@ def expected(
     if animal.name in FORMULAS:
         return FORMULAS[animal.name](data, params)
     record, n_units = animal.model.record, len(next(iter(data.values())))
-    trees = any(scope.kind == "tree" for scope in record.scopes)
-    if not is_linear(record) or animal.name == "multilevel_classes" or trees:
+    if not is_linear(record) or animal.name == "multilevel_classes":
         return Oracle(record, data, params).log_likelihood
     sizes = sizes or {name: [size] * n_units for name, size in animal.few.items()}
     categories = {

@@ -685,6 +685,34 @@ def mixture_of_state_spaces() -> None:
         pg.observed("y", pg.Normal(mean=h + pg.param("level")[c]))
 
 
+def branches(rng: np.random.Generator, n: int, sizes: Sizes) -> dict[str, Any]:
+    """Binary trees with branches of different lengths."""
+    length = rng.uniform(0.2, 1.5, (n, sizes["cell"]))
+    return {**binary_trees(rng, n, sizes), "length": length}
+
+
+@animal(
+    truth={"rate": 0.6, "y.var": 0.3}, n=25, sizes={"cell": 63}, small={"cell": 5}, inputs=branches,
+)  # fmt: skip
+def brownian_motion_along_a_tree() -> None:
+    """A trait that spreads with the length of the branches, measured with an error."""
+    with pg.tree("cell"):
+        var = pg.param("rate") * pg.covariate("length")
+        h = pg.latent("h", pg.Normal(mean=pg.prev("h"), var=var), first=pg.Normal(0.0, 4.0))
+        pg.observed("y", pg.Normal(mean=h))
+
+
+@animal(
+    truth={"decay": 0.7, "loadings": [1.0, -0.5, 1.5], "y.cov": [0.4, 0.4, 0.4]},
+    n=40, sizes={"cell": 63}, small={"cell": 5}, inputs=binary_trees,
+)  # fmt: skip
+def factor_along_a_tree() -> None:
+    with pg.tree("cell"):
+        mean = pg.param("decay") * pg.prev("f")
+        f = pg.latent("f", pg.Normal(mean=mean, var=1.0), first=pg.Normal(0.0, 2.0))
+        pg.observed("y", pg.MvNormal(mean=pg.param("loadings") @ f, cov=pg.diagonal(), size=3))
+
+
 @animal(truth={"mean": 1.0, "scale": 2.0}, n=3000, close=0.3)
 def student_t() -> None:
     u = pg.latent("u", pg.Gamma(shape=2.5, rate=2.5))
@@ -707,3 +735,38 @@ def beta_binomial() -> None:
 def dirichlet_multinomial() -> None:
     theta = pg.latent("theta", pg.Dirichlet(size=3))
     pg.observed("y", pg.Multinomial(probs=theta, size=3))
+
+
+@animal(truth={"a": 1.5, "slope": 0.6, "level": -0.2}, inputs=one_input, n=3000,
+        close={"a": 0.4})  # fmt: skip
+def negative_binomial_regression() -> None:
+    """Counts over-dispersed by an effect of mean one: var = μ + μ² / a."""
+    a = pg.param("a")
+    u = pg.latent("u", pg.Gamma(shape=a, rate=a))
+    log_rate = pg.param("slope") * pg.covariate("x") + pg.param("level")
+    pg.observed("y", pg.Poisson(rate=u, log_rate=log_rate))
+
+
+@animal(
+    truth={"z.probs": HALVES, "a": 3.0, "slope": 0.5, "level": 1.2}, inputs=one_input, n=3000,
+    close={"a": 1.0},
+)  # fmt: skip
+def zero_inflated_negative_binomial_regression() -> None:
+    a, z = pg.param("a"), pg.latent("z", pg.Categorical(size=2))
+    u = pg.latent("u", pg.Gamma(shape=a, rate=a))
+    log_rate = pg.param("slope") * pg.covariate("x") + pg.param("level")
+    pg.observed("y", pg.switch(z, pg.Dirac(0), pg.Poisson(rate=u, log_rate=log_rate)))
+
+
+@animal(
+    truth={"s.first.probs": HALVES, "s.probs": STICKY, "shape": [[6.0, 3.0], [2.0, 4.0]],
+           "rate": [3.0, 0.5]},
+    n=300, sizes={"t": 40}, close={"shape": 1.2, "rate": 0.5},
+)  # fmt: skip
+def counts_that_remember_the_state_before() -> None:
+    """Negative binomial counts whose dispersion depends on this step's and the last one's state."""
+    with pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        gamma = pg.Gamma(shape=pg.param("shape")[pg.prev(s), s], rate=pg.param("rate")[s])
+        u = pg.latent("u", gamma, first=pg.Gamma(2.0, 1.0))
+        pg.observed("y", pg.Poisson(rate=u))

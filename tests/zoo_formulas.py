@@ -129,6 +129,21 @@ def gamma_poisson(d: Values, p: Values) -> Floats:
     return np.asarray(seen(log_p, y))
 
 
+def negative_binomial_regression(d: Values, p: Values) -> Floats:
+    """NB2 with mean exp(slope x + level)."""
+    y, mean = np.asarray(d["y"]), np.exp(p["slope"] * np.asarray(d["x"]) + p["level"])
+    log_p = stats.nbinom.logpmf(np.nan_to_num(y), p["a"], p["a"] / (p["a"] + mean))
+    return np.asarray(seen(log_p, y))
+
+
+def zero_inflated_negative_binomial_regression(d: Values, p: Values) -> Floats:
+    """A zero, or NB2."""
+    y = np.asarray(d["y"])
+    atom = np.where((y == 0) | np.isnan(y), 0.0, -np.inf)
+    both = np.stack([atom, negative_binomial_regression(d, p)], axis=1)
+    return mixture(np.log(p["z.probs"]), both)
+
+
 def beta_binomial(d: Values, p: Values) -> Floats:
     """Of twelve trials."""
     y = np.asarray(d["y"])
@@ -145,6 +160,26 @@ def dirichlet_multinomial(d: Values, p: Values) -> Floats:
     return np.array(found)
 
 
+def counts_that_remember_the_state_before(d: Values, p: Values) -> Floats:
+    """Σ over all paths; a count is negative binomial given the states of two steps."""
+
+    def steps(path: tuple[int, ...], y: Floats) -> float:
+        log_p, shape, rate = np.log(p["s.first.probs"][path[0]]), 2.0, 1.0
+        for t, state in enumerate(path):
+            if t:
+                log_p += np.log(p["s.probs"][path[t - 1], state])
+                shape, rate = p["shape"][path[t - 1], state], p["rate"][state]
+            share = rate / (1 + rate)
+            log_p += seen(stats.nbinom.logpmf(np.nan_to_num(y[t]), shape, share), y[t])
+        return float(log_p)
+
+    paths = [itertools.product(range(2), repeat=len(y)) for y in d["y"]]
+    return np.array(
+        [logsumexp([steps(path, y) for path in each])
+         for each, y in zip(paths, d["y"], strict=True)]
+    )  # fmt: skip
+
+
 FORMULAS: dict[str, Callable[[Values, Values], Floats]] = {
     f.__name__: f
     for f in (
@@ -158,5 +193,8 @@ FORMULAS: dict[str, Callable[[Values, Values], Floats]] = {
         gamma_poisson,
         beta_binomial,
         dirichlet_multinomial,
+        negative_binomial_regression,
+        zero_inflated_negative_binomial_regression,
+        counts_that_remember_the_state_before,
     )
 }

@@ -31,7 +31,7 @@ def gate_outside(graph: ModelGraph, state: str, gate: str, chain: str) -> list[s
     first = f"pg.{family}(mean=0.0{size})" if many else f"pg.{family}(0.0, 1.0)"
     lines = [
         category(graph, gate),
-        f"with pg.sequence('{chain}'):",
+        f"with pg.{graph.scopes[chain].kind}('{chain}'):",
         f"    {declared(node)}pg.{family}(mean={slope}{size}), first={first})",
     ]
     children = [n for n in _children(graph, state) if n.kind == "observed" and n.name != state]

@@ -104,19 +104,13 @@ def _check_latent(graph: ModelGraph, name: str, family: Family) -> None:
             expected="one value per row",
             advice=f"with pg.plate('item', size={family.size}): pg.latent('{name}', pg.{kind}())",
         )
-    if node.lag():
-        raise IntractableError(
-            f"latent node '{name}' is {kind} and depends on earlier steps: not available yet",
-            where=node.origin,
-            expected=f"a {kind} whose parameters are indexed by nodes of the same step",
-            advice=f"index the parameters of the children of '{name}' by the earlier step instead",
-        )
-    if any(s.times for leaf in node.components for s in leaf.slots.values()):
+    leaves = [c.leaf for c in [*graph.leaves_of(name), *graph.firsts_of(name)]]
+    if any(slot.times for leaf in leaves for slot in leaf.slots.values()):
         raise IntractableError(
             f"latent node '{name}' is {kind} and depends on covariates or other nodes: its "
             "posterior is of no known family",
             where=node.origin,
-            expected=f"a {kind} whose parameters are indexed by discrete nodes of the same step",
+            expected=f"a {kind} whose parameters are indexed by discrete nodes",
             advice=f"pg.latent('{name}', pg.{kind}(), given=...), and covariates in the children: "
             f"rate=pg.param('rate') * pg.covariate('x') * {name}",
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pgem.analyse.linear import Length, Maker
+from pgem.analyse.linear import Length, Maker, known_product
 from pgem.arrays import Mask
 from pgem.declare import LeafRecord, slot_of
 from pgem.errors import DeclarationError
@@ -14,6 +14,7 @@ from pgem.families import Family, Slot
 from pgem.families._linear import Product
 from pgem.families._link import Linked, links_of
 from pgem.families._links import LINKS
+from pgem.families._scaled import UNTOUCHED
 from pgem.graph import Component
 
 
@@ -56,9 +57,10 @@ def make_linked(
     if slot.axes == "k":
         maker.vector = True
     terms = [maker.term(name, written[name]) for name in coefficient_slots(component)]
-    factor = slot.name in written
-    by = _multiplier(component, slot, length, where) if factor else None
-    return Linked(base, slot, terms, factor=factor, factor_by=by)
+    if slot.name not in written:
+        return Linked(base, slot, terms)
+    by, latent = _multiplier(component, slot, length, random, where)
+    return Linked(base, slot, terms, factor=True, factor_by=by, latent=latent)
 
 
 def _check_family(base: Family, slot: Slot, where: str) -> None:
@@ -79,27 +81,23 @@ def _check_family(base: Family, slot: Slot, where: str) -> None:
         )
 
 
-def _multiplier(component: Component, slot: Slot, length: Length, where: str) -> Product | None:
-    """What multiplies the slot beside its link."""
+def _multiplier(
+    component: Component, slot: Slot, length: Length, random: Callable[[str], bool], where: str
+) -> tuple[Product | None, str]:
+    """What multiplies the slot beside its link: known numbers, and a latent or ""."""
     times, name = component.leaf.slots[slot.name].times, f"{component.key}.{slot.name}"
     if times is None:
-        return None
-    if times.parent:
-        raise DeclarationError(
-            f"slot '{name}' depends on node '{times.parent}': not available yet", where=where
-        )
-    wide = [c for c in (*times.covariates, *times.over) if length(c) is not None]
-    if wide:
-        raise DeclarationError(
-            f"slot '{name}' is multiplied by the vector '{wide[0]}'",
-            where=where,
-            expected="one number per row",
-        )
-    return (
-        times.scale,
-        tuple((c, 0) for c in times.covariates),
-        tuple((c, 0) for c in times.over),
-    )
+        return None, ""
+    for other in (*times.covariates, *times.over, *([times.parent] if times.parent else [])):
+        if length(other) is not None:
+            raise DeclarationError(
+                f"slot '{name}' is multiplied by the vector '{other}'",
+                where=where,
+                expected="one number per row",
+            )
+    latent = times.parent if times.parent and random(times.parent) else ""
+    product = known_product(times, random)
+    return (None if product == UNTOUCHED else product), latent
 
 
 def reference_category(family: Family, slot: str, shape: tuple[int, ...]) -> Mask:

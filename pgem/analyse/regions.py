@@ -167,8 +167,6 @@ def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str
             expected="one sequence",
         )
     chain = next(iter(chains), "")
-    if chain and graph.scopes[chain].kind == "tree":
-        raise _along_tree(graph, inside, chain)
     home = graph.scopes[chain].parent if chain == top else top
     gates = _axis_gates(graph, schema, nodes)
     variables = tuple(dict.fromkeys((gate.name, gate.lag) for _, gate in gates))
@@ -193,22 +191,6 @@ def _falls_apart(graph: ModelGraph, nodes: list[str], inside: list[str], chain: 
     return bool(chain) and seen and all(graph.nodes[name].scope == chain for name in nodes)
 
 
-def _along_tree(graph: ModelGraph, inside: list[str], tree: str) -> IntractableError:
-    name = inside[0]
-    latent = graph.nodes[name].kind == "latent"
-    return IntractableError(
-        f"the continuous state '{name}' runs along tree '{tree}': not available yet"
-        if latent
-        else f"'{name}' has holes, and the values of children in tree '{tree}' depend on it: such "
-        "holes are not integrated out yet",
-        where=graph.nodes[name].origin,
-        expected="discrete states along a tree" if latent else f"values of '{name}' at all parents",
-        advice=f"pg.latent('{name}', pg.Categorical(size=...), after='{name}')"
-        if latent
-        else "leave these trees out",
-    )
-
-
 def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tuple[str, Gate]]:
     """Gates that are summed over, with a node that they gate."""
     found = []
@@ -230,22 +212,26 @@ def _gated_inside(
     where = graph.nodes[name].origin
     latent = graph.nodes[inside[0]]
     if chain and graph.nodes[gate.name].scope == chain:
-        holed = latent.kind == "observed"
+        holed, tree = latent.kind == "observed", graph.scopes[chain].kind == "tree"
         return IntractableError(
             (f"'{inside[0]}' has holes, so it is a state like a latent one: " if holed else "")
-            + f"node '{name}' is gated by '{gate.name}', which changes from step to step, while "
-            f"the continuous state '{inside[0]}' runs along the same sequence (a switching linear "
-            "dynamical system): the exact posterior is a mixture that doubles at every step",
+            + f"node '{name}' is gated by '{gate.name}', which changes from "
+            + ("member to member" if tree else "step to step")
+            + f", while the continuous state '{inside[0]}' runs along the same "
+            + ("tree" if tree else "sequence")
+            + " (a switching linear dynamical system): the exact posterior is a mixture that "
+            f"doubles at every {'member' if tree else 'step'}",
             where=where,
-            expected=f"gates of a Gaussian chain that are observed, or live outside '{chain}'"
-            + (f", or complete values of '{inside[0]}'" if holed else ""),
+            expected=f"gates of a Gaussian {'tree' if tree else 'chain'} that are observed, or "
+            f"live outside '{chain}'" + (f", or complete values of '{inside[0]}'" if holed else ""),
             advice=suggest(
                 (
-                    f"cut the sequences at the holes of '{inside[0]}'"
+                    f"cut the {'trees' if tree else 'sequences'} at the holes of '{inside[0]}'"
                     if holed
                     else f"give '{inside[0]}' no lag (a hidden Markov model with a Gaussian factor)"
                 )
-                + f", or declare '{gate.name}' outside pg.sequence('{chain}') (a mixture)",
+                + f", or declare '{gate.name}' outside pg.{graph.scopes[chain].kind}('{chain}') "
+                "(a mixture)",
                 graph,
                 gate_outside(graph, inside[0], gate.name, chain),
             ),

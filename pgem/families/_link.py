@@ -20,7 +20,14 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
 from pgem.families._family import Family, Observations, Slots, Statistics
-from pgem.families._linear import Product, Term, WithTerms, coefficients_of
+from pgem.families._linear import (
+    Product,
+    Regressor,
+    Term,
+    WithTerms,
+    coefficients_of,
+    product_of,
+)
 from pgem.families._links import LINKS, Link
 from pgem.families._parts import Slot, Support, flat_rows
 from pgem.families._role import Statistic
@@ -71,6 +78,7 @@ class Piece:
         design: what the coefficients are multiplied by [n, columns].
         offset: what is added to every predictor [n], or 0.
         weights: their posterior weights [n]; [n × K] where the data are all K values.
+        scaled: weights times E[u] [n], where a latent u multiplies the slot.
     """
 
     data: Observations
@@ -78,6 +86,7 @@ class Piece:
     design: Floats
     offset: Floats | float
     weights: Floats
+    scaled: Floats | None = None
 
     @cached_property
     def statistic(self) -> Statistic:
@@ -87,6 +96,13 @@ class Piece:
         assert found is not None
         return tuple(part.reshape(len(part), -1) for part in found)
 
+    def pooled(self, other: Piece) -> Piece:
+        """The same rows with the weights of both."""
+        both = None
+        if self.scaled is not None and other.scaled is not None:
+            both = self.scaled + other.scaled
+        return replace(self, weights=self.weights + other.weights, scaled=both)
+
     @cached_property
     def folded(self) -> Folded:
         """The rows that count, weights multiplied in."""
@@ -95,7 +111,9 @@ class Piece:
             by_value = self.weights.reshape(n_rows, -1)
             parts, weight = [by_value @ part for part in self.statistic], by_value.sum(axis=1)
         else:
-            parts = [part * self.weights[:, None] for part in self.statistic]
+            linear = self.weights if self.scaled is None else self.scaled
+            by = [self.weights, *[linear] * (len(self.statistic) - 1)]
+            parts = [part * w[:, None] for part, w in zip(self.statistic, by, strict=True)]
             weight = self.weights * np.any([part.any(axis=1) for part in parts], axis=0)
         some = np.flatnonzero(weight > 0)
         chosen = slice(None) if len(some) == n_rows else some
@@ -120,8 +138,7 @@ class Rows:
         found = {id(piece.data): piece for piece in self.pieces}
         for new in other.pieces:
             old = found.get(id(new.data))
-            weights = new.weights if old is None else old.weights + new.weights
-            found[id(new.data)] = replace(new, weights=weights)
+            found[id(new.data)] = new if old is None else old.pooled(new)
         return Rows(tuple(found.values()))
 
     __radd__ = __add__  # a sum begins with the number zero
@@ -136,6 +153,7 @@ class Linked(WithTerms):
         terms: the terms of the linear predictor.
         factor: the slot itself, if it stands beside its link and multiplies.
         factor_by: what multiplies that slot.
+        latent: a conjugate latent that multiplies it, or "".
     """
 
     def __init__(
@@ -146,7 +164,9 @@ class Linked(WithTerms):
         *,
         factor: bool = False,
         factor_by: Product | None = None,
+        latent: str = "",
     ) -> None:
+        self.latent = latent
         self.base, self.target, self.terms = base, slot.name, tuple(terms)
         self.link_slot = slot.link
         self.factor, self.spread_by = factor, factor_by
@@ -176,6 +196,19 @@ class Linked(WithTerms):
         own = {name: v for name, v in (known or {}).items() if name in self.base.known_slots}
         return self.base.check_values(x, own)
 
+    def regressors(self, *, parents: bool = False) -> list[Regressor]:
+        """Everything that terms and the slot are multiplied by, the latent on demand."""
+        found = super().regressors(parents=parents)
+        return [*found, (self.latent, 0)] if parents and self.latent else found
+
+    def multiplier(self, values: Mapping[Regressor, Floats], n_rows: int) -> Floats | None:
+        """What the slot is multiplied by [N], or None; by a latent only if it is given."""
+        by = self.spread_by
+        if (self.latent, 0) in values:
+            scale, factors, over = by or (1.0, (), ())
+            by = (scale, (*factors, (self.latent, 0)), over)
+        return product_of(by, values, n_rows)
+
     # --- rows ---------------------------------------------------------------------------------
 
     def coefs(self, slots: Slots) -> Floats:
@@ -183,7 +216,14 @@ class Linked(WithTerms):
         first = slots[self.terms[0].slot]
         return coefficients_of(self.terms, slots, (len(first), self.dim, self.width))
 
-    def _piece(self, data: Observations, slots: Slots, cell: int, weights: Floats) -> Piece:
+    def _piece(
+        self,
+        data: Observations,
+        slots: Slots,
+        cell: int,
+        weights: Floats,
+        scaled: Floats | None = None,
+    ) -> Piece:
         """All rows for one cell."""
         own = {
             name: data.known[name] if name in data.known else slots[name][cell : cell + 1]
@@ -194,7 +234,7 @@ class Linked(WithTerms):
             data.kept[key] = Observations(self.base, data.x, own)
         spread = data.known.get("spread")
         offset = 0.0 if spread is None else np.log(spread)
-        return Piece(data.kept[key], self.target, data.known["design"], offset, weights)
+        return Piece(data.kept[key], self.target, data.known["design"], offset, weights, scaled)
 
     def _factor(self, slots: Slots, cell: int) -> Floats | None:
         return np.atleast_1d(slots[self.target][cell]) if self.factor else None
@@ -228,9 +268,40 @@ class Linked(WithTerms):
         rows[:] = [
             Rows((self._piece(data, slots, cell, column),)) for cell, column in enumerate(columns)
         ]
-        seen = ~np.isnan(flat_rows(data.x)).all(axis=1)
-        count = weights.sum(axis=0) if isinstance(data, EveryValue) else seen @ weights
+        count = weights.sum(axis=0) if isinstance(data, EveryValue) else _seen(data) @ weights
         return count, cast(Floats, rows)
+
+    # --- E-step under a latent u that multiplies the slot -------------------------------------
+
+    def message(self, data: Observations, slots: Slots, latent: Family) -> tuple[Floats, Floats]:
+        """log p(x | u, cell) = base + δ · T(u): base [N, C] and δ [N, C, statistics of u]."""
+        coefs, found = self.coefs(slots), []
+        for cell in range(len(coefs)):
+            piece = self._piece(data, slots, cell, np.ones(1))
+            rows = Folded((), piece.design.T, piece.offset, piece.weights)
+            eta = rows.predictor(coefs[cell], self._factor(slots, cell))
+            base, step = self.link.message(tuple(part.T for part in piece.statistic), eta)
+            found.append((base + (piece.data.log_base if self.base.has_base else 0.0), step))
+        bases, steps = zip(*found, strict=True)
+        return np.stack(bases, axis=1), np.stack(steps, axis=1)
+
+    def accumulate_scaled(
+        self, data: Observations, weights: Floats, expected: Floats, slots: Slots
+    ) -> Statistics:
+        """The expected count [C], and rows that count w, and w E[u] where u multiplies [C].
+
+        Args:
+            data: the rows.
+            weights: their posterior weights w [N, C].
+            expected: w E[T(u)] [N, C, statistics of u].
+            slots: slot values per cell.
+        """
+        rows = np.empty(weights.shape[1], dtype=object)
+        rows[:] = [
+            Rows((self._piece(data, slots, cell, weights[:, cell], expected[:, cell, -1]),))
+            for cell in range(weights.shape[1])
+        ]
+        return _seen(data) @ weights, cast(Floats, rows)
 
     # --- M-step -------------------------------------------------------------------------------
 
@@ -335,9 +406,13 @@ class Linked(WithTerms):
                 name: np.repeat(value[cell : cell + 1], len(data.x), axis=0)
                 for name, value in slots.items()
             }
-            parts.append(self.base.moments(self._base_slots({**repeated, **data.known})))
+            parts.append(self.moments({**repeated, **data.known}))
         mean, spread = zip(*parts, strict=True)
         return np.stack(mean, axis=1), np.stack(spread, axis=1)
+
+    def moments(self, slots: Slots) -> tuple[Floats, Floats]:
+        """Mean and variance [N, ...]; `slots` hold one row of `design` [N, columns] each."""
+        return self.base.moments(self._base_slots(slots))
 
     def _base_slots(self, slots: Slots) -> dict[str, Floats]:
         """The slots of the family itself, one row of `design` [N, columns] each."""
@@ -354,6 +429,11 @@ class Linked(WithTerms):
     def draw(self, generator: Generator, slots: Slots) -> Floats:
         """One value per row; `slots` hold a `design` [N, columns] besides the slot values."""
         return self.base.draw(generator, self._base_slots(slots))
+
+
+def _seen(data: Observations) -> Mask:
+    """Rows that show anything."""
+    return np.asarray(~np.isnan(flat_rows(data.x)).all(axis=1))
 
 
 def links_of(family: Family | type[Family]) -> dict[str, Slot]:

@@ -47,13 +47,25 @@ class Link:
 
     def log_density(self, statistic: Statistic, eta: Floats) -> Floats:
         """The log-density without its base measure [n]; a part that is zero counts nothing."""
-        total = np.zeros(eta.shape[1])
+        return sum(self._parts(statistic, eta), start=np.zeros(eta.shape[1]))
+
+    def message(self, statistic: Statistic, eta: Floats) -> tuple[Floats, Floats]:
+        """The log-density base + δ · T(u) when a latent u multiplies the slot.
+
+        Returns:
+            base [n] without the base measure; δ [n, statistics of u].
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def _parts(self, statistic: Statistic, eta: Floats) -> list[Floats]:
+        """What each part of the statistic adds to the log-density [n] each."""
+        found = []
         for part, log in zip(statistic, self.logs(eta), strict=True):
             product = part * log
             if not np.isfinite(product).all():
                 product = np.where(part == 0, 0.0, product)
-            total += product.sum(axis=0)
-        return total
+            found.append(product.sum(axis=0))
+        return found
 
 
 def logistic(eta: Floats) -> Floats:
@@ -101,6 +113,11 @@ class Log(Link):
     def curvature(self, statistic: Statistic, eta: Floats) -> Floats:
         exposure = statistic[1]
         return np.where(exposure == 0, 0.0, exposure * np.exp(eta))
+
+    def message(self, statistic: Statistic, eta: Floats) -> tuple[Floats, Floats]:
+        """a log(u r) - b u r = a log r + (a, -b r) · (log u, u)."""
+        base, slope = self._parts(statistic, eta)
+        return base, np.stack([statistic[0].sum(axis=0), slope], axis=-1)
 
 
 class Softmax(Link):

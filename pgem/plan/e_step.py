@@ -146,14 +146,14 @@ class EStepWriter:
         block = next(c for c in self.analysis.conjugates if c.name == factor.node)
         given = " | " + ", ".join(map(str, self.ordered(factor.axes))) if factor.axes else ""
         self.say(f"{shape} log p({', '.join(block.children)}{given}), {block.name} integrated out")
-        parts = [self.part("prior", self.graph.leaves_of(block.name)[0])]
+        parts = [self.beside(self.graph.nodes[block.name], "prior")]
         parts += self.messages(block.children, block.home)
         self.body += [f"{name} = conjugate(", *(f"    {part}" for part in _with_commas(parts)), ")"]
 
     def messages(self, children: Iterable[str], home: str) -> list[str]:
         """What the children in a scope, and those in the scopes inside, say of a latent."""
         nodes = [self.graph.nodes[name] for name in children]
-        found = [self.child(node) for node in nodes if node.scope == home]
+        found = [self.beside(node, "message") for node in nodes if node.scope == home]
         for scope in self.graph.children(home):
             below = [n.name for n in nodes if scope in self.graph.path(n.scope)]
             if below:
@@ -161,17 +161,22 @@ class EStepWriter:
                 found.append(nested_call("inside", inner))
         return found
 
-    def child(self, node: NodeRecord) -> str:
-        """What one child says of a latent: its component, or what picks it."""
-        leaves = [self.part("message", component) for component in self.graph.leaves_of(node.name)]
+    def beside(self, node: NodeRecord, routine: str) -> str:
+        """A latent or what a child says of it: its component, or what picks it."""
+        leaves = [self.part(routine, component) for component in self.graph.leaves_of(node.name)]
         steady = leaves[0]
         if node.switch is not None:
             steady = nested_call("either", [self.gate(node.switch, node.scope), *leaves])
         if not node.lag():
             return steady
-        firsts = [self.part("message", component) for component in self.graph.firsts_of(node.name)]
-        numbered = [f"{self.scope(node.scope)}.number", *(firsts or ["None"] * node.lag())]
+        firsts = [self.part(routine, component) for component in self.graph.firsts_of(node.name)]
+        numbered = [self.step_number(node.scope), *(firsts or ["None"] * node.lag())]
         return nested_call("staged", [*numbered, steady])
+
+    def step_number(self, scope: str) -> str:
+        """The number of each step from 0, or in a tree that of each member's ancestors."""
+        number = "depth" if self.graph.scopes[scope].kind == "tree" else "number"
+        return f"{self.scope(scope)}.{number}"
 
     def part(self, routine: str, component: Component) -> str:
         """`prior(u, shape=...)` or `message(x, rate=...)`."""
@@ -212,8 +217,7 @@ class EStepWriter:
         firsts = [self.leaf(component) for component in self.graph.firsts_of(node.name)]
         parts = [f"{r}({', '.join(a)})" for r, a in firsts] or ["None"] * node.lag()
         steady = f"{routine}({', '.join(arguments)})"
-        number = "depth" if self.graph.scopes[factor.scope].kind == "tree" else "number"
-        return "steps", [f"{self.scope(factor.scope)}.{number}", *parts, steady]
+        return "steps", [self.step_number(factor.scope), *parts, steady]
 
     def leaf(self, component: Component) -> tuple[str, list[str]]:
         """`density(...)` or `table(...)` of one component."""

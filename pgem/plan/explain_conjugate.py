@@ -10,6 +10,7 @@ from __future__ import annotations
 from pgem.analyse import Conjugate, Factor
 from pgem.declare import TimesRecord
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._scaled import Scaled
 from pgem.graph import Component
 from pgem.plan.notation import Notation
@@ -37,6 +38,8 @@ def filled(notation: Notation, component: Component, text: str) -> str:
     family = notation.analysis.layout.components[component.key].family
     if isinstance(family, Linear) and family.latent:
         return text.replace(LINEAR, rf"\mathrm{{E}}[{notation.variable(family.latent)}]")
+    if isinstance(family, Linked):
+        return text.replace(LINEAR, _beside_link(notation, component, family))
     if not isinstance(family, Scaled):
         return text
     times = next(s.times for s in component.leaf.slots.values() if s.times is not None)
@@ -51,6 +54,15 @@ def filled(notation: Notation, component: Component, text: str) -> str:
         linear.append(rf"\mathrm{{E}}[{u}]")
         log.append(rf"\mathrm{{E}}[\log {u}]")
     return text.replace(LINEAR, r" \, ".join(linear)).replace(LOG, " + ".join(log))
+
+
+def _beside_link(notation: Notation, component: Component, family: Linked) -> str:
+    """What a rate beside its link is multiplied by, in expectation."""
+    times = component.leaf.slots[family.target].times
+    known = "1" if times is None else multiplied(
+        notation, TimesRecord(times.scale, times.covariates, times.over), "1")  # fmt: skip
+    expected = [rf"\mathrm{{E}}[{notation.variable(family.latent)}]"] if family.latent else []
+    return r" \, ".join([*([known] if known != "1" else []), *expected, r"e^{\eta}"])
 
 
 def write_conjugate(page: Page, notation: Notation, factor: Factor, message: str) -> None:

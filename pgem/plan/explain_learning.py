@@ -2,6 +2,8 @@ r"""Derivation, third part: expected statistics, the M-step of every block, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pgem.analyse import Block, ParamLayout
 from pgem.analyse.blocks import CLOSED, ECM, NEWTON, NUMERIC, OWN_FIT
 from pgem.declare import UNIT
@@ -9,7 +11,7 @@ from pgem.families._linear import Linear
 from pgem.families._link import Linked
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
-from pgem.plan.explain_links import NEWTON_STEPS, how_linked
+from pgem.plan.explain_links import how_linked, newton_steps
 from pgem.plan.explain_model import listed, slot_letters, slot_reference
 from pgem.plan.explain_priors import add_parts, prior_parts, total_of, write_priors
 from pgem.plan.explain_regions import (
@@ -61,6 +63,12 @@ def write_statistics(page: Page, notation: Notation) -> None:
             f"{listed(f'`{key}`' for key in linked)} the posterior weight of every row in every "
             "cell is kept, beside what multiplies the coefficients there; equal rows count as one."
         )
+        under = {family.latent for family in _linked(notation, linked) if family.latent}
+        if under:
+            means = listed(rf"$\mathrm{{E}}[{notation.variable(name)}]$" for name in sorted(under))
+            page.say(
+                f"Where a latent stands beside the link, the weight times {means} is kept too."
+            )
     if sentence := expectation_sentence(notation):
         page.say(sentence)
     _write_partial(page, notation)
@@ -140,6 +148,12 @@ def _all_statistics(notation: Notation, key: str) -> str:
     return f"({filled(notation, settled.component, inside)})"
 
 
+def _linked(notation: Notation, keys: Iterable[str]) -> list[Linked]:
+    """The families with a link among those of some components."""
+    families = [notation.analysis.layout.components[key].family for key in keys]
+    return [family for family in families if isinstance(family, Linked)]
+
+
 # --- M-step -------------------------------------------------------------------------------------
 
 
@@ -149,8 +163,9 @@ def write_m_step(page: Page, notation: Notation) -> None:
     params = notation.analysis.layout.params
     for block in notation.analysis.blocks:
         _write_block(page, notation, block)
-    if any(block.linked and block.regression for block in notation.analysis.blocks):
-        page.say(NEWTON_STEPS)
+    blocks = [block for block in notation.analysis.blocks if block.linked and block.regression]
+    if blocks:
+        page.say(newton_steps(_linked(notation, [key for b in blocks for key in b.linked])))
     held = [f"`{name}`" for name, p in params.items() if not p.is_free]
     if held:
         page.say(f"Held fixed: {listed(held)}.")

@@ -2,25 +2,26 @@ r"""Derivation of links: what a slot is under its link, and how its coefficients
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from pgem.analyse import Block
 from pgem.families._link import Linked
 from pgem.plan.latex import letters_of
-from pgem.plan.notation import escape
 
 
-def where_linked(family: Linked, predictor: str) -> str:
+def where_linked(family: Linked, slots: Mapping[str, str]) -> str:
     """What the slot of the family's formula is under its link.
 
     Args:
         family: the family with its link.
-        predictor: the sum of terms, as a formula.
+        slots: what stands in every slot, the terms of the link added up, as formulas.
     """
     used = letters_of(family.formula)
     letter = next((s for s in family.base.role_of(family.target).symbols if s in used), "p")
     inverse = family.link.inverse
     if family.factor:
-        inverse = rf"{inverse} \, \text{{{escape(family.target)}}}"
-    return rf"${letter} = {inverse}$, $\eta = {predictor}$"
+        inverse = rf"{slots[family.target]} \, {inverse}"
+    return rf"${letter} = {inverse}$, $\eta = {slots[family.link_slot]}$"
 
 
 def how_linked(block: Block) -> str:
@@ -32,6 +33,16 @@ def how_linked(block: Block) -> str:
     return (
         f"{coefs} together by damped Newton steps, as "
         f"below, in turn with {', '.join(rest)} until $Q$ gains no more (ECM):"
+    )
+
+
+def newton_steps(families: Iterable[Linked]) -> str:
+    """What a Newton step is, and what f is where a latent multiplies the slot."""
+    if not any(family.latent for family in families):
+        return NEWTON_STEPS
+    return NEWTON_STEPS + (
+        r" Where a latent stands beside a link, $f$ is its mean over the latent, with "
+        r"$\mathrm{E}$ of the latent in the place of the latent."
     )
 
 

@@ -174,10 +174,11 @@ def _write_component(page: Page, notation: Notation, component: Component) -> No
         bracket = own_letter if own_letter.startswith("(") else f"({own_letter})"
         lines.append(f"T{bracket} &= {shown}")
     page.formula(*lines)
-    where = _where(notation, settled, letters, own_letter, own)
+    values, behind = slot_values(notation, settled), ""
     if isinstance(family, Linked):
-        eta = slot_values(notation, settled)[family.link_slot]
-        where = ", ".join(filter(None, [where_linked(family, eta), where]))
+        behind = where_linked(family, values)
+        values = {k: v for k, v in values.items() if k not in (family.link_slot, family.target)}
+    where = ", ".join(filter(None, [behind, _where(values, letters, own_letter, own)]))
     if where:
         page.note(f"where {where}.")
 
@@ -295,13 +296,11 @@ def _fit_letters(
     return own, replace_letters(family.formula, {**changes, "x": shown}), letters
 
 
-def _where(
-    notation: Notation, settled: Settled, letters: dict[str, str], own: str, variable: str
-) -> str:
+def _where(values: dict[str, str], letters: dict[str, str], own: str, variable: str) -> str:
     """`m = x.mean[z_n]` and so on."""
     shown = [f"${own} = {variable}$"] if own != variable else []
     named = {**{slot_of(n): letter for n, letter in reversed(letters.items())}, **letters}
-    for name, value in slot_values(notation, settled).items():
+    for name, value in values.items():
         letter = named.get(name, name)
         if letter != name:
             shown.append(f"${letter} = {value}$")

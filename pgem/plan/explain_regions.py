@@ -39,7 +39,14 @@ def write_region(page: Page, notation: Notation, factor: Factor, message: str) -
         rf"\log {message} &= \log p({DATA} \mid \varepsilon = e) "
         r"- \tfrac12 e^T e - \tfrac12 \log |M|",
     )
-    if region.chain:
+    if region.chain and notation.graph.scopes[region.chain].kind == "tree":
+        page.note(
+            f"Along `{region.chain}` the noise of one member at a time is integrated out, from the "
+            "leaves to the roots; what is left are messages to the parent's state, which add up "
+            "over its children. In reverse, posterior moments go down the trees. No covariance of "
+            "a state is inverted."
+        )
+    elif region.chain:
         page.note(
             f"Along `{region.chain}` the noise of one step at a time is integrated out, from the "
             "last step to the first; what is left is a message to the state before. In reverse, "

@@ -19,6 +19,7 @@ from pgem.analyse import (
     is_random,
 )
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
+from pgem.families._link import Linked
 from pgem.families._roles import MEAN
 from pgem.routines import Prior
 
@@ -171,8 +172,10 @@ def _first_notes(analysis: Analysis) -> list[str]:
             slot = component.leaf.slots[spread]
             known = slot.kind == "param" and not analysis.layout.params[slot.name].is_free
             if region.chain and slot.kind == "param" and not known:
+                tree = analysis.graph.scopes[region.chain].kind == "tree"
+                alone = "root" if tree else "sequence"
                 found.append(
-                    f"'{slot.name}' is learned: with a single sequence it collapses to 0; fix it "
+                    f"'{slot.name}' is learned: with a single {alone} it collapses to 0; fix it "
                     "then, first=pg.Normal(0.0, 1.0) or first=pg.MvNormal(0.0, pg.identity(k))"
                 )
     return found
@@ -195,8 +198,12 @@ def _own_fit_note(analysis: Analysis, block: Block) -> str:
 
 def _link_note(analysis: Analysis, block: Block) -> str:
     """What has no finite statistic, and what is kept instead."""
+    families = [analysis.layout.components[key].family for key in block.linked]
+    under = any(isinstance(family, Linked) and family.latent for family in families)
     return (
-        f"{', '.join(block.regression)}: no finite statistic under a link; one float is kept per "
+        f"{', '.join(block.regression)}: no finite statistic under a link; "
+        + ("one float, or two beside a latent, is" if under else "one float is")
+        + " kept per "
         f"row (equal ones count once) and cell: {_kept(analysis, block.linked)}"
     )
 

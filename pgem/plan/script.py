@@ -17,7 +17,8 @@ import numpy as np
 
 from pgem.errors import PgemError
 from pgem.families import Family
-from pgem.families._linear import Linear, Term
+from pgem.families._linear import Linear, Term, WithTerms
+from pgem.families._link import Linked
 from pgem.families._scaled import Scaled, scaled
 from pgem.plan.bundle import Bundle
 from pgem.plan.naming import on_shelf
@@ -261,16 +262,13 @@ def _family(bundle: Bundle, family: Family) -> str:
         return f"{made}({plain}, {family.slot!r}, {family.times!r}, {family.latent!r})"
     if isinstance(family, Linear):
         return _linear(bundle, family)
+    if isinstance(family, Linked):
+        return _linked(bundle, family)
     cls = type(family)
     if family.own_fit:
         raise PgemError(
             f"a script cannot contain {cls.__name__}, which is given by two functions",
             advice="save the fit, or write the family as a class (docs/how-to/add-a-family.md)",
-        )
-    if family.regresses:
-        raise PgemError(
-            f"a script cannot contain the linear mean or link of '{family.owner}' yet",
-            advice="save the fit with fit.save(path), or read the listing in program.source",
         )
     if cls.__module__.split(".")[0] != "pgem":
         bundle.module(cls.__module__)
@@ -284,16 +282,35 @@ def _family(bundle: Bundle, family: Family) -> str:
 
 def _linear(bundle: Bundle, family: Linear) -> str:
     """The expression that makes a linear mean: its family, its terms, its noise."""
-    names = [bundle.need(cls.__module__, cls.__name__) for cls in (Linear, Term)]
+    base, slot = _base(bundle, family, family.spread)
+    noise = f"{slot}, {family.spread_by!r}, {family.latent!r}"
+    made = bundle.need(Linear.__module__, Linear.__name__)
+    return f"{made}({base}, {_terms(bundle, family)}, {noise})"
+
+
+def _linked(bundle: Bundle, family: Linked) -> str:
+    """The expression that makes a link: its family, its terms, what stands beside it."""
+    base, slot = _base(bundle, family, family.target)
+    beside = f"factor={family.factor!r}, factor_by={family.spread_by!r}, latent={family.latent!r}"
+    made = bundle.need(Linked.__module__, Linked.__name__)
+    return f"{made}({base}, {slot}, {_terms(bundle, family)}, {beside})"
+
+
+def _base(bundle: Bundle, family: WithTerms, slot: str) -> tuple[str, str]:
+    """The expressions that make the family as declared, and one of its slots."""
     base = _family(bundle, family.base)
-    place = [slot.name for slot in family.base.slots].index(family.spread)
+    return base, f"{base}.slots[{[s.name for s in family.base.slots].index(slot)}]"
+
+
+def _terms(bundle: Bundle, family: WithTerms) -> str:
+    """The expression that makes the terms of a linear predictor."""
+    made = bundle.need(Term.__module__, Term.__name__)
     terms = [
-        f"{names[1]}({t.slot!r}, {t.own!r}, {t.start}, {t.stop}, {literal(t.placement)}, "
+        f"{made}({t.slot!r}, {t.own!r}, {t.start}, {t.stop}, {literal(t.placement)}, "
         f"{t.scale!r}, {t.factors!r}, {t.over!r}, {t.vector!r}, {t.parent!r}, {t.contracts!r})"
         for t in family.terms
     ]
-    noise = f"{base}.slots[{place}], {family.spread_by!r}, {family.latent!r}"
-    return f"{names[0]}({base}, [{', '.join(terms)}], {noise})"
+    return f"[{', '.join(terms)}]"
 
 
 def _data(

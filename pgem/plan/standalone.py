@@ -16,6 +16,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families import Family, Observations
+from pgem.families._link import EveryValue
 from pgem.routines import (
     Index,
     Learned,
@@ -39,7 +40,8 @@ class Bound:
     Attributes:
         arrays: the values, by the names below.
         components: component → (family, scope); its values are `x`, the value of each row
-            `x rows`, known slots `x known trials`, where it is given `x fact given`.
+            `x rows`, known slots `x known trials`, where it is given `x fact given`; with
+            covariates and summed over, which of their rows each row has `x inputs`.
         scopes: scope → (dimensions of its tables, enclosing scope, fixed size); its first rows
             are `t starts`, the parents of a tree's members `cell parents`.
         indices: (name, scope, lag) → number of values; its codes are `w in t lag 1`.
@@ -138,10 +140,13 @@ class Bound:
     def _node(self, key: str) -> NodeData:
         family, scope = self.components[key]
         known = self._marked(f"{key} known ")
-        points = Observations(family, np.asarray(self.arrays[key], dtype=float), known)
+        inputs = self.arrays.get(f"{key} inputs")
+        kind = Observations if inputs is None else EveryValue
+        points = kind(family, np.asarray(self.arrays[key], dtype=float), known)
         n_rows = self.n_units if scope == "unit" else self.scope(scope).n_rows
         n_dims = self.scopes[scope][0]
         node = NodeData(key, family, n_rows, n_dims, points, self.arrays.get(f"{key} rows"))
+        node.inputs = None if inputs is None or not len(inputs) else np.asarray(inputs)
         node.cache.update(self._marked(f"{key} fact "))
         return node
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pgem.analyse import ParamLayout, is_axis
 from pgem.declare import UNIT, Gate, SlotRecord
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
 from pgem.plan.explain_conjugate import filled
 from pgem.plan.explain_model import slot_letters, slot_reference, times_of
@@ -66,12 +67,25 @@ class Summed:
 
     def per_value(self, slot: str, *, cancels: bool) -> tuple[str, ...] | None:
         """What one value x adds to the statistic of a slot's role, in the formula's letters."""
-        found, family = self._plain_value(slot, cancels=cancels), self.settled.family
+        family = self.settled.family
+        if isinstance(family, Linked):
+            return self._linked_value(family, slot)
+        found = self._plain_value(slot, cancels=cancels)
         if found is None or not isinstance(family, Linear) or not family.latent:
             return found
         if slot != family.spread:
             found = (LINEAR if found[0] == "1" else f"{LINEAR} {found[0]}", *found[1:])
         return (*found[:-1], f"{LINEAR} {found[-1]}")
+
+    def _linked_value(self, family: Linked, slot: str) -> tuple[str, ...] | None:
+        """Events and exposure of a rate beside its link, if its gates are all that matters."""
+        slots = self.component.leaf.slots
+        gates = {gate for term in family.terms for gate in slots[term.slot].gates}
+        within = {gate for gate in gates if any(map(self.notation.is_latent, gate.base()))}
+        if slot != family.target or not within <= set(slots[slot].gates):
+            return None
+        found = role_statistic_of(family.base, slot, slot_letters(family.base))
+        return found and (found[0], LINEAR if found[1] == "1" else f"{LINEAR} {found[1]}")
 
     def _plain_value(self, slot: str, *, cancels: bool) -> tuple[str, ...] | None:
         family = self.settled.family

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats
+from pgem.families._link import EveryValue
 from pgem.learn.degenerate import data_variance
 from pgem.plan import Program
 from pgem.plan.script import Contents, StretchShape, read_listing
@@ -75,6 +76,9 @@ def _node(shard: Shard, key: str) -> dict[str, Any]:
     arrays |= {f"{key} known {slot}": value for slot, value in node.points.known.items()}
     if node.index is not None:
         arrays[f"{key} rows"] = node.index
+    if isinstance(node.points, EveryValue):
+        single = np.zeros(0, dtype=np.int64)  # one row of inputs serves all
+        arrays[f"{key} inputs"] = single if node.inputs is None else node.inputs
     facts = {name: value for name, value in node.cache.items() if isinstance(name, str)}
     return arrays | {f"{key} fact {name}": value for name, value in facts.items()}
 

@@ -32,7 +32,9 @@ from pgem.routines.conjugate_children import (
     Either,
     Leaf,
     below,
+    components,
     entries,
+    joined,
     reduced,
     sum_tables,
     tables,
@@ -41,7 +43,7 @@ from pgem.routines.conjugate_unseen import Posterior, mixed, root_of, rows_of_po
 from pgem.routines.tables import Axis, Entry, Joint, LogTable
 
 
-def conjugate(latent: Conditional, *children: Child) -> LogTable:
+def conjugate(latent: Leaf, *children: Child) -> LogTable:
     """log p(children | gates) with the latent integrated out: [rows, axes...]."""
     block = Block(latent, children)
     array = np.zeros_like(block.log_p) if latent.node.flat else block.log_p
@@ -53,11 +55,11 @@ class Block(Joint):
     """A latent with its children, and its posterior given the gates.
 
     Attributes:
-        latent: its conditional.
+        latent: its conditional, or those of its first steps and of the steady ones.
         children: what lies below it.
     """
 
-    latent: Conditional
+    latent: Leaf
     children: tuple[Child, ...]
 
     @cached_property
@@ -68,13 +70,20 @@ class Block(Joint):
     @cached_property
     def eta(self) -> Floats:
         """Natural parameters of the prior [rows or 1, axes..., statistics]."""
-        plain = {name: self.latent.slots[name] for name in self.family.estimable}
+        if isinstance(self.latent, Conditional):
+            return self._natural(self.latent)
+        parts = [part for part in self.latent.parts if part is not None]
+        return joined(self.latent.gate, [self._natural(part) for part in parts])
+
+    def _natural(self, part: Conditional) -> Floats:
+        """Natural parameters of one conditional of the latent [rows, axes..., statistics]."""
+        plain = {name: part.slots[name] for name in self.family.estimable}
         by_cell = np.concatenate(
-            [flat_rows(part) for part in self.family.natural_parameters(**plain)], axis=1
+            [flat_rows(table) for table in self.family.natural_parameters(**plain)], axis=1
         )
-        n_rows, shape = self.latent.node.n_rows, self.latent.shape
+        n_rows, shape = part.node.n_rows, part.shape
         out = np.empty((n_rows, int(np.prod(shape)), by_cell.shape[1]))
-        for rows, chosen, _ in self.latent.groups():
+        for rows, chosen, _ in part.groups():
             out[rows] = by_cell[chosen]
         return out.reshape(n_rows, *shape, by_cell.shape[1])
 
@@ -143,19 +152,21 @@ class Block(Joint):
         weights = np.broadcast_to(posterior, self.posterior.shape[:-1])
         expected = weights[..., None] * self.statistics
         joint = np.concatenate([weights[..., None], expected], axis=-1)
-        found = {self.latent.node.key: self._own_entry(joint)}
+        found = {
+            part.node.key: self._own_entry(part, own)
+            for part, own in components(self.latent, joint)
+        }
         for child in self.children:
             found |= entries(child, joint)
         return found
 
-    def _own_entry(self, joint: Floats) -> Entry:
+    def _own_entry(self, part: Conditional, joint: Floats) -> Entry:
         """Σ w E[φ(u)] per cell, φ = (1, T)."""
-        cells = self.latent.cells
-        table = reduced(joint, self.latent)
-        total = np.zeros((cells.n_cells, table.shape[-1]))
-        for rows, chosen, _ in self.latent.groups():
+        table = reduced(joint, part)
+        total = np.zeros((part.cells.n_cells, table.shape[-1]))
+        for rows, chosen, _ in part.groups():
             total[chosen] += table[rows].sum(axis=0)
-        return Entry(self.family, cells, (total,), self.latent.slots)
+        return Entry(part.node.family, part.cells, (total,), part.slots)
 
     def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
         """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged."""
@@ -178,7 +189,10 @@ class Block(Joint):
         else:
             found = [None if p is None else self._unseen(p, rows, gone) for p in child.parts]
             parts = self._picked(child, found, gone)
-        mean[gone], cov[gone] = mixed(weights[gone].reshape(len(gone), -1), *parts)
+        found_mean, found_cov = mixed(weights[gone].reshape(len(gone), -1), *parts)
+        holes = np.isnan(x[gone])  # what is seen is certain
+        mean[gone] = np.where(holes, found_mean, x[gone])
+        cov[gone] = np.where(holes[:, :, None] & holes[:, None], found_cov, 0.0)
         return mean, cov
 
     def _unseen(

@@ -16,6 +16,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Observations, Statistics
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import Scaled
 from pgem.gating import Cells
@@ -37,6 +38,9 @@ from pgem.routines.tables import (
     slot_values,
     split_gates,
 )
+
+Multiplied = Scaled | Linear | Linked
+"""Families that know what a latent in one of their slots does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class Conditional:
     def depends(self) -> bool:
         """Whether the latent stands in one of its slots."""
         family = self.node.family
-        return isinstance(family, Scaled | Linear) and bool(family.latent)
+        return isinstance(family, Multiplied) and bool(family.latent)
 
     @property
     def values(self) -> Floats:
@@ -204,7 +208,7 @@ def tables(child: Child, latent: Family, n_statistics: int) -> tuple[Floats, Flo
     for rows, chosen, points in child.groups():
         here = {name: value[chosen] for name, value in child.slots.items()}
         if child.depends:
-            assert isinstance(family, Scaled | Linear)
+            assert isinstance(family, Multiplied)
             base[rows], step[rows] = family.message(points, here, latent)
         else:
             base[rows] = family.log_density(points, here)
@@ -222,7 +226,7 @@ def _picked_tables(child: Either, latent: Family, n_statistics: int) -> tuple[Fl
     ]
     if None not in child.parts:
         bases = _barred(child, bases)
-    return _joined(child.gate, bases), _joined(child.gate, steps)
+    return joined(child.gate, bases), joined(child.gate, steps)
 
 
 def _barred(child: Either, bases: list[Floats]) -> list[Floats]:
@@ -235,7 +239,7 @@ def _barred(child: Either, bases: list[Floats]) -> list[Floats]:
     return [part.full() for part in possible_parts(parts)]
 
 
-def _joined(gate: Axis | Index, arrays: Sequence[Floats]) -> Floats:
+def joined(gate: Axis | Index, arrays: Sequence[Floats]) -> Floats:
     """Slice (or rows) k from array k."""
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     whole = [np.broadcast_to(array, shape) for array in arrays]
@@ -284,13 +288,20 @@ def entries(child: Child, joint: Floats) -> dict[str, Entry]:
         inner = inner.reshape(*inner.shape[:-1], *more, inner.shape[-1])
         for part in child.children:
             found |= entries(part, inner)
-    elif isinstance(child, Either):
-        for k, component in enumerate(child.parts):
-            if component is not None:
-                found |= entries(component, _chosen(child.gate, k, joint))
     else:
-        found |= _entry(child, joint)
+        for component, own in components(child, joint):
+            found |= _entry(component, own)
     return found
+
+
+def components(leaf: Leaf, joint: Floats) -> Iterator[tuple[Conditional, Floats]]:
+    """The conditionals of a node, each with what belongs to it of a table over all of them."""
+    if isinstance(leaf, Conditional):
+        yield leaf, joint
+        return
+    for k, part in enumerate(leaf.parts):
+        if part is not None:
+            yield part, _chosen(leaf.gate, k, joint)
 
 
 def _chosen(gate: Axis | Index, k: int, joint: Floats) -> Floats:
@@ -311,12 +322,13 @@ def _entry(child: Conditional, joint: Floats) -> dict[str, Entry]:
         here = {name: value[chosen] for name, value in child.slots.items()}
         weights, expected = table[rows][..., 0], table[rows][..., 1:]
         if child.depends:
-            assert isinstance(family, Scaled | Linear)
+            assert isinstance(family, Multiplied)
             parts = family.accumulate_scaled(points, weights, expected, here)
         else:
             parts = family.accumulate(points, weights, here)
         if not total:
-            total = tuple(np.zeros((child.cells.n_cells, *part.shape[1:])) for part in parts)
+            shapes = [((child.cells.n_cells, *part.shape[1:]), part.dtype) for part in parts]
+            total = tuple(np.zeros(shape, dtype) for shape, dtype in shapes)
         for whole, own in zip(total, parts, strict=True):
             whole[chosen] += own
     return {child.node.key: Entry(family, child.cells, total, child.slots)}

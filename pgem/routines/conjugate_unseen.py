@@ -15,6 +15,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers, Mask
 from pgem.families._family import Family, Observations
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import Scaled
 
@@ -88,9 +89,9 @@ def unseen_moments(
     """
     if isinstance(family, Linear):
         return _linear(family, points, slots, latent)
-    if not isinstance(family, Scaled) or not family.latent:
+    if not isinstance(family, Scaled | Linked) or not family.latent:
         return _plain(family, points, slots)
-    if latent.family.event_ndim:
+    if isinstance(family, Scaled) and latent.family.event_ndim:
         return _vector(family, points, slots, latent)
     return _scalar(family, points, slots, latent)
 
@@ -120,24 +121,27 @@ def _plain(family: Family, points: Observations, slots: dict[str, Floats]) -> tu
 
 
 def _scalar(
-    family: Scaled, points: Observations, slots: dict[str, Floats], latent: Posterior
+    family: Scaled | Linked, points: Observations, slots: dict[str, Floats], latent: Posterior
 ) -> tuple[Floats, Floats]:
-    """Mean and variance are Σ_k c_k u^k: the variance is that of the mean, and the mean of it."""
+    """Mean and variance are Σ_k c_k u^k; coordinates share u, so that their means go together."""
     powers, n_rows = latent.powers(), len(points.x)
     basis = np.linalg.inv(POINTS[:, None] ** POWERS)
-    means, variances = [], []
+    means, covs = [], []
     for g in range(powers.shape[1]):
         at = [_at(family, points, slots, g, np.full(n_rows, u)) for u in POINTS]
         mean, variance = (np.einsum("ku,und->nkd", basis, np.stack(part))
                           for part in zip(*at, strict=True))  # fmt: skip
-        second = np.stack([m**2 for m, _ in at])
-        square = np.einsum("ku,und->nkd", basis, second)
-        first = _expected(mean, powers[:, g])
+        second = np.stack([(m[:, :, None] * m[:, None]).reshape(n_rows, -1) for m, _ in at])
+        products = np.einsum("ku,und->nkd", basis, second)
+        first, own = (_expected(part, powers[:, g]) for part in (mean, variance))
+        shape = (n_rows, first.shape[1], first.shape[1])
+        total = _expected(products, powers[:, g]).reshape(shape)
+        total += np.where(np.eye(shape[1], dtype=bool), own[:, None], 0.0)
+        with np.errstate(invalid="ignore"):
+            centred = total - first[:, :, None] * first[:, None]
         means.append(first)
-        total = _expected(_clean(variance) + _clean(square), powers[:, g])
-        variances.append(np.where(np.isfinite(total), total - first**2, np.inf))
-    mean, variance = np.stack(means, axis=1), np.stack(variances, axis=1)
-    return mean, np.where(np.eye(mean.shape[-1], dtype=bool), variance[..., None], 0.0)
+        covs.append(np.where(np.isfinite(total), centred, np.inf))
+    return np.stack(means, axis=1), np.stack(covs, axis=1)
 
 
 def _expected(coefficients: Floats, powers: Floats) -> Floats:
@@ -194,10 +198,11 @@ def _at(
     """Mean [n, d] and variance [n, d] (covariance for vectors) given u, in configuration g."""
     n_rows = len(points.x)
     here = {name: np.repeat(value[g : g + 1], n_rows, axis=0) for name, value in slots.items()}
-    known = {name: value for name, value in points.known.items() if name != "multiplier"}
-    by = points.known.get("multiplier")
+    held = "spread" if isinstance(family, Linked) else "multiplier"
+    known = {name: value for name, value in points.known.items() if name != held}
+    by = points.known.get(held)
     if u is not None:
         by = u if by is None else by * u
-    product = {} if by is None else {"multiplier": by}
+    product = {} if by is None else {held: by}
     mean, spread = family.moments({**here, **known, **product})
     return flat_rows(mean), spread if family.event_ndim else flat_rows(spread)

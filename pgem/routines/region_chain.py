@@ -1,12 +1,13 @@
-"""Eliminating along a chain: from the last step backwards, then forwards.
+"""Eliminating along a chain: from the last step backwards, then forwards; up a tree, then down.
 
 In step t the columns are x_t = [own noise | state | outer]: the state holds the earlier values that
 the step looks back at, as deviations from the values about which everything is expanded.  The next
 step's [state | outer] is T x_t + [c_t | 0], with the defect c_t by which those values miss the
-step's own prediction.  What later steps tell about it is the message J', h'.
+step's own prediction.  What later steps tell about it is the message J', h'.  In a tree a member
+has several next ones, its children: each has the member's T x + c, and their messages add up.
 
-`Chain` goes step by step with all sequences side by side; `CompiledChain` of `region_compiled` runs
-the same recursions in compiled loops.
+`Chain` goes step by step (in trees level by level) with all rows of a level side by side;
+`CompiledChain` of `region_compiled` runs the same recursions along sequences in compiled loops.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pgem.routines.region_eliminate import (
     largest_product,
     transpose,
 )
-from pgem.routines.region_layout import ChainLayout
+from pgem.routines.region_groups import sum_groups
+from pgem.routines.region_nodes import ChainLayout
 
 
 class Chain:
@@ -59,7 +61,7 @@ class Chain:
             whole = information[:, nodes.keys[a:b]]
             if level > 0:
                 move = self.move[:, nodes.keys[a:b]]
-                whole = whole + transpose(move) @ found.message[:, nodes.next[a:b]] @ move
+                whole = whole + transpose(move) @ nodes.told(found.message, level) @ move
             step = eliminate(whole, self.n_own)
             found.root[:, a:b], found.inverse[:, a:b] = step.root, step.inverse
             found.gain[:, a:b], found.message[:, a:b] = step.gain, step.message
@@ -96,32 +98,30 @@ class Chain:
             defect: c [G, rows, state].
 
         Returns:
-            M⁻¹ h of each row [G, rows, own], the message to the enclosing rows [G, sequences,
-            outer], and the largest square of a correction in posterior deviations.
+            M⁻¹ h of each row [G, rows, own], the message to the enclosing rows [G, enclosing
+            rows, outer], and the largest square of a correction in posterior deviations.
         """
-        layout, steps = self.layout, self.steps
-        n_g, n_state = len(gradient), defect.shape[-1]
-        means = np.empty((n_g, gradient.shape[1], self.n_own))
-        message, largest = np.zeros((n_g, len(layout.lengths), self.n_rest)), 0.0
-        for t in range(int(layout.lengths.max(initial=0)) - 1, -1, -1):
-            alive = np.flatnonzero(layout.lengths > t)
-            rows = layout.starts[alive] + t
-            total = gradient[:, rows]
-            going = np.flatnonzero(layout.lengths[alive] > t + 1)
-            if len(going):
-                ahead = self.step_of_row[rows[going] + 1]
-                c = defect[:, rows[going]]
-                pull = _times(steps.message[:, ahead, :, :n_state], c)
-                largest = max(largest, largest_product(c, pull[..., :n_state]))
-                told = message[:, alive[going]] - pull
-                total[:, going] += _times(transpose(self.move[:, self.local[rows[going]]]), told)
-            step, own = self.step_of_row[rows], total[..., : self.n_own]
+        layout, steps, n_state = self.layout, self.steps, defect.shape[-1]
+        total, largest = np.array(gradient), 0.0
+        means = np.empty((*gradient.shape[:2], self.n_own))
+        outer = np.zeros((len(gradient), len(layout.data.lengths), self.n_rest - n_state))
+        for level in reversed(layout.levels):
+            rows = level.rows
+            step, own = self.step_of_row[rows], total[:, rows, : self.n_own]
             means[:, rows] = _times(steps.inverse[:, step], own)
             largest = max(largest, largest_product(own, means[:, rows]))
-            message[:, alive] = total[..., self.n_own :] - _times(
-                transpose(steps.gain[:, step]), own
-            )
-        return means, message[..., n_state:], largest
+            told = total[:, rows, self.n_own :] - _times(transpose(steps.gain[:, step]), own)
+            if level is layout.levels[0]:
+                home = layout.data.parent[rows]
+                outer += sum_groups(told[..., n_state:], home, outer.shape[1])
+                continue
+            before = level.parents[level.place]
+            c = defect[:, before]
+            pull = _times(steps.message[:, step, :, :n_state], c)
+            largest = max(largest, largest_product(c, pull[..., :n_state]))
+            moved = _times(transpose(self.move[:, self.local[before]]), told - pull)
+            total[:, level.parents] += np.add.reduceat(moved, level.starts, axis=1)
+        return means, outer, largest
 
     def positions(self, means: Floats, defect: Floats, outer: Floats) -> Floats:
         """x of every row [G, rows, X].
@@ -129,22 +129,21 @@ class Chain:
         Args:
             means: own noise where the rest of x is 0 [G, rows, own].
             defect: c [G, rows, state].
-            outer: x of the enclosing rows [G, sequences, outer].
+            outer: x of the enclosing rows [G, enclosing rows, outer].
         """
         layout, n_state = self.layout, defect.shape[-1]
-        found = np.empty((len(means), means.shape[1], self.width))
-        rest = np.zeros((len(means), len(layout.lengths), self.n_rest))
-        rest[..., n_state:] = outer
-        for t in range(int(layout.lengths.max(initial=0))):
-            alive = np.flatnonzero(layout.lengths > t)
-            rows = layout.starts[alive] + t
-            gain = self.steps.gain[:, self.step_of_row[rows]]
-            own = means[:, rows] - _times(gain, rest[:, alive])
-            x = np.concatenate([own, rest[:, alive]], axis=-1)
-            found[:, rows] = x
-            moved = _times(self.move[:, self.local[rows]], x)
-            moved[..., :n_state] += defect[:, rows]
-            rest[:, alive] = moved
+        found = np.empty((*means.shape[:2], self.width))
+        for level in layout.levels:
+            rows = level.rows
+            if level is layout.levels[0]:
+                rest = np.zeros((len(means), len(rows), self.n_rest))
+                rest[..., n_state:] = outer[:, layout.data.parent[rows]]
+            else:
+                before = level.parents[level.place]
+                rest = _times(self.move[:, self.local[before]], found[:, before])
+                rest[..., :n_state] += defect[:, before]
+            own = means[:, rows] - _times(self.steps.gain[:, self.step_of_row[rows]], rest)
+            found[:, rows] = np.concatenate([own, rest], axis=-1)
         return found
 
 

@@ -34,18 +34,18 @@ class CompiledChain(Chain):
     def gradients(self, gradient: Floats, defect: Floats) -> tuple[Floats, Floats, float]:
         layout, n_state = self.layout, defect.shape[-1]
         means = np.empty((*gradient.shape[:2], self.n_own))
-        message = np.zeros((len(gradient), len(layout.lengths), self.n_rest))
+        message = np.zeros((len(gradient), len(layout.data.lengths), self.n_rest))
         s = self.steps
         largest = gradients(
-            layout.starts, self.local, self.step_of_row, self.move, s.inverse, s.gain, s.message,
-            gradient, defect, means, message,
+            layout.data.starts, self.local, self.step_of_row, self.move, s.inverse, s.gain,
+            s.message, gradient, defect, means, message,
         )  # fmt: skip
         return means, message[..., n_state:], float(largest)
 
     def positions(self, means: Floats, defect: Floats, outer: Floats) -> Floats:
         found = np.empty((*means.shape[:2], self.width))
         positions(
-            self.layout.starts, self.local, self.step_of_row, self.move, self.steps.gain,
+            self.layout.data.starts, self.local, self.step_of_row, self.move, self.steps.gain,
             np.ascontiguousarray(means), defect, np.ascontiguousarray(outer), found,
         )  # fmt: skip
         return found

@@ -168,6 +168,17 @@ class Composition:
         return cls(ids, n, owner, group, counts.astype(float))
 
     @classmethod
+    def of_some(cls, scope: ScopeData, rows: Integers, nodes: Integers) -> Composition:
+        """Some members of a plate, in order (the roots of trees), by their nodes."""
+        counts = np.bincount(scope.parent[rows], minlength=len(scope.lengths))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        found, ids = np.unique(nodes[rows], return_inverse=True)
+        some = ScopeData(scope.name, starts, scope.n_dims, scope.parent_dims)
+        made = cls.of_members(some, Groups(ids, len(found)))
+        made._group = found[made._group]
+        return made
+
+    @classmethod
     def of_chains(cls, scope: ScopeData, nodes: Integers) -> Composition:
         """The first step of a sequence."""
         filled = scope.lengths > 0

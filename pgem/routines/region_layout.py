@@ -17,6 +17,13 @@ import numpy as np
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.collect import ScopeData
 from pgem.routines.region_groups import Composition, Groups, number_rows
+from pgem.routines.region_nodes import (
+    ChainLayout,
+    Nodes,
+    number_ancestries,
+    number_branches,
+    number_nodes,
+)
 from pgem.routines.region_parts import Link, Member, Piece
 
 
@@ -226,75 +233,6 @@ class ScopeLayout:
         return self.data.parent
 
 
-@dataclass(eq=False)
-class Nodes:
-    """Steps of sequences by equal continuation to one end.
-
-    Attributes:
-        ids: node of each row.
-        keys: what distinguishes the step itself, by node.
-        next: node of the neighbouring step, which comes before this one in number; in the first
-            level the number that the sequence was given to begin with.
-        levels: first node of each level (steps from the end), and the number of nodes.
-    """
-
-    ids: Integers
-    keys: Integers
-    next: Integers
-    levels: list[int]
-
-    @property
-    def n_first(self) -> int:
-        """Number of nodes in the first level."""
-        return self.levels[1] if len(self.levels) > 1 else 0
-
-
-@dataclass(eq=False)
-class ChainLayout:
-    """A chain's rows by equal future (`back`), and by equal future and past (`forth`)."""
-
-    starts: Integers
-    lengths: Integers
-    back: Nodes
-    forth: Nodes
-
-
-def number_nodes(keys: Integers, starts: Integers, initial: Integers, *, from_last: bool) -> Nodes:
-    """Number the steps so that equal numbers have equal keys all the way to one end.
-
-    Args:
-        keys: what distinguishes a step itself [rows].
-        starts: first row of each sequence, and the end.
-        initial: a number of each sequence that distinguishes its end.
-        from_last: whether that end is the last step, and not the first.
-    """
-    lengths, ids = np.diff(starts), np.empty(len(keys), dtype=np.int64)
-    none = np.zeros(0, dtype=np.int64)
-    before, found_keys, found_next, alive = initial.copy(), [none], [none], none
-    levels = [0]
-    for k in range(int(lengths.max(initial=0))):
-        alive = np.flatnonzero(lengths > k)
-        if len(alive) == 1:
-            break
-        rows = starts[alive + 1] - 1 - k if from_last else starts[alive] + k
-        width = int(before.max(initial=0)) + 1
-        pairs, inverse = np.unique(keys[rows] * width + before[alive], return_inverse=True)
-        before[alive] = ids[rows] = levels[-1] + inverse
-        key, follows = np.divmod(pairs, width)
-        found_keys.append(key)
-        found_next.append(follows)
-        levels.append(levels[-1] + len(pairs))
-    if len(alive) == 1:  # the rest of the longest sequence
-        n = int(lengths[alive[0]]) - k
-        rows = starts[alive[0]] + k + np.arange(n)
-        rows = starts[alive[0] + 1] - 1 - k - np.arange(n) if from_last else rows
-        ids[rows] = levels[-1] + np.arange(n)
-        found_keys.append(keys[rows])
-        found_next.append(np.append(before[alive], ids[rows[:-1]]))
-        levels += (ids[rows] + 1).tolist()
-    return Nodes(ids, np.concatenate(found_keys), np.concatenate(found_next), levels)
-
-
 class Layout:
     """Columns and groups of a whole region (see `RegionLayout` for the arguments)."""
 
@@ -412,8 +350,9 @@ class Layout:
         if link.lag:
             assert target == self.chain, "a link looks back outside the chain"
             assert scope.data is not None
-            assert (scope.data.number[rows] >= link.lag).all(), "a link looks back before the start"
-        return np.asarray(rows - link.lag)
+            rows = scope.data.earlier(link.lag)[rows]
+            assert (rows >= 0).all(), "a link looks back before the start"
+        return np.asarray(rows)
 
     def _link_layout(
         self, link: Link, scope: ScopeLayout, source: Integers, forms: Groups
@@ -462,7 +401,7 @@ def _group_locally(scope: ScopeLayout, chain: str | None) -> None:
     for inner in scope.inner:
         assert inner.data is not None
         if inner.chain:
-            made = Composition.of_chains(inner.data, inner.chain.back.ids)
+            made = _compose_roots(inner.chain)
         else:
             made = Composition.of_members(inner.data, inner.local)
         scope.compositions[inner.name] = made
@@ -474,20 +413,32 @@ def _group_locally(scope: ScopeLayout, chain: str | None) -> None:
         scope.composition[name] = made.ids[scope.local.first]
     if scope.name == chain:
         assert scope.data is not None
-        none = np.zeros(len(scope.data.lengths), dtype=np.int64)
-        back = number_nodes(scope.local.ids, scope.data.starts, none, from_last=True)
-        scope.chain = ChainLayout(scope.data.starts, scope.data.lengths, back, back)
+        if scope.data.parents is not None:
+            back: Nodes = number_branches(scope.local.ids, scope.data)
+        else:
+            none = np.zeros(len(scope.data.lengths), dtype=np.int64)
+            back = number_nodes(scope.local.ids, scope.data.starts, none, from_last=True)
+        scope.chain = ChainLayout(scope.data, back, back)
+
+
+def _compose_roots(chain: ChainLayout) -> Composition:
+    """What the enclosing rows hold of a chain: its first step, or the roots of its trees."""
+    if not chain.branches:
+        return Composition.of_chains(chain.data, chain.back.ids)
+    return Composition.of_some(chain.data, chain.roots, chain.back.ids)
 
 
 def _group_posteriors(scope: ScopeLayout) -> None:
     """Rows by equal posterior covariance, after those of the enclosing scope."""
     if scope.chain:
         assert scope.parent is not None
-        back = scope.chain.back
-        forth = number_nodes(
-            back.ids, scope.chain.starts, scope.parent.posterior.ids, from_last=False
-        )
-        scope.chain.forth = forth
+        chain, back, outer = scope.chain, scope.chain.back, scope.parent.posterior.ids
+        if chain.branches:
+            initial = outer[chain.data.parent[chain.roots]]
+            forth = number_ancestries(back.ids, chain.levels, initial)
+        else:
+            forth = number_nodes(back.ids, chain.data.starts, outer, from_last=False)
+        chain.forth = forth
         scope.posterior = Groups(forth.ids, len(forth.keys))
         scope.posterior_local = back.keys[forth.keys]
         return

@@ -12,7 +12,8 @@ from pgem.routines.region_chain import Chain
 from pgem.routines.region_eliminate import Elimination, eliminate, empty_elimination, join
 from pgem.routines.region_forms import Forms, make_forms
 from pgem.routines.region_groups import Groups, block_size
-from pgem.routines.region_layout import ChainLayout, Layout, MemberLayout, ScopeLayout
+from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
+from pgem.routines.region_nodes import ChainLayout
 from pgem.routines.region_statistics import Posterior
 
 LONG = 100
@@ -185,7 +186,9 @@ def _is_range(values: Integers) -> bool:
 
 
 def _choose_chain(layout: ChainLayout, n_configurations: int) -> type[Chain]:
-    """Compiled loops where there is enough to do."""
+    """Compiled loops along sequences, where there is enough to do."""
+    if layout.branches:
+        return Chain
     if len(layout.back.levels) > LONG or len(layout.back.ids) * n_configurations > MANY:
         from pgem.routines.region_compiled import CompiledChain
 

@@ -352,9 +352,7 @@ class Bound:
     def _multiplier(self, part: Part, family: Scaled) -> Floats:
         """What a slot is multiplied by, per row; 1 before the start of a sequence."""
         values = {name: self._regressor(*name, part) for name in family.regressors()}
-        for (_, lag), table in values.items():
-            if lag:
-                table[self.rows.earlier(part.scope, lag) < 0] = 1.0
+        values = self._one_at_the_start(values, part)
         product = family.multiplier(values, self.rows.n_rows(part.scope))
         bad = ~(np.isfinite(product) & (product > 0))
         if bad.any():
@@ -389,7 +387,7 @@ class Bound:
         parents = set(family.regressors(parents=True)) - set(values) if given else ()
         seen = {name: np.nan_to_num(self._regressor(*name, part)) for name in parents}
         known = {"design": family.design({**values, **seen}, n_rows)}
-        spread = family.multiplier(values, n_rows)
+        spread = family.multiplier(self._one_at_the_start(values, part), n_rows)
         if spread is not None:
             known["spread"] = spread
         for k, term in enumerate(family.terms):
@@ -413,6 +411,14 @@ class Bound:
             values = values[rows]
             values[rows < 0] = 0.0
         return values[self.rows_of(part.scope, place.scope)]
+
+    def _one_at_the_start(self, values: dict[Any, Floats], part: Part) -> dict[Any, Floats]:
+        """Numbers that multiply a variance or rate, 1 where there is no earlier value yet."""
+        starts = {lag: self.rows.earlier(part.scope, lag) < 0 for _, lag in values if lag}
+        return {
+            (name, lag): np.where(starts[lag], 1.0, table) if lag and table.ndim == 1 else table
+            for (name, lag), table in values.items()
+        }
 
     def _check_design(self, part: Part, known: dict[str, Floats]) -> None:
         """Multipliers are finite, and those of a covariance positive."""

@@ -109,3 +109,32 @@ def test_exponential_survival_with_a_gamma_glm() -> None:
     theirs = sm.GLM(y, sm.add_constant(x), family=family).fit(tol=1e-12, scale=1.0)
     assert -fit.params["slope"] == pytest.approx(theirs.params[1:], abs=1e-6)
     assert -fit.params["level"] == pytest.approx(theirs.params[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("exposed", [False, True])
+def test_a_gamma_effect_of_mean_one_is_the_negative_binomial_regression(exposed: bool) -> None:
+    """NB2: var = μ + α μ², with α = 1 / a for an effect u ~ Gamma(a, a)."""
+    rng = np.random.default_rng(8)
+    x = regressors(rng, 600)
+    e = rng.uniform(0.5, 4, 600) if exposed else np.ones(600)
+    mean = e * np.exp(0.4 + x @ [0.3, -0.4, 0.2])
+    y = rng.poisson(mean * rng.gamma(1.5, 1 / 1.5, 600)).astype(float)
+    with pg.Model("counts") as model:
+        a = pg.param("a")
+        u = pg.latent("u", pg.Gamma(shape=a, rate=a))
+        eta = pg.param("slope") @ pg.covariate("x") + pg.param("level")
+        rate = u * pg.covariate("e") if exposed else u
+        pg.observed("y", pg.Poisson(rate=rate, log_rate=eta))
+    data = {"x": x, "y": y, **({"e": e} if exposed else {})}
+    fit = model.fit(data, tol=1e-13, max_iter=3000)
+    design = sm.add_constant(x)
+    theirs = sm.NegativeBinomial(y, design, exposure=e).fit(disp=0, method="newton", tol=1e-12)
+    assert fit.verdict == "converged"
+    assert fit.log_likelihood == pytest.approx(theirs.llf, abs=1e-7)
+    found = [fit.params["level"], *fit.params["slope"], 1 / fit.params["a"]]
+    np.testing.assert_allclose(found, theirs.params, atol=2e-5)
+    errors = fit.standard_errors()
+    alpha = errors["a"] / fit.params["a"] ** 2
+    np.testing.assert_allclose([errors["level"], *errors["slope"], alpha], theirs.bse, rtol=1e-3)
+    generalised = sm.NegativeBinomialP(y, design, p=2, exposure=e).fit(disp=0, method="newton")
+    assert fit.log_likelihood == pytest.approx(generalised.llf, abs=1e-5)

@@ -39,7 +39,7 @@ END = "\nm.compile()"
     ("a vector of gammas", M + "u = pg.latent('u', pg.Gamma(size=3))\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "vector", "pg.plate('item', size=3)"),
     ("a latent with covariates", X + "u = pg.latent('u', pg.Gamma(shape=2.0, rate=pg.param('b') * x))\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "covariates or other nodes"),
     ("holes in a child that is looked back at", "with pg.Model('m') as m, pg.sequence('t'):\n u = pg.latent('u', pg.Gamma(2.0, 2.0))\n pg.observed('x', pg.Normal(mean=pg.param('a') * pg.prev('x'), var=pg.param('v') / u))\nm.fit({'x': [[1.0, nan, 2.0]]})", HARD, "'x'", "has holes", "'u'", "complete values"),
-    ("a latent that looks back", "with pg.Model('m') as m, pg.sequence('t'):\n s = pg.latent('s', pg.Categorical(size=2), after='s')\n u = pg.latent('u', pg.Gamma(shape=pg.param('a')[pg.prev(s)]))\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "earlier steps", "same step"),
+    ("a chain of conjugate latents", "with pg.Model('m') as m, pg.sequence('t'):\n u = pg.latent('u', pg.Gamma(shape=2.0, rate=pg.param('a') * pg.prev('u')), first=pg.Gamma())\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "depends on covariates or other nodes", "of no known family"),
     # multipliers
     ("a product in a family without one", X + "pg.observed('y', pg.Geometric(prob=pg.param('p') * x))" + END, BAD, "y.prob", "Geometric", "no exponential family in a prob"),
     ("a covariate in a family without one", X + "pg.observed('y', pg.TruncatedPoisson(rate=x))" + END, BAD, "y.rate", "TruncatedPoisson"),

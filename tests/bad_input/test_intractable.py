@@ -50,6 +50,24 @@ MODELS = {
         ("'h'", "'s'", "switching linear dynamical system"),
         ("s", "h", "y"),
     ),
+    "a state that switches along a tree": Refused(
+        """
+        with pg.Model("m") as m, pg.tree("branch"):
+            s = pg.latent("s", pg.Categorical(size=2), after="s")
+            drift = pg.param("drift")[s]
+            h = pg.latent("h", pg.Normal(mean=pg.prev("h") + drift), first=pg.Normal(0.0, 1.0))
+            pg.observed("y", pg.Normal(mean=h))
+        """,
+        (
+            "'h'",
+            "'s'",
+            "member to member",
+            "same tree",
+            "doubles at every member",
+            "pg.tree('branch')",
+        ),
+        ("s", "h", "y"),
+    ),
     "latent Dirichlet allocation": Refused(
         """
         with pg.Model("m") as m:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checks import script_repeats
 from scipy.special import expit
 from scipy.stats import binom, expon, geom, multinomial, poisson
 
@@ -318,8 +319,15 @@ def test_fits_are_saved_and_declarations_written(tmp_path: Path) -> None:
     copy = pg.Model.from_json(model.to_json())
     assert copy.record == model.record
     assert copy.fit(data, max_iter=5).trace == pytest.approx(fit.trace)
-    with pytest.raises(pg.PgemError, match="script"):
-        model.compile(data).to_script(data)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_script_repeats_the_fit(constant: bool, tmp_path: Path) -> None:
+    """Links at latents and at leaves; also where one row of covariates serves all units."""
+    model, data = experts(np.random.default_rng(8), 40)
+    if constant:
+        data["x"] = np.ones(40)
+    script_repeats(model, data, tmp_path)
 
 
 def test_weights_are_repeated_rows_and_shards_add() -> None:

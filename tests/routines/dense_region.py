@@ -118,7 +118,9 @@ class Joint:
 
     def source(self, link: Link, name: str, row: int) -> slice:
         target = self.members[link.parent].scope
-        above = self.case.row_above(self.members[name].scope, row, target) - link.lag
+        above = self.case.row_above(self.members[name].scope, row, target)
+        if link.lag:
+            above = int(self.case.scopes[target].earlier(link.lag)[above])
         self.add(link.parent, above)
         return self.places[link.parent, above]
 
@@ -206,6 +208,7 @@ class Wishes:
 
     plates: bool = True
     chain: bool = False
+    tree: bool = False
     chain_in_plate: bool = False
     plate_in_chain: bool = False
     gates: int = 1
@@ -245,8 +248,22 @@ class Builder:
         high = 6 if name == "steps" else 4
         lengths = self.rng.integers(0, high, size=self.case.n_rows(parent))
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self.case.scopes[name] = ScopeData(name, starts, 2, 1)
+        parents = None
+        if name == "steps" and self.wishes.tree:
+            parts = [a + self.forest(n) for a, n in zip(starts[:-1], lengths, strict=True)]
+            below = [
+                np.where(part < a, -1, part) for a, part in zip(starts[:-1], parts, strict=True)
+            ]
+            parents = np.concatenate([np.zeros(0, dtype=np.int64), *below])
+        self.case.scopes[name] = ScopeData(name, starts, 2, 1, parents=parents)
         self.case.parents[name] = parent
+
+    def forest(self, size: int) -> Array:
+        """Parents of the members of a random forest, in any order; -1 for roots."""
+        above = np.array([self.rng.integers(-1, k) if k else -1 for k in range(size)], dtype=int)
+        place, found = self.rng.permutation(size), np.full(size, -1)
+        found[place] = np.where(above < 0, -1, place[above])
+        return found
 
     def fill(self, scope: str, least: int, *, looks_back: bool = False) -> None:
         back: list[str] = []
@@ -278,7 +295,7 @@ class Builder:
             back = ["steps0"]
         if back:
             lags = int(self.rng.integers(1, self.wishes.lags + 1))
-            number = self.case.scopes["steps"].number
+            number = self.case.scopes["steps"].depth
             first = (number if scope == "steps" else number[self.case.scopes[scope].parent]) < lags
             parts = [(f"{name}.first", np.flatnonzero(first), 0)]
             parts.append((name, np.flatnonzero(~first), lags))
@@ -352,7 +369,11 @@ def tile(case: Case, times: int) -> Case:
     scopes = {}
     for name, scope in case.scopes.items():
         starts = np.concatenate([[0], np.cumsum(np.tile(scope.lengths, times))])
-        scopes[name] = ScopeData(name, starts.astype(np.int64), 2, 1)
+        parents, n = scope.parents, scope.n_rows
+        if parents is not None:
+            shifts = n * np.arange(times)[:, None]
+            parents = np.where(parents < 0, -1, parents + shifts).ravel()
+        scopes[name] = ScopeData(name, starts.astype(np.int64), 2, 1, parents=parents)
     members = []
     for member in case.members:
         n = len(member.values)

@@ -32,6 +32,12 @@ KINDS = {
     "chain with plates": Wishes(chain=True, plate_in_chain=True, lags=2),
     "chain in a plate": Wishes(chain=True, chain_in_plate=True, plate_in_chain=True, gates=2),
     "chain without holes": Wishes(plates=False, chain=True, lags=3, holes=0.0),
+    "tree": Wishes(plates=False, chain=True, tree=True),
+    "tree with plates": Wishes(chain=True, tree=True, plate_in_chain=True, gates=2),
+    "tree in a plate": Wishes(chain=True, tree=True, chain_in_plate=True, plate_in_chain=True),
+    "deterministic tree": Wishes(
+        plates=False, chain=True, tree=True, holes=0.0, zero_variances=True, gates=2
+    ),
     "deterministic chain": Wishes(plates=False, chain=True, lags=2, holes=0.0, zero_variances=True),
 }
 
@@ -91,7 +97,9 @@ def test_group_by_group_and_row_by_row_agree(
 
 
 @pytest.mark.parametrize("seed", range(30, 36))
-@pytest.mark.parametrize("kind", ["gates", "chain in a plate", "chain with plates"])
+@pytest.mark.parametrize(
+    "kind", ["gates", "chain in a plate", "chain with plates", "tree", "tree in a plate"]
+)
 def test_equal_rows_share_their_matrices(kind: str, seed: int) -> None:
     """Many rows of each group take other paths than single ones; nothing else may change."""
     case = Builder(seed, KINDS[kind]).build()
@@ -111,7 +119,7 @@ def test_equal_rows_share_their_matrices(kind: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40, 44))
-@pytest.mark.parametrize("kind", ["plates", "gates", "chain with plates"])
+@pytest.mark.parametrize("kind", ["plates", "gates", "chain with plates", "tree"])
 def test_draws_have_the_posterior_moments(kind: str, seed: int) -> None:
     case, times = Builder(seed, KINDS[kind]).build(), 4000
     choice = np.random.default_rng(seed).integers(0, case.n_gates, size=case.n_top)
@@ -186,7 +194,7 @@ def test_no_rows_at_all() -> None:
 
 @pytest.mark.parametrize("seed", range(50, 56))
 @pytest.mark.parametrize("what", ["nan", "singular", "huge"])
-@pytest.mark.parametrize("kind", ["gates", "chain of two lags"])
+@pytest.mark.parametrize("kind", ["gates", "chain of two lags", "tree with plates"])
 def test_a_broken_configuration_harms_no_other(kind: str, what: str, seed: int) -> None:
     case = Builder(seed, KINDS[kind]).build()
     whole = case.evaluate()
