@@ -97,7 +97,7 @@ def entry(kind: type[Family]) -> list[str]:
 
 def coordinates(family: Family) -> str:
     if family.event_ndim > 1:
-        return "a prior only: a node cannot hold a matrix"
+        return "whole matrices"
     if family.event_ndim:
         return "whole vectors"
     if any(slot.axes for slot in family.slots):

@@ -206,7 +206,7 @@ def _inside(case: Case) -> tuple[Floats, dict[str, Floats]]:
     """A value of the support, and the known values of the first cell."""
     family = case.family
     known = {name: case.slots[name][:1] for name in family.known_slots}
-    shape = (1, family.size or 1) if family.event_ndim else (1,)
+    shape = (1, *family.event_shape)
     return np.broadcast_to(family.inside(**known), shape).astype(float), known
 
 
@@ -227,11 +227,13 @@ def _moments(case: Case, index: int) -> tuple[Floats, Floats]:
     """Mean and variance (matrix) under the density, normalised."""
     x, mass, _ = case.atoms[index]
     share = mass / mass.sum()
-    mean = share @ x
-    centred = x - mean
-    if x.ndim == 1:
-        return np.asarray(mean), np.asarray(share @ centred**2)
-    return mean, (centred * share[:, None]).T @ centred
+    flat = x.reshape(len(x), -1)
+    mean = share @ flat
+    centred = flat - mean
+    own = x.shape[1:]
+    if not own:
+        return np.asarray(mean[0]), np.asarray(share @ centred[:, 0] ** 2)
+    return mean.reshape(own), ((centred * share[:, None]).T @ centred).reshape(*own, *own)
 
 
 def _tilted_mean_fits(case: Case) -> bool:
