@@ -49,12 +49,19 @@ def of_structure(events: Floats, matrix: Floats, structure: str) -> Statistics:
     return size * events, size * reduced(matrix, structure)
 
 
-def inverse(matrices: Floats) -> Floats:
-    """X⁻¹ of matrices [..., D, D]; NaN for singular ones."""
-    sign, _ = np.linalg.slogdet(matrices)
-    sound = (np.abs(sign) > 0)[..., None, None]
-    safe = np.where(sound, matrices, np.eye(matrices.shape[-1]))
-    return np.where(sound, np.linalg.inv(safe), np.nan)
+def inverse(matrices: Floats, sign: Floats | None = None) -> Floats:
+    """X⁻¹ of matrices [..., D, D]; NaN for singular ones.
+
+    Args:
+        matrices: the matrices.
+        sign: signs of their determinants [...], where they are known.
+    """
+    sound = (np.linalg.slogdet(matrices)[0] if sign is None else sign) != 0
+    if np.all(sound):
+        return np.asarray(np.linalg.inv(matrices), dtype=float)
+    keep = np.asarray(sound)[..., None, None]
+    safe = np.where(keep, matrices, np.eye(matrices.shape[-1]))
+    return np.where(keep, np.linalg.inv(safe), np.nan)
 
 
 def log_determinant(matrices: Floats) -> Floats:

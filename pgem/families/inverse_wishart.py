@@ -20,8 +20,8 @@ class InverseWishart(Family):
     $$p(X) = \frac{|V|^{\nu / 2} |X|^{-(\nu + d + 1) / 2} e^{-\mathrm{tr}(V X^{-1}) / 2}}
     {2^{\nu d / 2} \Gamma_d(\nu / 2)}$$
 
-    $T(X) = (X^{-1}, \log |X|)$, $\eta = (-V / 2, -\nu / 2)$,
-    $A(\eta) = \log \Gamma_d(-\eta_2) + \eta_2 \log |-\eta_1|$, $h(X) = |X|^{-(d + 1) / 2}$.  The
+    $T(X) = (X^{-1}, \log |X|)$, $\eta = (-V / 2, -(\nu + d + 1) / 2)$,
+    $A(\eta) = \log \Gamma_d(a) - a \log |-\eta_1|$ with $a = -\eta_2 - (d + 1) / 2$, $h = 1$.  The
     mode is $V / (\nu + d + 1)$ and the mean $V / (\nu - d - 1)$.  Matrices that are all equal have
     no maximum: ν runs off, which a fit reports as degenerate.
 
@@ -57,17 +57,17 @@ class InverseWishart(Family):
         return np.eye(self.size or 1)
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
-        return _matrices.inverse(x), _matrices.log_determinant(x)[:, None]
+        sign, logs = np.linalg.slogdet(x)
+        return _matrices.inverse(x, sign), np.where(sign > 0, logs, np.nan)[:, None]
 
     def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
-        return -0.5 * self._scale(slots), -slots["df"] / 2
+        scale = self._scale(slots)
+        return -0.5 * scale, -(slots["df"] + scale.shape[-1] + 1) / 2
 
     def log_partition(self, *eta: Floats) -> Floats:
-        constant = log_multigamma(-eta[1], eta[0].shape[-1])
-        return np.asarray(constant + eta[1] * _matrices.log_determinant(-eta[0]))
-
-    def log_base_measure(self, x: Floats, **known: Floats) -> Floats:
-        return np.asarray(-(x.shape[-1] + 1) / 2 * _matrices.log_determinant(x))
+        size = eta[0].shape[-1]
+        a = -eta[1] - (size + 1) / 2
+        return np.asarray(log_multigamma(a, size) - a * _matrices.log_determinant(-eta[0]))
 
     def from_mean(self, *mean: Floats) -> tuple[Floats, ...]:
         size, structure = self.size or 1, self.structures.get("scale", "full")
@@ -114,9 +114,7 @@ class InverseWishart(Family):
         return _matrices.joined(mean, level - multidigamma(df / 2, size))
 
     def entropy(self, slots: Slots) -> Floats:
-        mean = self.expected_features(slots)
-        base: Floats = -((self.size or 1) + 1) / 2 * mean[:, -1]
-        return -_derived.inner(mean, self.coefficients(slots)) - base
+        return -_derived.inner(self.expected_features(slots), self.coefficients(slots))
 
     def fisher_information(self, slots: Slots) -> Floats:
         inverted = _matrices.inverse(self._scale(slots))

@@ -20,8 +20,8 @@ class Wishart(Family):
     $$p(X) = \frac{|X|^{(n - d - 1) / 2} e^{-\mathrm{tr}(V^{-1} X) / 2}}
     {2^{n d / 2} |V|^{n / 2} \Gamma_d(n / 2)}$$
 
-    $T(X) = (X, \log |X|)$, $\eta = (-V^{-1} / 2, n / 2)$,
-    $A(\eta) = \log \Gamma_d(\eta_2) - \eta_2 \log |-\eta_1|$, $h(X) = |X|^{-(d + 1) / 2}$.  The
+    $T(X) = (X, \log |X|)$, $\eta = (-V^{-1} / 2, (n - d - 1) / 2)$,
+    $A(\eta) = \log \Gamma_d(a) - a \log |-\eta_1|$ with $a = \eta_2 + (d + 1) / 2$, $h = 1$.  The
     mean is $n V$.  Values are arrays [..., D, D].  Matrices that are all equal have no maximum: n
     runs off, which a fit reports as degenerate.
 
@@ -57,15 +57,13 @@ class Wishart(Family):
         return x, _matrices.log_determinant(x)[:, None]
 
     def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
-        return -0.5 * _matrices.inverse(self._scale(slots)), slots["df"] / 2
+        scale = self._scale(slots)
+        return -0.5 * _matrices.inverse(scale), (slots["df"] - scale.shape[-1] - 1) / 2
 
     def log_partition(self, *eta: Floats) -> Floats:
-        first, half = eta
-        constant = log_multigamma(half, first.shape[-1])
-        return np.asarray(constant - half * _matrices.log_determinant(-first))
-
-    def log_base_measure(self, x: Floats, **known: Floats) -> Floats:
-        return np.asarray(-(x.shape[-1] + 1) / 2 * _matrices.log_determinant(x))
+        size = eta[0].shape[-1]
+        a = eta[1] + (size + 1) / 2
+        return np.asarray(log_multigamma(a, size) - a * _matrices.log_determinant(-eta[0]))
 
     def from_mean(self, *mean: Floats) -> tuple[Floats, ...]:
         size, structure = self.size or 1, self.structures.get("scale", "full")
@@ -99,9 +97,7 @@ class Wishart(Family):
         return _matrices.joined(df[:, None, None] * scale, level + multidigamma(df / 2, size))
 
     def entropy(self, slots: Slots) -> Floats:
-        mean = self.expected_features(slots)
-        base: Floats = -((self.size or 1) + 1) / 2 * mean[:, -1]
-        return -_derived.inner(mean, self.coefficients(slots)) - base
+        return -_derived.inner(self.expected_features(slots), self.coefficients(slots))
 
     def fisher_information(self, slots: Slots) -> Floats:
         return _matrices.information(self._scale(slots), slots["df"])
