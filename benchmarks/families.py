@@ -152,7 +152,9 @@ def case(name: str, n: int, gates: int) -> tuple[Any, Floats, dict[str, Floats]]
     rng = np.random.default_rng(0)
     family = getattr(families, name)().settled(SIZES.get(name), {})
     slots = {k: np.asarray(v) for k, v in random_slots(family, gates, rng).items()}
-    known = {k: np.full(gates, v[0]) for k, v in family.examples.items() if k not in slots}
+    known = {  # what is known is the same for all rows
+        k: np.resize(v if k in slots else v[:1], gates) for k, v in family.examples.items()
+    }
     row = rng.integers(gates, size=n)
     drawn = family.draw(rng, {k: v[row] for k, v in {**slots, **known}.items()})
     return family, drawn, {s.name: {**slots, **known}[s.name] for s in family.slots}

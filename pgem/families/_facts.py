@@ -33,6 +33,9 @@ class Facts:
     event_ndim: ClassVar[int] = 0
     formula: ClassVar[str] = ""
     """The log-density in LaTeX, for the derivation."""
+    written: ClassVar[Mapping[str, str]] = {}
+    """Facts once more as plain formulas, where the code cannot be run on symbols: `T`, `eta` and
+    `A`, parts separated by `;` (see `_written.py`; the conformance kit compares)."""
     rung: ClassVar[str]
     """How the joint M-step is solved, for the report."""
     gaussian: ClassVar[bool] = False

@@ -6,9 +6,10 @@ missing value has features zero, so it neither contributes to the density nor to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -63,6 +64,8 @@ class Family(Facts):
     """
 
     rung = "closed form"
+    describer: ClassVar[Callable[[type[Family], str], str]]
+    """What `explain` calls; set where the stages are put together."""
 
     def conditional_moments(self, x: Floats, slots: Slots) -> tuple[Floats, Floats]:
         """Mean [N, C, ...] and (co)variance [C, ...] given the coordinates that are shown.
@@ -281,6 +284,15 @@ class Family(Facts):
         if self.event_ndim:
             return np.asarray(~(fits | some(missing, self.event_ndim)))
         return np.asarray(~flat_rows(fits | missing).all(axis=1))
+
+    @classmethod
+    def explain(cls, style: str = "text") -> str:
+        """The family's density, T, η and A, its slots, its M-step and what is conjugate to it.
+
+        Args:
+            style: `text`, or `markdown` with formulas in LaTeX.
+        """
+        return cls.describer(cls, style)
 
     # --- what follows from the density --------------------------------------------------------
 

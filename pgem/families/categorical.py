@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -31,6 +32,9 @@ class Categorical(Family):
     support = COUNTS
     options = ("size", "levels")
     formula = r"\sum_k [x = k] \log p_k"
+    written: ClassVar[Mapping[str, str]] = {
+        "eta": "log(probs)",
+    }
 
     def domain(self) -> Floats | None:
         return np.arange(self.size, dtype=float) if self.size else None

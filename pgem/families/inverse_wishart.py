@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +40,11 @@ class InverseWishart(Family):
         r" - \tfrac12 \mathrm{tr}(V x^{-1})"
         r" - \tfrac{\nu d}{2} \log 2 - \log \Gamma_d(\tfrac{\nu}{2})"
     )
+    written: ClassVar[Mapping[str, str]] = {
+        "T": "inv(x); log(det(x))",
+        "eta": "-scale / 2; -((df + d + 1) / 2)",
+        "A": "lmgamma(-eta2 - (d + 1) / 2, d) + (eta2 + (d + 1) / 2) * log(det(-eta1))",
+    }
     rung = "Newton"
     conjugate_to = COVARIANCE
     pseudo_formula = (r"\nu + d + 1", "V")

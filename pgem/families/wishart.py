@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +39,11 @@ class Wishart(Family):
         r"\tfrac{n - d - 1}{2} \log |x| - \tfrac12 \mathrm{tr}(V^{-1} x)"
         r" - \tfrac{n}{2} \log |V| - \tfrac{n d}{2} \log 2 - \log \Gamma_d(\tfrac{n}{2})"
     )
+    written: ClassVar[Mapping[str, str]] = {
+        "T": "x; log(det(x))",
+        "eta": "-inv(scale) / 2; (df - d - 1) / 2",
+        "A": "lmgamma(eta2 + (d + 1) / 2, d) - (eta2 + (d + 1) / 2) * log(det(-eta1))",
+    }
     rung = "Newton"
     conjugate_to = INVERSESCALE
     pseudo_formula = ("n - d - 1", "V^{-1}")

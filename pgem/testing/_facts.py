@@ -10,6 +10,7 @@ from pgem.arrays import Floats
 from pgem.families import _numeric
 from pgem.families._derived import inner
 from pgem.families._family import Family, feature_product
+from pgem.families._written import as_numbers
 from pgem.testing._case import Case
 from pgem.testing._report import Fault, Skip
 
@@ -54,6 +55,31 @@ def check_log_density(case: Case) -> str:
     if not gap <= CLOSE * (1 + size):
         raise Fault("log_density", f"differs from T·η - A + log h by up to {gap:.3g}")
     return f"to {gap:.0e}"
+
+
+def check_written(case: Case) -> str:
+    """Facts that are written once more as formulas say what the code says."""
+    family = case.family
+    if not family.written or family.structures:
+        raise Skip("the code alone tells its formulas")
+    slots = {name: case.slots[name] for name in family.estimable}
+    natural: Any = family.natural_parameters
+    known = family.known_of_cells(case.slots)
+    eta = natural(**slots, **known)
+    names = {"eta": eta[0]} if len(eta) == 1 else {f"eta{k + 1}": e for k, e in enumerate(eta)}
+    inputs = {**case.slots, **names, "x": case.data.x, "d": family.size or 1}
+    code: dict[str, Any] = {
+        "T": lambda: family.sufficient_statistics(case.data.x, **case.data.aligned),
+        "eta": lambda: eta,
+        "A": lambda: (-family.coefficients(case.slots)[:, 0],),
+    }
+    for fact, text in family.written.items():
+        for formula, ours in zip(text.split(";"), code[fact](), strict=True):
+            found = np.asarray(as_numbers(formula.strip(), inputs)).reshape(len(ours), -1)
+            gap = float(np.abs(found - np.asarray(ours).reshape(len(ours), -1)).max())
+            if not gap <= CLOSE * (1 + np.abs(found).max()):
+                raise Fault(f"written formula of {fact}", f"it differs from the code by {gap:.3g}")
+    return ", ".join(family.written)
 
 
 def check_twin(case: Case) -> str:

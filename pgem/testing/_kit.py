@@ -23,6 +23,7 @@ DENSITY: tuple[Entry, ...] = (
 
 REST: tuple[Entry, ...] = (
     ("∇A = E[T]", "log-partition A", _facts.check_gradient),
+    ("written formulas", "written formulas", _facts.check_written),
     ("moments", "moments", _facts.check_moments),
     ("slots → E[T] → slots", "mean map", _facts.check_mean_map),
     ("entropy and divergence", "entropy", _facts.check_information),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,10 @@ class NoTwin:
 class WrongBase(Poisson):
     def log_base_measure(self, x, **known):
         return np.zeros_like(x)
+
+
+class WrongFormula(Beta):
+    written: ClassVar[dict[str, str]] = {"A": "lgamma(eta1) + lgamma(eta2)"}
 
 
 class ConstantBase(Normal):
@@ -262,6 +268,7 @@ FAULTS = [
     (NotANumberFromOne, "estimate"),
     (WrongPrior, "pseudo_statistics"),
     (WrongBase, "base measure"),
+    (WrongFormula, "written formula of A"),
     (ConstantBase, "base measure (or log-partition A, by a constant)"),
     (WrongPartition, "log-partition A"),
     (WrongStatistic, "sufficient statistics T or natural parameters"),
