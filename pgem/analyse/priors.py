@@ -90,6 +90,12 @@ def _made(place: _Place) -> Prior:
             advice="leave prior= or fixed= out",
         )
     own = param.shape[param.n_gates :]
+    if len(own) < kind.event_ndim:
+        raise place.refuse(
+            f"parameter '{param.name}' has a {kind.__name__} prior, whose values have "
+            f"'{kind.event_ndim}' axes of their own",
+            expected=f"a prior on values with '{len(own)}' axes of their own",
+        )
     family = kind(**place.record.settings)
     family = family.settled(own[-1] if kind.event_ndim else None, place.record.structures)
     slots = {slot.name: _slot(place, slot, family) for slot in family.slots}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -32,9 +31,6 @@ class Categorical(Family):
     support = COUNTS
     options = ("size", "levels")
     formula = r"\sum_k [x = k] \log p_k"
-    written: ClassVar[Mapping[str, str]] = {
-        "eta": "log(probs)",
-    }
 
     def domain(self) -> Floats | None:
         return np.arange(self.size, dtype=float) if self.size else None
@@ -48,6 +44,9 @@ class Categorical(Family):
 
     def features(self, data: Observations) -> Floats:
         return np.asarray(data.x[:, None] == np.arange(self.size or 1), dtype=float)
+
+    def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
+        return (safe_log(slots["probs"]),)
 
     def coefficients(self, slots: Slots) -> Floats:
         return safe_log(slots["probs"])

@@ -79,7 +79,11 @@ def slot_line(kind: type[Family], slot: Slot, letter: str) -> str:
     what = "positive known value" if slot.positive else slot.role.name
     where = " per cell" if slot.per_cell else ""
     expected = "" if slot.role is KNOWN else f", {slot.role.expected}"
-    priors = [other.__name__ for other in shelf() if other.conjugate_to is slot.role]
+    priors = [
+        k.__name__
+        for k in shelf()
+        if k.conjugate_to is slot.role and k.event_ndim <= len(slot.axes)
+    ]
     prior = f"; conjugate prior: {' or '.join(priors)}" if priors else ""
     more = f"; link: `{slot.link}`" if slot.link else ""
     latents = latent_parents(kind, slot)

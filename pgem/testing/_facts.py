@@ -15,6 +15,8 @@ from pgem.testing._case import Case
 from pgem.testing._report import Fault, Skip
 
 CLOSE = 1e-6
+ROUGH = 1e-4
+"""Accepted for second derivatives by differences."""
 FAINTEST = -700.0
 """Log of the smallest density that scipy.stats can tell without losing digits."""
 DIVERGES = 20.0
@@ -133,6 +135,29 @@ def check_gradient(case: Case) -> str:
     if not worst <= CLOSE:
         raise Fault("log-partition A or natural parameters", f"∇A differs from E[T] by {worst:.3g}")
     return f"to {worst:.0e}"
+
+
+def check_curvature(case: Case) -> str:
+    """Cov[T] is the information, and ∇²A where A is a function of η; so A is convex."""
+    if not case.estimated:
+        raise Skip("no slot is estimated")
+    family, worst = case.family, 0.0
+    told = family.fisher_information(case.slots)
+    for index in case.cells:
+        spread = _covariance_of_features(case, index)
+        gap = float(np.abs(told[index] - spread).max() / (1 + np.abs(spread).max()))
+        if not gap <= 10 * CLOSE:
+            raise Fault("fisher_information", f"it differs from Cov[T] by {gap:.3g}")
+        found = _curvature(case, index)
+        if found is None:
+            continue
+        size = 1 + np.abs(spread).max()
+        if np.linalg.eigvalsh(found).min() < -ROUGH * size:
+            raise Fault("log-partition A", "it is not convex")
+        worst = max(worst, float(np.abs(found - spread[1:, 1:]).max() / size))
+        if not worst <= ROUGH:
+            raise Fault("log-partition A", f"∇²A differs from Cov[T] by {worst:.3g}")
+    return f"to {worst:.0e}" if worst else "A is no function of η alone"
 
 
 def check_moments(case: Case) -> str:
@@ -260,6 +285,41 @@ def _moments(case: Case, index: int) -> tuple[Floats, Floats]:
     if not own:
         return np.asarray(mean[0]), np.asarray(share @ centred[:, 0] ** 2)
     return mean.reshape(own), ((centred * share[:, None]).T @ centred).reshape(*own, *own)
+
+
+def _covariance_of_features(case: Case, index: int) -> Floats:
+    """Cov[φ] [P, P] under the density, normalised."""
+    x, mass, _ = case.atoms[index]
+    features = case.family.features_at(x, case.cell(index))
+    share = mass / mass.sum()
+    centred = features - share @ features
+    return np.asarray((centred * share[:, None]).T @ centred)
+
+
+def _curvature(case: Case, index: int) -> Floats | None:
+    """∇²A [P - 1, P - 1] at one cell by differences; None where A is not a function of η."""
+    family, cell = case.family, case.cell(index)
+    if type(family).log_partition is Family.log_partition:
+        return None
+    known = family.known_of_cells(cell)
+    natural: Any = family.natural_parameters
+    solve: Any = family.log_partition
+    parts = natural(**{name: cell[name] for name in family.estimable}, **known)
+    edges = np.cumsum([0, *(part[0].size for part in parts)])
+
+    def partition(flat: Floats) -> Floats:
+        found = []
+        for k, part in enumerate(parts):
+            piece = flat[:, edges[k] : edges[k + 1]].reshape(len(flat), *part.shape[1:])
+            found.append((piece + np.swapaxes(piece, 1, 2)) / 2 if piece.ndim == 3 else piece)
+        with np.errstate(all="ignore"):
+            return np.asarray(solve(*found, **known), dtype=float).reshape(len(flat))
+
+    eta = np.concatenate([np.reshape(part, (1, -1)) for part in parts], axis=1)
+    try:
+        return np.asarray(_numeric.hessian(partition, eta, _numeric.relative_steps(eta))[0])
+    except NotImplementedError:
+        return None
 
 
 def _tilted_mean_fits(case: Case) -> bool:

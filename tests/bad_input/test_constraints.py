@@ -22,6 +22,7 @@ WISHART = "pg.InverseWishart(np.eye(2), 5.0)"
     ("a scale that is not positive definite", M + "pg.observed('x', pg.MvNormal(cov=pg.param('c', prior=pg.InverseWishart([[1.0, 2.0], [2.0, 1.0]], 5.0))))" + END, ERROR, "'c'", "'scale'", "positive definite"),
     ("a scale of another size", M + "pg.observed('x', pg.MvNormal(cov=pg.param('c', prior=pg.InverseWishart(np.eye(3), 5.0)), size=2))" + END, ERROR, "'c'", "(2, 2)", "(3, 3)"),
     ("a matrix prior of variances", M + "pg.observed('x', pg.MvNormal(cov=pg.diagonal(pg.param('c', prior=pg.InverseWishart(np.eye(2), 5.0))), size=2))" + END, ERROR, "'c'", "variance", "InverseWishart"),
+    ("a vector prior of a number", M + "pg.observed('x', pg.Normal(pg.param('c', prior=pg.MvNormal(0.0, 1.0))))" + END, ERROR, "'c'", "MvNormal", "axes"),
     ("an inverse gamma prior of a matrix", M + "pg.observed('x', pg.MvNormal(cov=pg.param('c', prior=pg.InverseGamma(2.0, 1.0)), size=2))" + END, ERROR, "'c'", "covariance matrix", "InverseGamma"),
     # what stands in the slots
     ("text in a prior", M + "pg.observed('x', pg.Poisson(pg.param('a', prior=pg.Gamma('two', 1.0))))", ERROR, "'a'", "'shape'", "'two'"),

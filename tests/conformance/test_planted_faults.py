@@ -43,6 +43,11 @@ class WrongFormula(Beta):
     written: ClassVar[dict[str, str]] = {"A": "lgamma(eta1) + lgamma(eta2)"}
 
 
+class WrongInformation(Gamma):
+    def fisher_information(self, slots):
+        return 2 * super().fisher_information(slots)
+
+
 class ConstantBase(Normal):
     def log_density(self, data, slots):
         return super().log_density(data, slots) + 0.1
@@ -269,6 +274,7 @@ FAULTS = [
     (WrongPrior, "pseudo_statistics"),
     (WrongBase, "base measure"),
     (WrongFormula, "written formula of A"),
+    (WrongInformation, "fisher_information"),
     (ConstantBase, "base measure (or log-partition A, by a constant)"),
     (WrongPartition, "log-partition A"),
     (WrongStatistic, "sufficient statistics T or natural parameters"),
