@@ -148,13 +148,15 @@ def check_curvature(case: Case) -> str:
         gap = float(np.abs(told[index] - spread).max() / (1 + np.abs(spread).max()))
         if not gap <= 10 * CLOSE:
             raise Fault("fisher_information", f"it differs from Cov[T] by {gap:.3g}")
-        found = _curvature(case, index)
+        scale = np.sqrt(np.diag(spread)[1:])
+        scale = np.where(scale > 0, scale, 1.0)
+        found = _curvature(case, index, scale)
         if found is None:
             continue
-        size = 1 + np.abs(spread).max()
-        if np.linalg.eigvalsh(found).min() < -ROUGH * size:
+        if np.linalg.eigvalsh(found).min() < -ROUGH:
             raise Fault("log-partition A", "it is not convex")
-        worst = max(worst, float(np.abs(found - spread[1:, 1:]).max() / size))
+        correlations = spread[1:, 1:] / scale / scale[:, None]
+        worst = max(worst, float(np.abs(found - correlations).max()))
         if not worst <= ROUGH:
             raise Fault("log-partition A", f"∇²A differs from Cov[T] by {worst:.3g}")
     return f"to {worst:.0e}" if worst else "A is no function of η alone"
@@ -296,8 +298,14 @@ def _covariance_of_features(case: Case, index: int) -> Floats:
     return np.asarray((centred * share[:, None]).T @ centred)
 
 
-def _curvature(case: Case, index: int) -> Floats | None:
-    """∇²A [P - 1, P - 1] at one cell by differences; None where A is not a function of η."""
+def _curvature(case: Case, index: int, scale: Floats) -> Floats | None:
+    """∇²A [P - 1, P - 1] at one cell by differences; None where A is not a function of η.
+
+    Args:
+        case: the family.
+        index: the cell.
+        scale: the standard deviation of each statistic; η is measured in their inverses.
+    """
     family, cell = case.family, case.cell(index)
     if type(family).log_partition is Family.log_partition:
         return None
@@ -310,14 +318,14 @@ def _curvature(case: Case, index: int) -> Floats | None:
     def partition(flat: Floats) -> Floats:
         found = []
         for k, part in enumerate(parts):
-            piece = flat[:, edges[k] : edges[k + 1]].reshape(len(flat), *part.shape[1:])
+            piece = (flat / scale)[:, edges[k] : edges[k + 1]].reshape(len(flat), *part.shape[1:])
             found.append((piece + np.swapaxes(piece, 1, 2)) / 2 if piece.ndim == 3 else piece)
         with np.errstate(all="ignore"):
             return np.asarray(solve(*found, **known), dtype=float).reshape(len(flat))
 
-    eta = np.concatenate([np.reshape(part, (1, -1)) for part in parts], axis=1)
+    eta = np.concatenate([np.reshape(part, (1, -1)) for part in parts], axis=1) * scale
     try:
-        return np.asarray(_numeric.hessian(partition, eta, _numeric.relative_steps(eta))[0])
+        return np.asarray(_numeric.hessian(partition, eta, np.full(eta.shape, _numeric.STEP))[0])
     except NotImplementedError:
         return None
 
