@@ -91,14 +91,14 @@ def cone_rule(scale: Floats, df: float) -> Rule:
     size = len(scale)
     if size > 2:
         raise NotImplementedError("matrices beyond two rows need their own nodes()")
-    t = np.linspace(-3.6, 2.4, 110)
+    t = np.linspace(-3.4, 2.3, 96)
     axes, steps = [], []
     for i in range(size):  # diagonal entries: doubly exponential on the half line
         u = np.pi / 2 * np.sinh(t) + np.log(max(df - i, 0.1)) / 2
         axes.append(np.exp(u))
         steps.append(u + np.log(np.pi / 2 * np.cosh(t) * (t[1] - t[0])))
     if size == 2:
-        flat = np.linspace(-9.0, 9.0, 60)
+        flat = np.linspace(-8.0, 8.0, 36)
         axes.append(flat)
         steps.append(np.full(len(flat), np.log(flat[1] - flat[0])))
     grid = [part.ravel() for part in np.meshgrid(*axes, indexing="ij")]
