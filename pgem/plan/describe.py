@@ -31,7 +31,9 @@ def describe(kind: type[Family], style: str) -> str:
         )
     page = Page()
     page.title(kind.__name__)
-    page.formula(*formulas(kind()))
+    lines = formulas(kind())
+    if lines:
+        page.formula(*lines)
     page.say(f"Values: {kind.support.name}; {coordinates(kind())}.")
     letters = slot_letters(kind())
     for slot in kind.slots:
@@ -54,9 +56,9 @@ def formulas(family: Family) -> list[str]:
         lines.append(f"T(x) &= {_tuple(statistics)}")
     if natural:
         lines.append(rf"\eta &= {_tuple(natural)}")
-    partition = log_partition_of(family, letters, len(statistics or ()))
-    if partition:
-        lines.append(rf"A(\eta) &= {partition}")
+    if statistics is not None or natural:
+        partition = log_partition_of(family, letters, len(statistics or ()))
+        lines += [rf"A(\eta) &= {partition}"] if partition else []
     return lines
 
 
