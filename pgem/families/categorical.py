@@ -61,7 +61,9 @@ class Categorical(Family):
         codes = data.x if known.all() else np.where(known, data.x, table.shape[1] - 1)
         return table.take(codes.astype(np.int64), axis=1).T
 
-    def tile_form(self, data: Observations, slots: Slots) -> TileForm | None:
+    def tile_form(
+        self, data: Observations, slots: Slots, held: frozenset[str] = frozenset()
+    ) -> TileForm | None:
         """As if entries were multiplied: it is the same density."""
         return _evaluation.tile_form(self, data, slots)
 
