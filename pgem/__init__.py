@@ -61,6 +61,7 @@ from pgem.families import (
     VonMises,
     VonMisesFisher,
     Weibull,
+    Wishart,
     Zipf,
 )
 from pgem.families.from_functions import family_from_functions
@@ -118,6 +119,7 @@ __all__ = [
     "VonMises",
     "VonMisesFisher",
     "Weibull",
+    "Wishart",
     "Zipf",
     "constant",
     "covariate",

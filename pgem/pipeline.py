@@ -297,6 +297,13 @@ def _read_for_script(
     return bound.program, hand_over(bound, start_params(bound, start, generator))
 
 
+def _describe(kind: type[Family], style: str) -> str:
+    """A family in words and formulas, for `Family.explain`."""
+    from pgem.plan.describe import describe
+
+    return describe(kind, style)
+
+
 def _warn(run: Run) -> None:
     if run.verdict in ("decreased", "degenerate"):
         warnings.warn(run.verdict.describe(), FitWarning, stacklevel=3)
@@ -304,3 +311,4 @@ def _warn(run: Run) -> None:
 
 Program.reader = staticmethod(_read_for_script)
 Program.binder = staticmethod(bind)
+Family.describer = staticmethod(_describe)

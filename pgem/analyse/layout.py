@@ -216,7 +216,7 @@ def _families(
         if name in graph.covariates:
             return schema.vectors.get(name)
         family = found[graph.leaves_of(name)[0].key]
-        return (family.size or 1) if family.event_ndim or family.size is not None else None
+        return family.event_shape[-1] if family.event_shape else None
 
     products = {key for key, c in graph.components.items() if has_terms(c) or c.node in inside}
     linear = {

@@ -90,6 +90,12 @@ def _made(place: _Place) -> Prior:
             advice="leave prior= or fixed= out",
         )
     own = param.shape[param.n_gates :]
+    if len(own) < kind.event_ndim:
+        raise place.refuse(
+            f"parameter '{param.name}' has a {kind.__name__} prior, whose values have "
+            f"'{kind.event_ndim}' axes of their own",
+            expected=f"a prior on values with '{len(own)}' axes of their own",
+        )
     family = kind(**place.record.settings)
     family = family.settled(own[-1] if kind.event_ndim else None, place.record.structures)
     slots = {slot.name: _slot(place, slot, family) for slot in family.slots}
@@ -192,7 +198,7 @@ def _check_range(place: _Place, prior: Prior) -> None:
         if isinstance(held, np.ndarray) and not family.role_of(slot.name).accepts(held).all():
             raise place.refuse(
                 f"slot '{slot.name}' of {place.title} is outside its constraint",
-                expected=slot.role.expected,
+                expected=family.role_of(slot.name).expected,
                 received=f"'{told[slot.name]}'",
             )
         if isinstance(held, np.ndarray) and slot.role is RATE and not held.all():
@@ -202,11 +208,7 @@ def _check_range(place: _Place, prior: Prior) -> None:
                 received=f"'{told[slot.name]}'",
             )
     ones = at_one(place.params)
-    at = prior.slot_values(ones)
     received = ", ".join(f"{name}='{value}'" for name, value in told.items())
-    if expected := family.unsound(**at):
-        raise place.refuse(f"{place.title} has slots out of range", expected=expected,
-                           received=received)  # fmt: skip
     if not place.param.role.is_bounded(prior.on_value(ones)):
         raise place.refuse(
             f"the {type(family).__name__} prior of parameter '{place.param.name}' is unbounded",

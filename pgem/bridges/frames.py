@@ -1,17 +1,19 @@
 """Data frames (pandas, polars, pyarrow through narwhals): tables → the layout that is read.
 
-A *wide* table has one row per unit; a block of columns fills a vector or the axis of a plate.  A
-*long* table has one row per step or member; key columns tell whose.  Units, and members of plates
-without a size, stand in the order of their first appearance; members of a plate with a size in the
-order of their sorted keys (integers 0 … size-1 are places), absent ones being missing; steps in
-the order of their key, or of the table.  Members of a tree stand as those of a plate without a
-size; where they have a key, the column of `<tree>.parent` names the parent's (null at roots).
-Results come back as arrays, or as nested lists of arrays where lengths differ, in this order.
+A *wide* table has one row per unit; a block of columns fills a vector, a matrix row by row, or the
+axis of a plate.  A *long* table has one row per step or member; key columns tell whose.  Units, and
+members of plates without a size, stand in the order of their first appearance; members of a plate
+with a size in the order of their sorted keys (integers 0 … size-1 are places), absent ones being
+missing; steps in the order of their key, or of the table.  Members of a tree stand as those of a
+plate without a size; where they have a key, the column of `<tree>.parent` names the parent's (null
+at roots).  Results come back as arrays, or as nested lists of arrays where lengths differ, in this
+order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isqrt, prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -259,8 +261,10 @@ class _Reader:
         values = np.stack(columns, axis=1)
         place = self.outline.nodes.get(name)
         sizes = [self.outline.scopes[scope].size for scope in wide]
-        vector = wide and place is not None and place.event_ndim
-        shape = [size or -1 for size in sizes] + ([-1] if vector else [])
+        event = place.event_ndim if place is not None else 0
+        side = isqrt(len(columns) // prod(size or 1 for size in sizes))
+        own = [side, side] if event > 1 else [-1] if wide and event else []
+        shape = [size or -1 for size in sizes] + own
         try:
             return values.reshape(len(values), *shape) if shape else values
         except ValueError:
@@ -302,6 +306,6 @@ def _places(codes: Any, levels: list[Any], scope: str, size: int, key: str) -> A
 
 
 def _stacked(values: Any) -> Any:
-    """A column whose cells are vectors as one array [rows, D]."""
-    cells = values.dtype.kind == "O" and len(values) and np.ndim(values[0]) == 1
+    """A column whose cells are vectors or matrices as one array [rows, D] or [rows, D, D]."""
+    cells = values.dtype.kind == "O" and len(values) and np.ndim(values[0])
     return np.stack([np.asarray(cell) for cell in values]) if cells else values

@@ -283,8 +283,6 @@ def _check_leaf(
     for name, setting in leaf.settings.items():
         if name not in ("size", "levels") and setting is not None:
             check_table(setting, float, f"setting '{name}' of {what}")
-    if kind.event_ndim > 1:
-        raise _fail(f"{what} has family {kind.__name__}, which is a prior only", node.origin)
     family = kind(**{name: value for name, value in leaf.settings.items() if value is not None})
     slots = {slot.name: slot for slot in kind.slots}
     _check_filled(what, node, leaf, kind)

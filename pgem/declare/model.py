@@ -32,9 +32,9 @@ from pgem.declare.references import check_gates, check_lags
 from pgem.declare.slots import fill_slots
 from pgem.declare.stationary import stationary_leaf
 from pgem.declare.written import (
+    check_alike,
     check_distinct,
     check_family,
-    check_holds,
     check_levels,
     check_size,
     discrete_size,
@@ -195,7 +195,7 @@ class Declaration:
         where = f"node '{name}'"
         for part in families:
             check_family(part, where, origin)
-            check_holds(part, where, origin)
+        check_alike(families, where, origin)
         prefixes = [name] if switch is None else [f"{name}.{k}" for k in range(len(families))]
         leaves = tuple(
             self._leaf(part, prefix, tuple(gates), origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,15 @@ def check_family(family: object, what: str, origin: str) -> None:
     check_levels(levels, size, of, origin)
 
 
-def check_holds(family: Family, what: str, origin: str) -> None:
-    """A node holds numbers or vectors; a family of matrices is a prior only."""
-    if family.event_ndim > 1:
-        name = type(family).__name__
+def check_alike(families: Sequence[Family], what: str, origin: str) -> None:
+    """Components of a switch are all matrices, or none is."""
+    axes = [family.event_ndim for family in families]
+    if max(axes) > 1 and min(axes) < max(axes):
         raise DeclarationError(
-            f"{what} cannot be {name}: a node holds numbers or vectors, no matrices",
+            f"{what} has components that are matrices and components that are none",
             where=origin,
-            expected=f"{name} as a prior: pg.param(prior=pg.{name}(...))",
+            expected="families of values with equally many axes",
+            received=", ".join(f"'{type(family).__name__}'" for family in families),
         )
 
 

@@ -32,6 +32,7 @@ from pgem.families.uniform import Uniform
 from pgem.families.von_mises import VonMises
 from pgem.families.von_mises_fisher import VonMisesFisher
 from pgem.families.weibull import Weibull
+from pgem.families.wishart import Wishart
 from pgem.families.zipf import Zipf
 
 __all__ = [
@@ -70,5 +71,6 @@ __all__ = [
     "VonMises",
     "VonMisesFisher",
     "Weibull",
+    "Wishart",
     "Zipf",
 ]

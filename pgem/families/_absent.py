@@ -19,8 +19,6 @@ INSTEAD = {
     "Gumbel": f"{NO_FAMILY} unless its scale is known; exp(-x / scale) is then exponential: "
     "transform the data and use pg.Exponential",
     "Hypergeometric": f"{NO_FAMILY}",
-    "InverseWishart": "is not on the shelf: matrices are no values of a node yet; for one variance "
-    "use pg.InverseGamma",
     "InvGamma": "is called pg.InverseGamma",
     "LogSeries": "is called pg.Logarithmic",
     "Logistic": f"{NO_FAMILY}",
@@ -37,8 +35,6 @@ INSTEAD = {
     "Student": f"{NO_FAMILY}; it is pg.templates.student_t(): a Normal whose variance is divided "
     "by a latent Gamma, u = pg.latent('u', pg.Gamma(shape=2, rate=2)), "
     "pg.Normal(var=pg.param('scale') / u)",
-    "Wishart": "is not on the shelf: matrices are no values of a node yet; model the vectors "
-    "behind them with pg.MvNormal, or one variance with pg.Gamma",
     "ZeroInflated": "is pg.templates.zero_inflated(family), a switch with an atom at zero: "
     "y = pg.observed('y', pg.switch(z, pg.Dirac(0), pg.Poisson())) "
     "with z = pg.latent('z', pg.Categorical(size=2))",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgem.arrays import Floats, Integers
-from pgem.families._parts import Observations, every, flat_rows
+from pgem.families._parts import Observations, flat_rows
 from pgem.families._roles import KNOWN
 from pgem.families._tiles import AS_GIVEN, TileForm
 
@@ -43,7 +43,7 @@ def _whole_features(data: Observations, parts: tuple[Floats, ...]) -> Floats:
     columns = [np.ones((len(data.x), 1)), *(flat_rows(part) for part in parts)]
     table = np.concatenate([part.T for part in columns])
     if not data.complete:
-        table = np.where(every(data.observed, -1), table, 0.0)
+        table = np.where(flat_rows(data.observed).all(axis=1), table, 0.0)
     return table.T
 
 
@@ -149,7 +149,7 @@ def total_log_base(family: Family, data: Observations) -> Floats:
     base = np.asarray(family.log_base_measure(x, **data.aligned), dtype=float)
     if family.event_ndim:
         base = np.broadcast_to(base, x.shape[:1])
-        return base if data.complete else np.where(every(data.observed, -1), base, 0.0)
+        return base if data.complete else np.where(flat_rows(data.observed).all(axis=1), base, 0.0)
     base = np.broadcast_to(base, x.shape)
     if not data.complete:
         base = np.where(data.observed, base, 0.0)

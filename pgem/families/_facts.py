@@ -33,6 +33,9 @@ class Facts:
     event_ndim: ClassVar[int] = 0
     formula: ClassVar[str] = ""
     """The log-density in LaTeX, for the derivation."""
+    written: ClassVar[Mapping[str, str]] = {}
+    """Facts once more as plain formulas, where the code cannot be run on symbols: `T`, `eta` and
+    `A`, parts separated by `;` (see `_written.py`; the conformance kit compares)."""
     rung: ClassVar[str]
     """How the joint M-step is solved, for the report."""
     gaussian: ClassVar[bool] = False
@@ -98,7 +101,7 @@ class Facts:
     # --- the facts ----------------------------------------------------------------------------
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:
-        """T(x): arrays shaped like `x` (or with more own axes for vector families)."""
+        """T(x): arrays shaped like `x` (of whole vectors and matrices, any own axes)."""
         raise NotImplementedError(type(self).__name__)
 
     def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
@@ -150,10 +153,6 @@ class Facts:
     def with_tied(self, slots: tuple[str, ...]) -> Facts | None:
         """This family with one parameter in all of these slots; None if it has no joint M-step."""
         return None
-
-    def unsound(self, **slots: Floats) -> str:
-        """What slot values together fail to be, beyond each slot's own range; empty if nothing."""
-        return ""
 
     def domain(self) -> Floats | None:
         """All possible values, if they are finitely many."""
@@ -226,6 +225,14 @@ class Facts:
         if axes == "" and self.event_ndim == 0 and self.size is not None:
             axes = "d"  # independent coordinates of a vector
         return (self.size or 1,) * len(axes)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Axes of one value, after `settled`: () a number, (D,) a vector, (D, D) a matrix."""
+        if self.event_ndim:
+            return (self.size or 1,) * self.event_ndim
+        labels = any(slot.axes == "k" for slot in self.slots)
+        return () if self.size is None or labels else (self.size,)
 
     def aligned(self, slots: Slots, *names: str) -> tuple[Floats, ...]:
         """Values of some slots with as many axes each: known ones are the same over a vector."""

@@ -6,9 +6,10 @@ missing value has features zero, so it neither contributes to the density nor to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -34,6 +35,7 @@ from pgem.families._parts import (
     every,
     flat_rows,
     like,
+    some,
 )
 from pgem.families._tiles import TileForm
 
@@ -62,19 +64,25 @@ class Family(Facts):
     """
 
     rung = "closed form"
+    describer: ClassVar[Callable[[type[Family], str], str]]
+    """What `explain` calls; set where the stages are put together."""
 
     def conditional_moments(self, x: Floats, slots: Slots) -> tuple[Floats, Floats]:
         """Mean [N, C, ...] and (co)variance [C, ...] given the coordinates that are shown.
 
         Args:
-            x: rows that show the same coordinates [N] or [N, D], NaN for the others.
+            x: rows that show the same coordinates [N] or [N, D], NaN for the others; matrices are
+                shown as a whole or not at all.
             slots: slot values per cell.
         """
         mean, spread = self.moments(slots)
         return np.broadcast_to(mean, (len(x), *mean.shape)), spread
 
     def moments(self, slots: Slots) -> tuple[Floats, Floats]:
-        """Mean [C, ...] and variance [C, ...] (covariance [C, D, D] for vectors)."""
+        """Mean [C, ...] and variance [C, ...].
+
+        For vectors the covariance [C, D, D], for matrices that of the entries [C, D, D, D, D].
+        """
         self._needs_scalar("moments")
         mean, variance = _derived.moments(self, slots)
         shape = (-1,) if self.coordinates is None else (-1, self.coordinates)
@@ -88,17 +96,19 @@ class Family(Facts):
             share: of the mass, between 0 and 1; both tails are cut alike.
 
         Returns:
-            Least and greatest value [C, 2], for vectors [C, D, 2].
+            Least and greatest value [C, 2], for vectors [C, D, 2], for matrices [C, D, D, 2].
         """
         if self.event_ndim:
             mean, cov = self.moments(slots)
-            reach = NormalDist().inv_cdf((1 + share) / 2) * np.sqrt(np.einsum("cdd->cd", cov))
+            n_entries = int(np.prod(mean.shape[1:]))
+            variance = np.einsum("cdd->cd", cov.reshape(-1, n_entries, n_entries))
+            reach = np.sqrt(variance).reshape(mean.shape) * NormalDist().inv_cdf((1 + share) / 2)
             return np.stack([mean - reach, mean + reach], axis=-1)
         found = _derived.plotting_range(self, slots, share)
         return found if self.coordinates is None else found.reshape(-1, self.coordinates, 2)
 
     def draw(self, generator: Generator, slots: Slots) -> Floats:
-        """One value per row of the slots [N, ...] -> [N] or [N, D]."""
+        """One value per row of the slots [N, ...] -> [N], [N, D] or [N, D, D]."""
         self._needs_scalar("draw")
         drawn = _derived.draw(self, generator, slots, discrete=self.support.discrete)
         return drawn[:, 0] if self.coordinates is None else drawn
@@ -254,7 +264,7 @@ class Family(Facts):
         return self.draw(generator, slots)
 
     def check_values(self, x: Floats, known: Mapping[str, Floats] | None = None) -> Mask:
-        """Which values [N] (or rows of [N, D]) lie outside the support; missing ones do not.
+        """Which values [N] (vectors, matrices) lie outside the support; missing ones do not.
 
         Args:
             x: the values.
@@ -272,8 +282,17 @@ class Family(Facts):
         with np.errstate(invalid="ignore"):
             fits = self.possible(x, **like(known or {}, x))
         if self.event_ndim:
-            return np.asarray(~(fits | missing.any(axis=-1)))
+            return np.asarray(~(fits | some(missing, self.event_ndim)))
         return np.asarray(~flat_rows(fits | missing).all(axis=1))
+
+    @classmethod
+    def explain(cls, style: str = "text") -> str:
+        """The family's density, T, η and A, its slots, its M-step and what is conjugate to it.
+
+        Args:
+            style: `text`, or `markdown` with formulas in LaTeX.
+        """
+        return cls.describer(cls, style)
 
     # --- what follows from the density --------------------------------------------------------
 
@@ -340,7 +359,7 @@ class Family(Facts):
 
     def _needs_scalar(self, method: str) -> None:
         if self.event_ndim:
-            raise NotImplementedError(f"{type(self).__name__} is a vector: give it `{method}`")
+            raise NotImplementedError(f"{type(self).__name__} is no number: give it `{method}`")
 
 
 __all__ = [

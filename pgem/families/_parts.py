@@ -78,7 +78,7 @@ class Support:
 
     Attributes:
         name: in words, for errors.
-        contains: elementwise test (vector families: test of whole rows [N, D] -> [N]).
+        contains: elementwise test (of vectors [N, D] or matrices [N, D, D] as a whole: -> [N]).
         discrete: whether the values are atoms.
         inside: a value of the support, to stand where one is missing.
 
@@ -95,6 +95,11 @@ class Support:
 def every(mask: Mask, axis: int) -> Mask:
     """Whether all entries hold along an axis."""
     return np.asarray(mask.all(axis=axis))
+
+
+def some(mask: Mask, n_axes: int) -> Mask:
+    """Whether an entry holds along the last axes, this many of them."""
+    return np.asarray(mask.any(axis=tuple(range(-n_axes, 0))))
 
 
 REALS = Support("finite real numbers", np.isfinite)
@@ -119,7 +124,7 @@ class Observations:
 
     Attributes:
         family: the family with its structure settled.
-        x: values [N] or [N, D]; missing entries are NaN.
+        x: values [N], [N, D] or [N, D, D]; missing entries are NaN.
         known: values of the known slots, [N] each, or one for all rows ([1] or [1, D]).
         kept: the same values under other known ones.
         memory: what was found of the values, as long as the data are bound.
@@ -133,7 +138,7 @@ class Observations:
 
     @cached_property
     def observed(self) -> Mask:
-        """Which entries are there [N] or [N, D]."""
+        """Which entries are there, shaped like the values."""
         return ~np.isnan(self.x)
 
     @cached_property

@@ -34,7 +34,8 @@ class Role(ABC):
         per_value: what one value x adds to the statistic, where a family's code does not tell.
     """
 
-    _only: ClassVar[Role]
+    _kept: ClassVar[dict[tuple[Any, ...], Role]]
+    arguments: tuple[Any, ...] = ()
     name: str
     expected: str
     formula: str
@@ -44,13 +45,25 @@ class Role(ABC):
     solution: str = ""
     per_value: tuple[str, ...] = ()
 
-    def __new__(cls, *arguments: Any, **named: Any) -> Self:
-        """A role without arguments is one object, also after it was pickled: compare by `is`."""
-        if arguments or named:
-            return super().__new__(cls)
-        if "_only" not in vars(cls):
-            cls._only = super().__new__(cls)
-        return cls._only  # type: ignore[return-value]
+    def __new__(cls, *arguments: Any) -> Self:
+        """A role is one object for equal arguments, also after it was pickled: compare by `is`."""
+        if "_kept" not in vars(cls):
+            cls._kept = {}
+        if arguments not in cls._kept:
+            role = super().__new__(cls)
+            role.arguments = arguments
+            cls._kept[arguments] = role
+        return cls._kept[arguments]  # type: ignore[return-value]
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self.arguments
+
+    @property
+    def code(self) -> str:
+        """The role in generated source: the name of a constant, or a call with its arguments."""
+        name = type(self).__name__
+        inside = ", ".join(map(repr, self.arguments))
+        return f"{name}({inside})" if inside else name.upper()
 
     @abstractmethod
     def accepts(self, value: Floats) -> Mask:

@@ -14,7 +14,8 @@ import numpy as np
 from pgem.arrays import Floats, Mask, safe_divide, safe_log
 from pgem.families._role import DEGENERATE, PositiveRole, Role, Statistic, row_sums, with_fixed
 from pgem.families._roles_circular import Angle, Concentration, Direction
-from pgem.families._roles_gaussian import Covariance, Mean, Variance, is_positive_definite
+from pgem.families._roles_gaussian import Covariance, Mean, Variance
+from pgem.families._roles_matrix import DegreesOfFreedom, InverseScale
 from pgem.families._roles_positive import (
     Concentrations,
     Level,
@@ -254,6 +255,7 @@ ANGLE = Angle()
 CONCENTRATION = Concentration()
 CONCENTRATIONS = Concentrations()
 DIRECTION = Direction()
+INVERSESCALE = InverseScale()
 LEVEL = Level()
 OPENPROB = OpenProb()
 POSITIVE = Positive()
@@ -267,6 +269,7 @@ __all__ = [
     "COVARIANCE",
     "DEGENERATE",
     "DIRECTION",
+    "INVERSESCALE",
     "KNOWN",
     "KNOWNPOSITIVE",
     "LEVEL",
@@ -285,7 +288,9 @@ __all__ = [
     "Concentration",
     "Concentrations",
     "Covariance",
+    "DegreesOfFreedom",
     "Direction",
+    "InverseScale",
     "Known",
     "KnownPositive",
     "Level",
@@ -303,5 +308,4 @@ __all__ = [
     "Statistic",
     "Variance",
     "inverse_digamma",
-    "is_positive_definite",
 ]

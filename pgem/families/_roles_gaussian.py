@@ -100,13 +100,11 @@ class Covariance(Role):
     formula = "expected outer product of the deviations / expected count"
     symbols = ("V",)
     solution = r"@= = \frac{@1}{@0}"
-    per_value = ("1", "(x - m) (x - m)^T")
+    per_value: tuple[str, ...] = ("1", "(x - m) (x - m)^T")
 
     def accepts(self, value: Floats) -> Mask:
-        good = np.zeros(value.shape, dtype=bool)
-        for row in np.ndindex(value.shape[:-2]):
-            good[row] = is_positive_definite(value[row])
-        return good
+        flat = are_positive_definite(_matrices(value)).reshape(value.shape[:-2])
+        return np.broadcast_to(flat[..., None, None], value.shape)
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, outer = statistic
@@ -250,11 +248,19 @@ def _whitened(value: Floats, scale: Floats) -> Floats:
     return np.asarray(root @ value @ root.T)
 
 
-def is_positive_definite(matrix: Floats) -> bool:
-    """Whether a matrix is finite, symmetric to rounding and positive definite."""
-    if not np.isfinite(matrix).all():
-        return False
-    scale = np.abs(matrix).max()
-    if np.abs(matrix - matrix.T).max() > 1e-8 * scale:
-        return False
-    return bool(np.linalg.eigvalsh(matrix).min() > 0)
+def are_positive_definite(matrices: Floats) -> Mask:
+    """Which matrices [N, D, D] are finite, symmetric to rounding and positive definite."""
+    if matrices.shape[-1] != matrices.shape[-2]:
+        return np.zeros(len(matrices), dtype=bool)
+    finite: Mask = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
+    safe = np.where(finite[:, None, None], matrices, np.eye(matrices.shape[-1]))
+    scale = np.abs(safe).max(axis=(1, 2), initial=0.0)
+    skew = np.abs(safe - np.swapaxes(safe, 1, 2)).max(axis=(1, 2), initial=0.0)
+    diagonal = np.einsum("ndd->nd", safe)
+    positive = np.asarray((diagonal > 0).all(axis=1))
+    good: Mask = np.array(finite & (skew <= 1e-8 * scale), dtype=bool) & positive
+    root = np.sqrt(diagonal[good])  # units do not matter: correlations tell
+    correlations = safe[good] / root[:, :, None] / root[:, None, :]
+    least = np.linalg.eigvalsh(correlations).min(axis=1, initial=1.0)
+    good[good] = least > np.finfo(float).eps * matrices.shape[-1]
+    return good

@@ -13,6 +13,7 @@ class Positive(PositiveRole):
     """A positive number whose maximiser only its family knows."""
 
     name = "positive number"
+    symbols = ("a", "b", "d", "s")
     formula = "the family's own solution"
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:

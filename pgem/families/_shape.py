@@ -20,7 +20,7 @@ def solve_shape(gap: Floats) -> Floats:
     start = (3 - gap + np.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap)  # Minka 2002
     inverse = 1 / start
     for _ in range(30):
-        value, slope = _log_minus_digamma(1 / inverse)
+        value, slope = log_minus_digamma(1 / inverse)
         moved = np.clip(inverse - (value - gap) / slope, inverse / 8, inverse * 8)
         settled = np.abs(moved - inverse) <= 1e-15 * inverse
         inverse = moved
@@ -29,7 +29,7 @@ def solve_shape(gap: Floats) -> Floats:
     return 1 / inverse
 
 
-def _log_minus_digamma(shape: Floats) -> tuple[Floats, Floats]:
+def log_minus_digamma(shape: Floats) -> tuple[Floats, Floats]:
     """log a - digamma(a), and its derivative in 1 / a; by series where it would cancel."""
     from scipy.special import digamma, polygamma
 

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask, safe_log
+from pgem.families import _evaluation
 from pgem.families._family import COUNTS, Family, Observations, Slot, Slots, Statistics
 from pgem.families._roles import PROBS
+from pgem.families._tiles import TileForm
 
 
 class Categorical(Family):
@@ -45,8 +47,25 @@ class Categorical(Family):
     def features(self, data: Observations) -> Floats:
         return np.asarray(data.x[:, None] == np.arange(self.size or 1), dtype=float)
 
+    def natural_parameters(self, **slots: Floats) -> tuple[Floats, ...]:
+        return (safe_log(slots["probs"]),)
+
     def coefficients(self, slots: Slots) -> Floats:
         return safe_log(slots["probs"])
+
+    def log_density(self, data: Observations, slots: Slots) -> Floats:
+        """Entries looked up instead of multiplied; zero where the value is missing."""
+        table = self.coefficients(slots)
+        table = np.concatenate([table, np.zeros((len(table), 1))], axis=1)
+        known = data.observed & self.possible(data.filled)
+        codes = data.x if known.all() else np.where(known, data.x, table.shape[1] - 1)
+        return table.take(codes.astype(np.int64), axis=1).T
+
+    def tile_form(
+        self, data: Observations, slots: Slots, held: frozenset[str] = frozenset()
+    ) -> TileForm | None:
+        """As if entries were multiplied: it is the same density."""
+        return _evaluation.tile_form(self, data, slots)
 
     def role_statistics(
         self, slot: str, stats: Statistics, slots: Slots, origin: Slots, *, cancel: bool

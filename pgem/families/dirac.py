@@ -8,7 +8,15 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Mask
-from pgem.families._family import Examples, Family, Observations, Slot, Slots, Support
+from pgem.families._family import (
+    Examples,
+    Family,
+    Observations,
+    Slot,
+    Slots,
+    Support,
+)
+from pgem.families._parts import flat_rows
 from pgem.families._roles import KNOWN
 
 ATOMS = Support("finite real numbers", np.isfinite, discrete=True, inside=0.0)
@@ -45,10 +53,14 @@ class Dirac(Family):
         return ()
 
     def log_density(self, data: Observations, slots: Slots) -> Floats:
-        x = data.x.reshape(len(data.x), 1, -1)
-        value = slots["value"].reshape(1, len(slots["value"]), -1)
-        fits = (x == value) | np.isnan(x)
-        return np.where(fits.all(axis=-1), 0.0, -np.inf)
+        x, value = flat_rows(data.x), flat_rows(slots["value"])
+        value = np.broadcast_to(value, (len(value), x.shape[1]))
+        fits: Mask | None = None
+        for column, atoms in zip(x.T, value.T, strict=True):
+            here = column[:, None] == atoms
+            here = here if data.complete else here | np.isnan(column)[:, None]
+            fits = here if fits is None else fits & here
+        return np.where(True if fits is None else fits, 0.0, -np.inf)
 
     def nodes(self, slots: Slots) -> tuple[Floats, Floats]:
         return slots["value"][:1], np.zeros(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -39,6 +40,9 @@ class Dirichlet(Family):
     support = SHARES
     event_ndim = 1
     formula = r"\log \Gamma(\sum_k a_k) - \sum_k \log \Gamma(a_k) + \sum_k (a_k - 1) \log x_k"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "sum(lgamma(eta)) - lgamma(sum(eta))",
+    }
     rung = "Newton"
     conjugate_to = PROBS
 

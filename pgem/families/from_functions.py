@@ -247,7 +247,7 @@ class TwoFunctions(Family):
             found = np.asarray(self.user_draw(generator, count, **slots), dtype=float)
         except Exception as error:
             raise DataError(f"{problem} failed: {type(error).__name__}: {error}") from error
-        shape = (count, self.size) if self.event_ndim else (count,)
+        shape = (count, *self.event_shape) if self.event_ndim else (count,)
         if found.shape != shape:
             raise DataError(
                 f"{problem} returns the wrong shape",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -31,6 +32,9 @@ class Logarithmic(Family):
     slots = (Slot("prob", OPENPROB),)
     support = POSITIVE_COUNTS
     formula = r"x \log p - \log x - \log\{-\log(1 - p)\}"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "log(-log(1 - exp(eta))) - eta",
+    }
     rung = "Newton"
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:

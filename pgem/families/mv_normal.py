@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -33,6 +34,10 @@ class MvNormal(Family):
     support = VECTORS
     event_ndim = 1
     formula = r"-\tfrac12 \log |2\pi V| - \tfrac12 (x - m)^T V^{-1} (x - m)"
+    written: ClassVar[Mapping[str, str]] = {
+        "eta": "dot(inv(cov), mean); -inv(cov) / 2",
+        "A": "-quadratic(eta1, eta2) / 4 + log(det(-pi * inv(eta2))) / 2",
+    }
 
     conjugate_to = MEAN
     gaussian = True

@@ -9,6 +9,7 @@ from pgem.families._roles import (
     CONCENTRATIONS,
     COVARIANCE,
     DIRECTION,
+    INVERSESCALE,
     KNOWN,
     LEVEL,
     MEAN,
@@ -21,6 +22,7 @@ from pgem.families._roles import (
     SCALE,
     SHAPE,
     VARIANCE,
+    DegreesOfFreedom,
     Role,
 )
 
@@ -30,6 +32,7 @@ __all__ = [
     "CONCENTRATIONS",
     "COVARIANCE",
     "DIRECTION",
+    "INVERSESCALE",
     "KNOWN",
     "LEVEL",
     "MEAN",
@@ -42,6 +45,7 @@ __all__ = [
     "SCALE",
     "SHAPE",
     "VARIANCE",
+    "DegreesOfFreedom",
     "Multiplier",
     "Role",
 ]

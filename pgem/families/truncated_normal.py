@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -45,6 +46,11 @@ class TruncatedNormal(Normal):
     )
     support = replace(REALS, name="numbers from `low` to `high`")
     formula = r"-\tfrac12 \log 2\pi v - (x - m)^2 / 2v - \log Z(m, v)"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "-(eta1**2) / (4 * eta2) + log(-pi / eta2) / 2 + log("
+        "normal((high + eta1 / (2 * eta2)) * sqrt(-2 * eta2))"
+        " - normal((low + eta1 / (2 * eta2)) * sqrt(-2 * eta2)))",
+    }
     rung = "Newton"
     examples: ClassVar[Examples] = {"low": (-2.5,), "high": (4.0,)}
     role_statistics = Family.role_statistics  # type: ignore[assignment]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -29,6 +30,9 @@ class TruncatedPoisson(Family):
     slots = (Slot("rate", RATE),)
     support = POSITIVE_COUNTS
     formula = r"x \log r - \log(e^r - 1) - \log x!"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "log(exp(exp(eta)) - 1) - eta",
+    }
     rung = "Newton"
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:

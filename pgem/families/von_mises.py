@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -34,6 +35,9 @@ class VonMises(Family):
     slots = (Slot("mean", ANGLE, free_of=("concentration",)), Slot("concentration", CONCENTRATION))
     support = ANGLES
     formula = r"k \cos(x - m) - \log 2 \pi I_0(k)"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "log(2 * pi * bessel(0, norm(eta1, eta2)))",
+    }
     rung = "Newton"
 
     def sufficient_statistics(self, x: Floats, **known: Floats) -> tuple[Floats, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -40,6 +41,10 @@ class VonMisesFisher(Family):
     support = UNIT_VECTORS
     event_ndim = 1
     formula = r"k\, m^T x + \log C_D(k)"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "d / 2 * log(2 * pi) + log(bessel(d / 2 - 1, norm(eta)))"
+        " - (d / 2 - 1) * log(norm(eta))",
+    }
     rung = "Newton"
 
     def inside(self, **known: Floats) -> float:

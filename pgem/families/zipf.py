@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -30,6 +31,9 @@ class Zipf(Family):
     slots = (Slot("exponent", POSITIVE_NUMBER), Slot("ranks", KNOWN, per_cell=True, positive=True))
     support = replace(POSITIVE_COUNTS, name="whole numbers from 1 to `ranks`")
     formula = r"-s \log x - \log \sum_{j = 1}^n j^{-s}"
+    written: ClassVar[Mapping[str, str]] = {
+        "A": "log(power_sum(eta, ranks))",
+    }
     rung = "Newton"
     examples: ClassVar[Examples] = {"ranks": (12.0,)}
 

@@ -73,11 +73,11 @@ def _measured(bound: Bound, param: ParamLayout) -> Floats | None:
         return None
     if node == part.node:
         return part.family.measured(values)
-    size = (part.family.size or 1,) if part.family.event_ndim or part.family.size else ()
-    if values.shape[1:] == size:
+    shape = part.family.event_shape
+    if values.shape[1:] == shape:
         return values
     alike = values.reshape(len(values), -1).mean(axis=1)
-    return np.repeat(alike[:, None], size[0], axis=1) if size else alike
+    return np.repeat(alike[:, None], shape[0], axis=1) if shape else alike
 
 
 def stand_in(bound: Bound, node: str) -> str:

@@ -12,7 +12,7 @@ from pgem.families._link import Linked
 from pgem.families._roles import COVARIANCE, MEAN, PROBS
 from pgem.plan.explain_conjugate import expectation_sentence, filled
 from pgem.plan.explain_links import how_linked, newton_steps
-from pgem.plan.explain_model import listed, slot_letters, slot_reference
+from pgem.plan.explain_model import listed, slot_reference
 from pgem.plan.explain_priors import add_parts, prior_parts, total_of, write_priors
 from pgem.plan.explain_regions import (
     is_regression,
@@ -23,7 +23,7 @@ from pgem.plan.latex import replace_letters
 from pgem.plan.notation import DATA, Notation, avoid, escape
 from pgem.plan.page import Page
 from pgem.plan.statistic import Summed, letters_of_parameter
-from pgem.plan.symbolic import LINEAR, features_of
+from pgem.plan.symbolic import LINEAR, features_of, slot_letters
 
 
 def write_statistics(page: Page, notation: Notation) -> None:

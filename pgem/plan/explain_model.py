@@ -15,10 +15,10 @@ from pgem.graph import Component
 from pgem.plan.explain_conjugate import multiplied
 from pgem.plan.explain_links import where_linked
 from pgem.plan.explain_segments import duration_symbol, duration_value, say_segments
-from pgem.plan.latex import letters_of, replace_letters
+from pgem.plan.latex import replace_letters
 from pgem.plan.notation import Notation, clashes, escape
 from pgem.plan.page import Page
-from pgem.plan.symbolic import statistics_of
+from pgem.plan.symbolic import slot_letters, statistics_of
 
 
 def write_model(page: Page, notation: Notation) -> None:
@@ -263,16 +263,6 @@ def _slot_value(notation: Notation, component: Component, slot: SlotRecord) -> s
     if not slot.gates and np.ndim(slot.value) == 0:
         return f"{float(slot.value):g}"
     return rf"\text{{known table}}{'[' + ', '.join(gates) + ']' if gates else ''}"
-
-
-def slot_letters(family: Family) -> dict[str, str]:
-    """The letter of each slot in the family's formula."""
-    used = letters_of(family.formula)
-    letters: dict[str, str] = {}
-    for slot in family.slots:
-        fitting = [s for s in slot.role.symbols if s in used and s not in letters.values()]
-        letters[slot.name] = fitting[0] if fitting else slot.name
-    return letters
 
 
 def _fit_letters(

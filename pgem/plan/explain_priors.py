@@ -14,11 +14,16 @@ from pgem.analyse import ParamLayout
 from pgem.analyse.priors import at_one
 from pgem.arrays import Floats
 from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
-from pgem.plan.explain_model import listed, slot_letters
+from pgem.plan.explain_model import listed
 from pgem.plan.latex import replace_letters
 from pgem.plan.notation import Notation
 from pgem.plan.page import Page
-from pgem.plan.symbolic import pseudo_statistics_of, role_statistic_of, scaled_symbols
+from pgem.plan.symbolic import (
+    pseudo_statistics_of,
+    role_statistic_of,
+    scaled_symbols,
+    slot_letters,
+)
 from pgem.routines import Prior, Times
 
 

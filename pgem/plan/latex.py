@@ -16,7 +16,8 @@ GREEK = {
     "omega": "ω",
 }  # fmt: skip
 SIGNS = GREEK | {
-    "sum": "Σ", "prod": "Π", "Gamma": "Γ", "propto": "∝", "ldots": "…", "mid": "|", "|": "‖",
+    "sum": "Σ", "prod": "Π", "Gamma": "Γ", "Phi": "Φ", "propto": "∝", "ldots": "…", "mid": "|",
+    "|": "‖",
     "le": "≤", "ge": "≥", "in": "∈", "notin": "∉", "sim": "~", "log": "log ", "exp": "exp ",
     "cos": "cos ", "sin": "sin ", "int": "∫ ", "quad": "  ", "cdot": "·",
     ";": " ", ",": " ", "!": "", "Big": "", "big": "", "left": "", "right": "", "textstyle": "",

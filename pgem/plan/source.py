@@ -37,7 +37,7 @@ def write_source(analysis: Analysis) -> str:
     used = {name for name in ROUTINES if any(f"{name}(" in line for line in [*body, *fixed])}
     shelf = sorted(name for kind, name in families.items() if on_shelf(kind))
     own = {kind: name for kind, name in families.items() if not on_shelf(kind)}
-    roles = sorted({type(p.role).__name__.upper() for p in free_params(analysis)})
+    roles = sorted({p.role.code.partition("(")[0] for p in free_params(analysis)})
     head = [
         f'"""EM for the model \'{analysis.graph.name}\', derived by pgem.',
         "",
@@ -98,7 +98,7 @@ def _learned(analysis: Analysis) -> list[str]:
         cancels = any(param.name in block.cancels for block in analysis.blocks)
         arguments = [
             f'"{param.name}"',
-            type(param.role).__name__.upper(),
+            param.role.code,
             f"n_gates={param.n_gates}",
             f"fixed={_mask(param)}",
             f"uses=({uses},)",
@@ -141,7 +141,7 @@ def _prior(param: ParamLayout, prior: Prior, families: dict[type[Family], str]) 
     if len(slots) > WIDTH - 20:
         slots = "".join(f"\n            {line}," for line in held) + "\n        "
     arguments = [
-        f'"{param.name}"', type(param.role).__name__.upper(), made, f"fixed={_mask(param)}",
+        f'"{param.name}"', param.role.code, made, f"fixed={_mask(param)}",
         f"slots={{{slots}}}",
     ]  # fmt: skip
     return call(f'"{param.name}": Prior', arguments, "),")

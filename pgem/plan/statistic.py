@@ -15,11 +15,11 @@ from pgem.families._linear import Linear
 from pgem.families._link import Linked
 from pgem.families._roles import COVARIANCE, MEAN, VARIANCE
 from pgem.plan.explain_conjugate import filled
-from pgem.plan.explain_model import slot_letters, slot_reference, times_of
+from pgem.plan.explain_model import slot_reference, times_of
 from pgem.plan.explain_segments import duration_value
 from pgem.plan.latex import is_sum, letters_of, replace_letters
 from pgem.plan.notation import Notation, avoid
-from pgem.plan.symbolic import LINEAR, role_statistic_of
+from pgem.plan.symbolic import LINEAR, role_statistic_of, slot_letters
 
 Letters = Mapping[Gate, str]
 """Which letter stands for the value of each gate."""

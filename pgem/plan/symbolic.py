@@ -6,143 +6,104 @@ its `role_statistics` applied to the features of one value gives what a slot's s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from pgem.families import Family
-from pgem.families._roles import Role
+from pgem.families._roles import KNOWN, Role
 from pgem.families._scaled import Scaled
+from pgem.families._symbol import ATOM, PRODUCT, SUM, Symbol, to_symbol
+from pgem.families._written import as_latex
+from pgem.plan.latex import letters_of
 
-SUM, PRODUCT, ATOM = 1, 2, 3
 LINEAR, LOG = r"\omega", r"\tau"
 """Stand-ins for the multiplier of a slot and for its logarithm."""
 
 
-class Symbol:
-    """A formula with the precedence of its outermost operation."""
-
-    __array_priority__ = 1000.0
-
-    def __init__(self, latex: str, rank: int = ATOM, axis: str = "") -> None:
-        self.latex, self.rank, self.axis = latex, rank, axis
-
-    def __repr__(self) -> str:
-        return self.latex
-
-    def at(self, rank: int) -> str:
-        """The formula, in brackets where the place asks for a higher precedence."""
-        return self.latex if self.rank >= rank else f"({self.latex})"
-
-    def __add__(self, other: Any) -> Symbol:
-        return Symbol(f"{self.latex} + {_symbol(other).latex}", SUM)
-
-    def __radd__(self, other: Any) -> Symbol:
-        return _symbol(other) + self
-
-    def __sub__(self, other: Any) -> Symbol:
-        return Symbol(f"{self.latex} - {_symbol(other).at(PRODUCT)}", SUM)
-
-    def __rsub__(self, other: Any) -> Symbol:
-        return _symbol(other) - self
-
-    def __neg__(self) -> Symbol:
-        return Symbol(f"-{self.at(PRODUCT)}", PRODUCT)
-
-    def __mul__(self, other: Any) -> Symbol:
-        second = _symbol(other)
-        if {self.axis, second.axis} == {"column", "row"}:
-            return Symbol(f"{self.at(ATOM)} {second.at(ATOM)}^T", PRODUCT)
-        if "1" in (self.latex, second.latex):
-            return second if self.latex == "1" else self
-        if self.latex == "-1":
-            return -second
-        return Symbol(f"{self.at(PRODUCT)} {second.at(PRODUCT)}", PRODUCT)
-
-    def __rmul__(self, other: Any) -> Symbol:
-        return _symbol(other) * self
-
-    def __truediv__(self, other: Any) -> Symbol:
-        return Symbol(rf"\frac{{{self.latex}}}{{{_symbol(other).latex}}}", PRODUCT)
-
-    def __rtruediv__(self, other: Any) -> Symbol:
-        return _symbol(other) / self
-
-    def __pow__(self, power: Any) -> Symbol:
-        return Symbol(f"{self.at(ATOM)}^{_symbol(power).latex}", PRODUCT)
-
-    def __getitem__(self, key: Any) -> Symbol:
-        """A vector as a column (`x[:, :, None]`) or a row (`x[:, None, :]`)."""
-        place = key.index(None) if isinstance(key, tuple) and None in key else None
-        return Symbol(self.latex, self.rank, {1: "row", 2: "column"}.get(place or 0, self.axis))
-
-    def log(self) -> Symbol:
-        """What `numpy.log` calls on an array of symbols."""
-        return Symbol(rf"\log {self.at(ATOM)}", PRODUCT)
-
-    def exp(self) -> Symbol:
-        """What `numpy.exp` calls on an array of symbols."""
-        return Symbol(rf"e^{{{self.latex}}}", PRODUCT)
-
-    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        operations: dict[Any, Callable[..., Symbol]] = {
-            np.add: lambda a, b: a + b,
-            np.subtract: lambda a, b: a - b,
-            np.multiply: lambda a, b: a * b,
-            np.true_divide: lambda a, b: a / b,
-            np.log: lambda a: a.log(),
-            np.exp: lambda a: a.exp(),
-            np.negative: lambda a: -a,
-            np.square: lambda a: a**2,
-        }
-        if method != "__call__" or function not in operations:
-            return NotImplemented
-        if any(isinstance(part, np.ndarray) for part in inputs):
-            return NotImplemented
-        return operations[function](*map(_symbol, inputs))
-
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        return Symbol("1") if function is np.ones_like else NotImplemented
+def slot_letters(family: Family) -> dict[str, str]:
+    """The letter of each slot in the family's formula."""
+    used = letters_of(family.formula)
+    letters: dict[str, str] = {}
+    for slot in family.slots:
+        fitting = [s for s in slot.role.symbols if s in used and s not in letters.values()]
+        letters[slot.name] = fitting[0] if fitting else slot.name
+    return letters
 
 
-def _symbol(value: Any) -> Symbol:
-    if isinstance(value, Symbol):
-        return value
-    return Symbol(r"\pi" if value == np.pi else f"{float(value):g}")
-
-
-def statistics_of(family: Family, letters: dict[str, str]) -> tuple[str, ...] | None:
-    """T(x) as formulas in the letter `x`, or None where the family's code does not tell.
+def statistics_of(family: Family, letters: Mapping[str, str]) -> tuple[str, ...] | None:
+    """T(x) as formulas in the letter `x`, or None where the family does not tell.
 
     Args:
         family: settled or not.
         letters: the letter of each slot.
     """
-    known = {name: Symbol(letters.get(name, name)) for name in family.known_slots}
-    try:
-        found = family.sufficient_statistics(Symbol("x"), **known)  # type: ignore[arg-type]
-    except Exception:
-        return None
-    if not all(isinstance(part, Symbol) for part in found):
-        return None
-    return tuple(part.latex for part in found)  # type: ignore[attr-defined]
+    slots = _slots(letters)
+    known = {name: slots[name] for name in family.known_slots if name in slots}
+    code: Any = family.sufficient_statistics
+    return _formulas(family, "T", {"x": Symbol("x"), **slots}, lambda: code(Symbol("x"), **known))
 
 
-def log_partition_of(family: Family, n_statistics: int) -> str:
-    """A(η) as a formula, where the family's code consists of elementary functions; else nothing."""
+def natural_parameters_of(family: Family, letters: Mapping[str, str]) -> tuple[str, ...] | None:
+    """η as formulas in the letters of the slots, or None where the family does not tell."""
+    slots = _slots(letters)
+    given = {slot.name: slots[slot.name] for slot in family.slots if slot.role is not KNOWN}
+    known = {n: slots[n] for n in family.known_slots if _is_per_cell(family, n)}
+    code: Any = family.natural_parameters
+    return _formulas(family, "eta", slots, lambda: code(**given, **known))
+
+
+def log_partition_of(family: Family, letters: Mapping[str, str], n_statistics: int) -> str:
+    """A(η) as a formula, or nothing where the family does not tell."""
     if type(family).log_partition is Family.log_partition:
         return "0"
-    eta = [Symbol(rf"\eta_{k + 1}" if n_statistics > 1 else r"\eta") for k in range(n_statistics)]
-    solve: Any = family.log_partition
+    eta = eta_symbols(n_statistics)
+    slots = _slots(letters)
+    known = {n: slots[n] for n in family.known_slots if _is_per_cell(family, n)}
+    code: Any = family.log_partition
+    found = _formulas(family, "A", {**eta, **slots}, lambda: (code(*eta.values(), **known),))
+    return found[0] if found else ""
+
+
+def eta_symbols(n_statistics: int) -> dict[str, Symbol]:
+    """η, or η₁, η₂, …, by their names in written formulas."""
+    if n_statistics == 1:
+        return {"eta": Symbol(r"\eta")}
+    return {f"eta{k + 1}": Symbol(rf"\eta_{k + 1}") for k in range(n_statistics)}
+
+
+def _formulas(
+    family: Family, fact: str, names: Mapping[str, Symbol], code: Callable[[], Any]
+) -> tuple[str, ...] | None:
+    """A fact as its author wrote it, else as its code writes it."""
+    if fact in family.written:
+        inside = {"d": Symbol("d"), **names}
+        return tuple(as_latex(part.strip(), inside) for part in family.written[fact].split(";"))
     try:
-        found = solve(*eta)
-    except (TypeError, AttributeError, ValueError, KeyError):
-        return ""
-    return found.latex if isinstance(found, Symbol) else ""
+        found = [np.asarray(part, dtype=object).item() for part in code()]
+    except Exception:  # whatever real code does with things that are no numbers
+        return None
+    told = all(isinstance(part, Symbol) for part in found)
+    return tuple(part.latex for part in found) if told else None
 
 
-def features_of(family: Family, letters: dict[str, str], *, expected: bool) -> list[Symbol] | None:
+def _slots(letters: Mapping[str, str]) -> dict[str, Symbol]:
+    return {name: Symbol(_shown(letter)) for name, letter in letters.items()}
+
+
+def _shown(letter: str) -> str:
+    """A letter, or a slot's name where its formula has no letter for it."""
+    return letter if len(letter) == 1 or "\\" in letter else rf"\text{{{letter}}}"
+
+
+def _is_per_cell(family: Family, slot: str) -> bool:
+    return next(s.per_cell for s in family.slots if s.name == slot)
+
+
+def features_of(
+    family: Family, letters: Mapping[str, str], *, expected: bool
+) -> list[Symbol] | None:
     """(1, T(x)) as they are summed: scaled by a multiplier, expected under the posterior.
 
     Args:
@@ -165,7 +126,7 @@ def features_of(family: Family, letters: dict[str, str], *, expected: bool) -> l
 
 
 def role_statistic_of(
-    family: Family, slot: str, letters: dict[str, str], *, expected: bool = False
+    family: Family, slot: str, letters: Mapping[str, str], *, expected: bool = False
 ) -> tuple[str, ...] | None:
     """What one value adds to the statistic of a slot's role, or None.
 
@@ -180,7 +141,7 @@ def role_statistic_of(
     plain = family.settled(None, {})
     try:
         found: Any = plain.role_statistics(slot, (table,), slots, slots, cancel=True)
-        return tuple(_symbol(part.ravel()[0]).latex for part in found)
+        return tuple(to_symbol(part.ravel()[0]).latex for part in found)
     except Exception:
         return None
 
@@ -194,7 +155,7 @@ def pseudo_statistics_of(family: Family, slots: dict[str, str]) -> list[str]:
     """
     symbols: Any = {slot: _compound(text) for slot, text in slots.items()}
     try:
-        return [_symbol(part).latex for part in family.pseudo_statistics(**symbols)]
+        return [to_symbol(part).latex for part in family.pseudo_statistics(**symbols)]
     except Exception:
         return []
 
@@ -205,7 +166,7 @@ def scaled_symbols(role: Role, parts: tuple[str, ...], factor: str) -> list[str]
     if factor == "1":
         return list(parts)
     found: Any = role.scaled(table, np.array([Symbol(factor)], dtype=object))
-    return [_symbol(part.ravel()[0]).latex for part in found]
+    return [to_symbol(part.ravel()[0]).latex for part in found]
 
 
 def _compound(latex: str) -> Symbol:

@@ -67,8 +67,7 @@ def fill(
         codes[name] = table.reshape(len(table), -1).argmax(axis=1)
     for name, drawn in found.draws.items():
         part = next(p for p in program.parts.values() if p.node == name)
-        is_vector = bool(part.family.event_ndim) or part.family.size is not None
-        numbers[name] = drawn if is_vector else drawn[:, 0]
+        numbers[name] = drawn if part.family.event_shape else drawn[:, 0]
     drawn_so_far = replace(columns, codes=codes, numbers=numbers)
     for name in total_nodes(program):
         if _has_holes(drawn_so_far, name):

@@ -10,6 +10,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.families import Family
+from pgem.families._parts import flat_rows
 from pgem.plan import Program
 from pgem.run import Columns, within_trees
 
@@ -93,7 +94,7 @@ def _seen(columns: Columns, name: str) -> Any:
     if not columns.has(name):
         return np.zeros(columns.n_rows(columns.outline.nodes[name].scope), dtype=bool)
     present = ~columns.missing(name)
-    return present if present.ndim == 1 else present.any(axis=1)
+    return np.asarray(flat_rows(present[:, None]).any(axis=1))
 
 
 def _countable(columns: Columns, scope: str, seen: Any) -> tuple[str, Any]:

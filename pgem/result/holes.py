@@ -39,7 +39,9 @@ def hole_moments(
     name: str,
     found: Mapping[Query, Floats],
 ) -> tuple[Floats, Floats]:
-    """Mean and variance (covariance for vectors) of a node's values; observed cells are certain.
+    """Mean and variance of a node's values (of vectors and matrices the covariance of the entries).
+
+    Observed cells are certain.
 
     Args:
         program: the variant that answered the queries.
@@ -51,7 +53,7 @@ def hole_moments(
     node = program.outline.nodes[name]
     n_rows = columns.n_rows(node.scope)
     family = program.parts[keys_of(program, name)[0]].family
-    shape = (family.size or 1,) if family.event_ndim or family.size else ()
+    shape = family.event_shape
     x = columns.numbers.get(name, np.full((n_rows, *shape), np.nan))
     first, second = np.zeros((n_rows, *shape)), np.zeros((n_rows, *shape, *shape))
     bound = Bound(program, columns)
@@ -61,14 +63,19 @@ def hole_moments(
         for some, mean, cov in _component_moments(bound, key, params, rows, x):
             weight = weights[some]
             first[rows[some]] += np.einsum("nc,nc...->n...", weight, mean)
-            outer = mean[..., :, None] * mean[..., None, :] if shape else mean**2
-            second[rows[some]] += np.einsum("nc,nc...->n...", weight, outer + cov)
-    cov = second - (first[..., :, None] * first[..., None, :] if shape else first**2)
+            second[rows[some]] += np.einsum("nc,nc...->n...", weight, outer(mean, shape) + cov)
+    cov = second - outer(first, shape)
     gone = np.isnan(x)
     mean = np.where(gone, first, x)
     if shape:
-        return mean, cov * gone[:, :, None] * gone[:, None, :]
+        return mean, cov * outer(gone, shape)
     return mean, np.where(gone, np.maximum(cov, 0.0), 0.0)
+
+
+def outer(values: Any, shape: tuple[int, ...]) -> Any:
+    """Products of the entries of each value [..., own axes] with each other, [..., own, own]."""
+    lead, ones = values.shape[: values.ndim - len(shape)], (1,) * len(shape)
+    return values.reshape(*lead, *shape, *ones) * values.reshape(*lead, *ones, *shape)
 
 
 def shared_tables(bound: Bound, moments: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Floats]:

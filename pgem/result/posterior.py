@@ -194,7 +194,7 @@ def _is_integrated(program: Program, schema: Schema, name: str) -> bool:
 def _own_axes(moments: tuple[Floats, Floats], name: str, program: Program) -> tuple[Floats, Floats]:
     """Mean [rows, d] and covariance [rows, d, d], a scalar's without own axes."""
     family = program.parts[keys_of(program, name)[0]].family
-    if family.event_ndim or family.size is not None:
+    if family.event_shape:
         return moments
     return moments[0][:, 0], moments[1][:, 0, 0]
 

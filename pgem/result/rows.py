@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.errors import DataError
+from pgem.families._parts import flat_rows
 from pgem.gating import Pick
 from pgem.graph import Outline
 from pgem.plan import Program
@@ -76,8 +77,8 @@ class Rows:
         """Those of these rows in which a node has no value, or not all of it."""
         if node in self.columns.codes:
             return rows[self.columns.codes[node][rows] < 0]
-        gone = np.isnan(self.columns.numbers[node][rows])
-        return rows[gone if gone.ndim == 1 else gone.any(axis=1)]
+        gone: Mask = flat_rows(np.isnan(self.columns.numbers[node][rows])[:, None]).any(axis=1)
+        return rows[gone]
 
     def number_of(self, name: str, lag: int, scope: str, rows: Integers) -> Floats:
         """Values of a covariate or numeric node, some steps back, for these rows of `scope`."""
@@ -280,8 +281,7 @@ def _columns(
 def _holes(program: Program, name: str, n_rows: int) -> Floats:
     node = program.outline.nodes[name]
     family = next(part.family for part in program.parts.values() if part.node == name)
-    wide = not node.finite and (family.event_ndim or family.size)
-    return np.full((n_rows, family.size or 1) if wide else n_rows, np.nan)
+    return np.full((n_rows, *(() if node.finite else family.event_shape)), np.nan)
 
 
 def _nested(rows: Any, path: Sequence[str], counts: Mapping[str, Integers]) -> Any:

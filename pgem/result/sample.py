@@ -100,8 +100,8 @@ class Sampler:
             columns.codes[name] = given.astype(np.int64)
             return
         family = next(p.family for p in self.program.parts.values() if p.node == name)
-        size = (family.size or 1,) if family.event_ndim or family.size else ()
-        columns.numbers[name] = columns.numbers.get(name, np.full((n_rows, *size), np.nan))
+        empty = np.full((n_rows, *family.event_shape), np.nan)
+        columns.numbers[name] = columns.numbers.get(name, empty)
 
     def _draw(self, name: str, rows: Integers) -> None:
         """Draw the holes of a node among these rows."""

@@ -44,6 +44,9 @@ LEAST_SHARDS = 4
 KEEP_ROWS = 100_000
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
+NOUNS = {1: "vectors", 2: "matrices"}
+"""Values by their number of axes."""
+ENTRIES = {1: "coordinates", 2: "entries"}
 
 
 @dataclass(eq=False)
@@ -331,8 +334,7 @@ class Bound:
         x = self.rows.numbers.get(part.node)
         n_rows = self.rows.n_rows(part.scope)
         if x is None:
-            size = (part.family.size or 1,) if part.family.event_ndim or part.family.size else ()
-            return np.full((n_rows, *size), np.nan)
+            return np.full((n_rows, *part.family.event_shape), np.nan)
         return x
 
     def known_values(self, part: Part) -> dict[str, Floats]:
@@ -450,19 +452,23 @@ class Bound:
 
     def _check(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
         node = self.program.outline.nodes[part.node]
-        if part.family.event_ndim and x.ndim == 1:
+        event_ndim, shape = part.family.event_ndim, part.family.event_shape
+        if event_ndim and x.ndim != 1 + event_ndim:
             raise DataError(
-                f"node '{node.name}' takes vectors",
+                f"node '{node.name}' takes {NOUNS[event_ndim]}",
                 where=node.origin,
-                expected="an array whose last axis is the coordinates",
+                expected="an array whose last axis is the coordinates"
+                if event_ndim == 1
+                else f"an array whose last '{event_ndim}' axes are those of one value",
                 received=f"values of shape '{x.shape}'",
             )
-        if part.family.size and x.ndim == 2 and x.shape[1] != part.family.size:
+        if shape and x.ndim > 1 and x.shape[1:] != shape:
             raise DataError(
-                f"node '{node.name}' has vectors of the wrong length",
+                f"node '{node.name}' has {NOUNS[len(shape)]} of the wrong "
+                + ("length" if len(shape) == 1 else "shape"),
                 where=node.origin,
-                expected=f"'{part.family.size}' coordinates",
-                received=f"'{x.shape[1]}'",
+                expected=f"'{shape[0]}' coordinates" if len(shape) == 1 else f"'{shape}'",
+                received=f"'{x.shape[1]}'" if x.ndim == 2 else f"'{x.shape[1:]}'",
             )
         self._check_support(part, x, known)
         self._check_holes(part, x)
@@ -495,16 +501,17 @@ class Bound:
         """Single coordinates may be missing only where they factorise."""
         if x.ndim == 1 or part.family.event_ndim == 0:
             return
-        holes = np.isnan(x)
+        holes = flat_rows(np.isnan(x))
         partly = holes.any(axis=1) & ~holes.all(axis=1)
         if partly.any() and not part.family.takes_partial:
             node = self.program.outline.nodes[part.node]
             raise DataError(
-                f"node '{node.name}' misses single coordinates in "
+                f"node '{node.name}' misses single {ENTRIES[x.ndim - 1]} in "
                 f"{self.rows.place(part.scope, int(np.argmax(partly)))}",
                 where=node.origin,
-                expected=f"whole vectors of {type(part.family).__name__}, or NaN throughout",
-                advice="leave these units out, or set the whole vector to NaN",
+                expected=f"whole {NOUNS[x.ndim - 1]} of {type(part.family).__name__}, or NaN "
+                "throughout",
+                advice="leave these units out, or set the whole value to NaN",
             )
 
 

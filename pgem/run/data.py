@@ -28,7 +28,7 @@ class Columns:
         outline: the model's names.
         n_units: number of units.
         starts: per scope, first row of each parent row's members and the end.
-        numbers: values of nodes and covariates that are numbers [rows] or [rows, D].
+        numbers: values of nodes and covariates that are numbers [rows], [rows, D] or [rows, D, D].
         codes: values that are categories [rows], -1 where missing.
         levels: labels of categories, where there are any.
         sizes: number of categories, as the declaration or the data say.
@@ -302,7 +302,7 @@ def make_schema(
     """What the compiler may know about the data."""
     outline = columns.outline
     axes, evidence, given, opened = set[str](), set[str](), set[str](), set[str]()
-    vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim == 2}
+    vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim > 1}
     for name, node in outline.nodes.items():
         if not node.finite:
             holed = name not in columns.numbers or columns.missing(name).any()

@@ -60,7 +60,7 @@ def flatten(value: Any, path: Sequence[str], event: int, what: str, outline: Out
         return _ragged(value, path, event, what)
     if array.ndim == depth + event and sequential:
         return Flat([np.array([len(array)])], array, "single")
-    if array.ndim < 1 + depth + event or array.ndim > 2 + depth:
+    if array.ndim < 1 + depth + event or array.ndim > 1 + depth + max(event, 1):
         raise DataError(
             f"{what} has the wrong number of axes",
             expected=_expected_axes(path, event),
@@ -166,4 +166,5 @@ def _refuse_lengths(shapes: set[tuple[int, ...]], what: str) -> None:
 
 
 def _expected_axes(path: Sequence[str], event: int) -> str:
-    return "[" + ", ".join(["units", *path, *(["coordinates"] if event else [])]) + "]"
+    own = ["coordinates"] if event == 1 else ["rows", "columns"][:event]
+    return "[" + ", ".join(["units", *path, *own]) + "]"

@@ -98,7 +98,7 @@ def check_draw(case: Case) -> str:
     for index in case.cells:
         rows = {name: np.repeat(v, N_DRAWS, axis=0) for name, v in case.cell(index).items()}
         drawn = family.draw(case.generator(5 + index), rows)
-        _require_shape(drawn, (N_DRAWS, family.size or 1) if family.event_ndim else (N_DRAWS,))
+        _require_shape(drawn, (N_DRAWS, *family.event_shape))
         known = {name: rows[name] for name in family.known_slots}
         outside = family.check_values(drawn, known)
         if outside.any():
@@ -254,9 +254,10 @@ def _check_rows(case: Case) -> None:
     mean, variance = family.moments(case.slots)
     for index in case.cells:
         mine = drawn[turn == index]
-        spread = variance[index] if mine.ndim == 1 else np.diag(variance[index])
+        flat = mine.reshape(len(mine), -1)
+        spread = np.diag(np.reshape(variance[index], (flat.shape[1], flat.shape[1])))
         error = np.sqrt(spread / len(mine)) + 1e-9
-        if np.any(np.abs(mine.mean(axis=0) - mean[index]) > FAR_OFF * error):
+        if np.any(np.abs(flat.mean(axis=0) - np.ravel(mean[index])) > FAR_OFF * error):
             raise Fault("draw", "rows with different parameters are not drawn one by one")
     if family.event_ndim == 0 and not any(slot.axes for slot in family.slots):
         pairs = {k: np.stack([v[turn], v[turn]], axis=1) for k, v in case.slots.items()}
@@ -286,4 +287,4 @@ def _impossible(case: Case) -> list[float]:
 
 
 def _row(case: Case, value: float) -> Floats:
-    return np.full((1, case.family.size or 1) if case.family.event_ndim else (1,), value)
+    return np.full((1, *case.family.event_shape), value)

@@ -153,7 +153,7 @@ def _neutral(role: Role, shape: tuple[int, ...]) -> Floats:
     size = (shape or (1,))[-1]
     plain = [np.full(shape, value) for value in (0.5, 1.0, 0.0, 1.0 / size, size**-0.5)]
     matrices = [np.eye(shape[0])] if len(shape) == 2 else []
-    for value in [*plain, *matrices]:
+    for value in [*plain, *matrices, role.neutral(shape, np.zeros(()), np.ones(()))]:
         if np.all(role.accepts(value)):
             return value
     raise Fault(f"role '{role.name}'", f"accepts no simple value of shape {shape}")

@@ -10,10 +10,13 @@ from pgem.arrays import Floats
 from pgem.families import _numeric
 from pgem.families._derived import inner
 from pgem.families._family import Family, feature_product
+from pgem.families._written import as_numbers
 from pgem.testing._case import Case
 from pgem.testing._report import Fault, Skip
 
 CLOSE = 1e-6
+ROUGH = 1e-4
+"""Accepted for second derivatives by differences."""
 FAINTEST = -700.0
 """Log of the smallest density that scipy.stats can tell without losing digits."""
 DIVERGES = 20.0
@@ -54,6 +57,31 @@ def check_log_density(case: Case) -> str:
     if not gap <= CLOSE * (1 + size):
         raise Fault("log_density", f"differs from T·η - A + log h by up to {gap:.3g}")
     return f"to {gap:.0e}"
+
+
+def check_written(case: Case) -> str:
+    """Facts that are written once more as formulas say what the code says."""
+    family = case.family
+    if not family.written or family.structures:
+        raise Skip("the code alone tells its formulas")
+    slots = {name: case.slots[name] for name in family.estimable}
+    natural: Any = family.natural_parameters
+    known = family.known_of_cells(case.slots)
+    eta = natural(**slots, **known)
+    names = {"eta": eta[0]} if len(eta) == 1 else {f"eta{k + 1}": e for k, e in enumerate(eta)}
+    inputs = {**case.slots, **names, "x": case.data.x, "d": family.size or 1}
+    code: dict[str, Any] = {
+        "T": lambda: family.sufficient_statistics(case.data.x, **case.data.aligned),
+        "eta": lambda: eta,
+        "A": lambda: (-family.coefficients(case.slots)[:, 0],),
+    }
+    for fact, text in family.written.items():
+        for formula, ours in zip(text.split(";"), code[fact](), strict=True):
+            found = np.asarray(as_numbers(formula.strip(), inputs)).reshape(len(ours), -1)
+            gap = float(np.abs(found - np.asarray(ours).reshape(len(ours), -1)).max())
+            if not gap <= CLOSE * (1 + np.abs(found).max()):
+                raise Fault(f"written formula of {fact}", f"it differs from the code by {gap:.3g}")
+    return ", ".join(family.written)
 
 
 def check_twin(case: Case) -> str:
@@ -107,6 +135,31 @@ def check_gradient(case: Case) -> str:
     if not worst <= CLOSE:
         raise Fault("log-partition A or natural parameters", f"∇A differs from E[T] by {worst:.3g}")
     return f"to {worst:.0e}"
+
+
+def check_curvature(case: Case) -> str:
+    """Cov[T] is the information, and ∇²A where A is a function of η; so A is convex."""
+    if not case.estimated:
+        raise Skip("no slot is estimated")
+    family, worst = case.family, 0.0
+    told = family.fisher_information(case.slots)
+    for index in case.cells:
+        spread = _covariance_of_features(case, index)
+        gap = float(np.abs(told[index] - spread).max() / (1 + np.abs(spread).max()))
+        if not gap <= 10 * CLOSE:
+            raise Fault("fisher_information", f"it differs from Cov[T] by {gap:.3g}")
+        scale = np.sqrt(np.diag(spread)[1:])
+        scale = np.where(scale > 0, scale, 1.0)
+        found = _curvature(case, index, scale)
+        if found is None:
+            continue
+        if np.linalg.eigvalsh(found).min() < -ROUGH:
+            raise Fault("log-partition A", "it is not convex")
+        correlations = spread[1:, 1:] / scale / scale[:, None]
+        worst = max(worst, float(np.abs(found - correlations).max()))
+        if not worst <= ROUGH:
+            raise Fault("log-partition A", f"∇²A differs from Cov[T] by {worst:.3g}")
+    return f"to {worst:.0e}" if worst else "A is no function of η alone"
 
 
 def check_moments(case: Case) -> str:
@@ -206,7 +259,7 @@ def _inside(case: Case) -> tuple[Floats, dict[str, Floats]]:
     """A value of the support, and the known values of the first cell."""
     family = case.family
     known = {name: case.slots[name][:1] for name in family.known_slots}
-    shape = (1, family.size or 1) if family.event_ndim else (1,)
+    shape = (1, *family.event_shape)
     return np.broadcast_to(family.inside(**known), shape).astype(float), known
 
 
@@ -227,11 +280,54 @@ def _moments(case: Case, index: int) -> tuple[Floats, Floats]:
     """Mean and variance (matrix) under the density, normalised."""
     x, mass, _ = case.atoms[index]
     share = mass / mass.sum()
-    mean = share @ x
-    centred = x - mean
-    if x.ndim == 1:
-        return np.asarray(mean), np.asarray(share @ centred**2)
-    return mean, (centred * share[:, None]).T @ centred
+    flat = x.reshape(len(x), -1)
+    mean = share @ flat
+    centred = flat - mean
+    own = x.shape[1:]
+    if not own:
+        return np.asarray(mean[0]), np.asarray(share @ centred[:, 0] ** 2)
+    return mean.reshape(own), ((centred * share[:, None]).T @ centred).reshape(*own, *own)
+
+
+def _covariance_of_features(case: Case, index: int) -> Floats:
+    """Cov[φ] [P, P] under the density, normalised."""
+    x, mass, _ = case.atoms[index]
+    features = case.family.features_at(x, case.cell(index))
+    share = mass / mass.sum()
+    centred = features - share @ features
+    return np.asarray((centred * share[:, None]).T @ centred)
+
+
+def _curvature(case: Case, index: int, scale: Floats) -> Floats | None:
+    """∇²A [P - 1, P - 1] at one cell by differences; None where A is not a function of η.
+
+    Args:
+        case: the family.
+        index: the cell.
+        scale: the standard deviation of each statistic; η is measured in their inverses.
+    """
+    family, cell = case.family, case.cell(index)
+    if type(family).log_partition is Family.log_partition:
+        return None
+    known = family.known_of_cells(cell)
+    natural: Any = family.natural_parameters
+    solve: Any = family.log_partition
+    parts = natural(**{name: cell[name] for name in family.estimable}, **known)
+    edges = np.cumsum([0, *(part[0].size for part in parts)])
+
+    def partition(flat: Floats) -> Floats:
+        found = []
+        for k, part in enumerate(parts):
+            piece = (flat / scale)[:, edges[k] : edges[k + 1]].reshape(len(flat), *part.shape[1:])
+            found.append((piece + np.swapaxes(piece, 1, 2)) / 2 if piece.ndim == 3 else piece)
+        with np.errstate(all="ignore"):
+            return np.asarray(solve(*found, **known), dtype=float).reshape(len(flat))
+
+    eta = np.concatenate([np.reshape(part, (1, -1)) for part in parts], axis=1) * scale
+    try:
+        return np.asarray(_numeric.hessian(partition, eta, np.full(eta.shape, _numeric.STEP))[0])
+    except NotImplementedError:
+        return None
 
 
 def _tilted_mean_fits(case: Case) -> bool:

@@ -23,6 +23,8 @@ DENSITY: tuple[Entry, ...] = (
 
 REST: tuple[Entry, ...] = (
     ("∇A = E[T]", "log-partition A", _facts.check_gradient),
+    ("∇²A = Cov[T]", "log-partition A", _facts.check_curvature),
+    ("written formulas", "written formulas", _facts.check_written),
     ("moments", "moments", _facts.check_moments),
     ("slots → E[T] → slots", "mean map", _facts.check_mean_map),
     ("entropy and divergence", "entropy", _facts.check_information),
@@ -45,7 +47,7 @@ REST: tuple[Entry, ...] = (
 )
 """Causes before effects: the first failure is the one to look at."""
 
-OF_FACTS = ("log_density = facts", "∇A = E[T]")
+OF_FACTS = ("log_density = facts", "∇A = E[T]", "∇²A = Cov[T]")
 """Checks that mean nothing for a family without statistics."""
 
 

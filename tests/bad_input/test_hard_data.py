@@ -238,7 +238,7 @@ LINE = "LINE.fit({{'x': {0}, 'w': np.arange(3.0), 'y': np.arange(3.0)}})"
     ("a prior without spread", M + "pg.observed('x', pg.Normal(mean=pg.param('a', prior=pg.Normal(0.0, 0.0))))" + END, DECLARED, "'a'", "'var'", "'0.0'"),
     ("a prior that is NaN", M + "pg.observed('x', pg.Normal(mean=pg.param('a', prior=pg.Normal(nan, 1.0))))" + END, DECLARED, "'a'", "'mean'", "'nan'"),
     ("a prior whose covariance is none", M + "pg.observed('x', pg.MvNormal(mean=pg.param('a', prior=pg.MvNormal([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]])), size=2))" + END, DECLARED, "'a'", "'cov'", "positive definite"),
-    ("too few degrees of freedom", M + "pg.observed('x', pg.MvNormal(cov=pg.param('a', prior=pg.InverseWishart(np.eye(2), 0.5)), size=2))" + END, DECLARED, "'a'", "df above 1"),
+    ("too few degrees of freedom", M + "pg.observed('x', pg.MvNormal(cov=pg.param('a', prior=pg.InverseWishart(np.eye(2), 0.5)), size=2))" + END, DECLARED, "'a'", "above 1"),
     # fixing
     ("a value at a structural zero", Z.format("fixed=[True, False, False], value=[0.5, 0.0, 0.0], zeros=[True, False, False]") + END, DECLARED, "'w'", "structural zero"),
     ("fixed rows that do not sum to one", Z.format("fixed=True, value=[0.5, 0.2, 0.2]") + END, DECLARED, "'w'", "sum to one"),

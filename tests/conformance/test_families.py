@@ -16,7 +16,6 @@ FAMILIES = [
     if isinstance(thing := getattr(shelf, name), type)
     and issubclass(thing, Family)
     and thing is not Family
-    and thing.event_ndim < 2  # matrices are priors only
 ]
 
 

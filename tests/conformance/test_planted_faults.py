@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,15 @@ class NoTwin:
 class WrongBase(Poisson):
     def log_base_measure(self, x, **known):
         return np.zeros_like(x)
+
+
+class WrongFormula(Beta):
+    written: ClassVar[dict[str, str]] = {"A": "lgamma(eta1) + lgamma(eta2)"}
+
+
+class WrongInformation(Gamma):
+    def fisher_information(self, slots):
+        return 2 * super().fisher_information(slots)
 
 
 class ConstantBase(Normal):
@@ -262,6 +273,8 @@ FAULTS = [
     (NotANumberFromOne, "estimate"),
     (WrongPrior, "pseudo_statistics"),
     (WrongBase, "base measure"),
+    (WrongFormula, "written formula of A"),
+    (WrongInformation, "fisher_information"),
     (ConstantBase, "base measure (or log-partition A, by a constant)"),
     (WrongPartition, "log-partition A"),
     (WrongStatistic, "sufficient statistics T or natural parameters"),

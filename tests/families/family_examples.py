@@ -58,6 +58,15 @@ EXAMPLES = {
     "InverseGaussian": Example(
         pg.InverseGaussian(), {"mean": [1.0, 15.0], "shape": [4.0, 90.0]}, loose=0.35
     ),
+    "InverseWishart": Example(
+        pg.InverseWishart(),
+        {
+            "scale": [[[4.0, 1.0], [1.0, 3.0]], [[60.0, -20.0], [-20.0, 90.0]]],
+            "df": [9.0, 12.0],
+        },
+        size=2,
+        loose=0.35,
+    ),
     "Laplace": Example(pg.Laplace(location=0.0), {"scale": [0.2, 8.0]}, {"location": 0.0}),
     "LogNormal": Example(pg.LogNormal(), {"mean": [0.0, 3.0], "var": [0.3, 0.2]}),
     "Logarithmic": Example(pg.Logarithmic(), {"prob": [0.1, 0.99]}),
@@ -91,6 +100,15 @@ EXAMPLES = {
         pg.VonMisesFisher(),
         {"mean": [[1.0, 0.0, 0.0], [0.0, 0.6, 0.8]], "concentration": [8.0, 12.0]},
         size=3,
+    ),
+    "Wishart": Example(
+        pg.Wishart(),
+        {
+            "scale": [[[1.0, 0.3], [0.3, 0.5]], [[6.0, -2.0], [-2.0, 9.0]]],
+            "df": [5.0, 8.0],
+        },
+        size=2,
+        loose=0.35,
     ),
     "Weibull": Example(pg.Weibull(shape=2.5), {"scale": [1.0, 7.0]}, {"shape": 2.5}),
     "Zipf": Example(pg.Zipf(ranks=60), {"exponent": [0.2, 4.0]}, {"ranks": 60.0}),

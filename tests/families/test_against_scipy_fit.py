@@ -141,3 +141,43 @@ def test_counts_from_one_on_at_their_edge(family: Family) -> None:
     """Ones only: all mass on 1, exactly."""
     found = fitted(family, np.ones(20))
     assert list(found.values()) == [0.0]
+
+
+COUNTS = {
+    "Poisson": (pg.Poisson(), {"rate": 1.3}, stats.poisson, {"mu": (0.01, 20)}, "mu"),
+    "Binomial": (
+        pg.Binomial(trials=12), {"prob": 0.2, "trials": 12.0}, stats.binom,
+        {"n": (12, 12), "p": (0, 1)}, "p",
+    ),
+    "NegativeBinomial": (
+        pg.NegativeBinomial(size=3), {"prob": 0.6, "size": 3.0}, stats.nbinom,
+        {"n": (3, 3), "p": (0, 1)}, "p",
+    ),
+    "Logarithmic": (pg.Logarithmic(), {"prob": 0.7}, stats.logser, {"p": (0.01, 0.999)}, "p"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_reach_scipys_search(name: str) -> None:
+    family, truth, twin, bounds, parameter = COUNTS[name]
+    rng = np.random.default_rng(3)
+    x = family.draw(rng, {slot: np.full(N, value) for slot, value in truth.items()})
+    with pg.Model("one") as model:
+        pg.observed("x", family)
+    fit = model.fit({"x": x})
+    theirs = stats.fit(twin, x.astype(int), bounds)
+    assert fit.log_likelihood >= -theirs.nllf() - 1e-9 * abs(theirs.nllf())
+    slot = family.estimable[0]
+    np.testing.assert_allclose(
+        fit.params[f"x.{slot}"], getattr(theirs.params, parameter), rtol=1e-3
+    )
+
+
+def test_vectors_have_scipys_values() -> None:
+    with pg.Model("vectors") as model:
+        pg.observed("x", pg.MvNormal())
+    rng = np.random.default_rng(4)
+    x = stats.multivariate_normal([1, 2], [[2, 0.5], [0.5, 1]]).rvs(300, random_state=rng)
+    fit, (mean, cov) = model.fit({"x": x}), stats.multivariate_normal.fit(x)
+    np.testing.assert_allclose(fit.params["x.mean"], mean, atol=1e-6)
+    np.testing.assert_allclose(fit.params["x.cov"], cov, atol=1e-6)
