@@ -9,7 +9,7 @@ one exponential and one logarithm a state and step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,11 @@ class _Chain(Pass):
         self.logs = self._together()
         indexed = len(self.seen) == 1 and not self.seen[0].per_step
         self.rows = _unsigned(self.seen[0].index) if indexed else np.zeros(0, dtype=np.uint64)
-        self.index = _unsigned(self.steps.index)
+
+    @cached_property
+    def index(self) -> NDArray[np.uint64]:
+        """The transition table of every step."""
+        return _unsigned(self.steps.index)
 
     def _together(self) -> Floats:
         """One log-table of all that is seen: the table itself, or a row per step."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 from weakref import proxy
 
 import numpy as np
@@ -26,6 +27,7 @@ class ScopeData:
         parent_dims: dimensions of a table of the enclosing scope.
         size: number of members, where it is fixed.
         parents: in a tree the row of each member's parent, -1 for roots.
+        kept: what scans found out and may use again, as long as the data are bound.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ScopeData:
     parent_dims: int
     size: int | None = None
     parents: Integers | None = None
+    kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:

@@ -53,13 +53,22 @@ def scan(
     """
     tied = [own for own in stretches if own.tables]
 
-    def short(plan: ScanPlan, factors: list[Rows], starts: Integers) -> Pass:
-        return _choose_pass(plan, np.diff(starts), semiring)(plan, factors, starts, semiring)
+    def short(
+        plan: ScanPlan, factors: list[Rows], starts: Integers, whole: ScopeData | None = None
+    ) -> Pass:
+        run: Pass
+        if _is_large(plan, np.diff(starts)):
+            from pgem.routines.paths import compiled_pass
+
+            run = compiled_pass(plan, factors, starts, semiring, whole)
+        else:
+            run = NumpyPass(plan, factors, starts, semiring)
+        return run
 
     def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
         if tied:
             return Unrolled(plan, factors, scope, semiring, tied, short)
-        return short(plan, factors, scope.starts)
+        return short(plan, factors, scope.starts, scope)
 
     return make_chain(scope, tables, sum_out, shift, outer, make_pass)
 
@@ -85,19 +94,11 @@ def make_chain(
     return Chain(message, run, merged, owners, tables)
 
 
-def _choose_pass(plan: ScanPlan, lengths: Integers, semiring: Semiring) -> type[Pass]:
-    """Compiled loops where there is enough to do."""
+def _is_large(plan: ScanPlan, lengths: Integers) -> bool:
+    """Whether there is enough to do for compiled loops."""
     entries = int(lengths.sum()) * sum(len(move.source) for move in plan.moves)
     calls = int(lengths.max(initial=0)) * len(plan.moves)
-    if entries + CALL * calls >= COMPILED_FROM:
-        from pgem.routines.chain import ChainPass, is_chain
-        from pgem.routines.kernels import CompiledPass, LogPass
-
-        plain: type[Pass] = ChainPass if is_chain(plan) else CompiledPass
-        kind = plain if semiring.name == "sum" else LogPass
-    else:
-        kind = NumpyPass
-    return kind
+    return entries + CALL * calls >= COMPILED_FROM
 
 
 @dataclass(eq=False)
@@ -139,7 +140,7 @@ class Chain:
         """Whether table k's posterior comes added up over its rows."""
         table = self.tables[k]
         merged = next(m for m, own in zip(self.merged, self.owners, strict=True) if k in own)
-        return merged is table and (table.index is not None or len(table.array) != table.n_rows)
+        return merged is table and (table.reads is not None or len(table.array) != table.n_rows)
 
 
 def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]:
@@ -150,7 +151,7 @@ def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]
     for k, table in enumerate(tables):
         groups.setdefault(table.array.shape[1:], []).append(k)
     for members in groups.values():
-        dense = [k for k in members if tables[k].index is None and not tables[k].is_shared]
+        dense = [k for k in members if tables[k].reads is None and not tables[k].is_shared]
         for k in members:
             if k not in dense:
                 merged.append(tables[k])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -68,30 +68,40 @@ class ScanPlan:
 
 
 class Rows:
-    """A table as flat rows: values [R, entries], and the row that each step reads."""
+    """A table as flat rows.
+
+    Attributes:
+        values: the table [R, entries].
+        per_step: whether every step has a row of its own.
+        by_number: whether step k of every sequence reads row k, or the last one.
+    """
 
     values: Floats
     per_step: bool
-    index: Integers
+    by_number: bool
 
     @classmethod
     def of(cls, values: Floats, index: Integers) -> Rows:
         """Flat rows, and the row that each step reads."""
         made = cls.__new__(cls)
-        made.values, made.per_step, made.index = values, False, index
+        made.values, made.per_step, made.by_number, made.index = values, False, False, index
         return made
 
     def __init__(self, table: LogTable, n_rows: int) -> None:
         n_entries = math.prod(table.array.shape[1:])
         self.values = table.array.reshape(len(table.array), n_entries)
-        self.per_step = table.index is None and len(table.array) == n_rows
-        if table.index is not None:
-            index = np.where(table.index < 0, len(self.values) - 1, table.index)
-        elif self.per_step:
-            index = np.arange(n_rows)
-        else:
-            index = np.zeros(n_rows, dtype=np.int64)
-        self.index = index
+        self.per_step = table.reads is None and len(table.array) == n_rows
+        self.by_number = table.by_number or (table.reads is None and not self.per_step)
+        self.table, self.n_rows = table, n_rows
+
+    @cached_property
+    def index(self) -> Integers:
+        """The row that each step reads."""
+        if self.table.index is not None:
+            return np.where(self.table.index < 0, len(self.values) - 1, self.table.index)
+        if self.per_step:
+            return np.arange(self.n_rows)
+        return np.zeros(self.n_rows, dtype=np.int64)
 
 
 @lru_cache(maxsize=64)

@@ -156,12 +156,14 @@ class LogTable:
         reads: which of the R rows each row of the scope reads (-1: the last), or how to find it
             when needed; None if R is 1 or all rows.
         source: what its posterior is collected into.
+        by_number: whether a row with number k of its sequence reads row k, or the last one.
     """
 
     values: Floats | Callable[[], Floats]
     n_rows: int
     reads: Integers | Callable[[], Integers] | None = None
     source: Source | Steps | Choice | Joint | None = None
+    by_number: bool = field(default=False, kw_only=True)
 
     @cached_property
     def array(self) -> Floats:
@@ -421,16 +423,29 @@ def steps(number: Integers, *parts: LogTable | None) -> LogTable:
     steady = parts[-1]
     assert steady is not None
     shape = np.broadcast_shapes(*(p.array.shape[1:] for p in parts if p is not None))
-    n_rows = len(number)
     arrays = [np.zeros((1, *shape)) if part is None else part.array for part in parts]
     counts = tuple(len(array) for array in arrays)
-    offsets = np.cumsum([0, *counts])
-    index = _rows_of(steady, n_rows) + offsets[len(parts) - 1]
+    joined = np.concatenate([np.broadcast_to(array, (len(array), *shape)) for array in arrays])
+    plain = all(part is None or (part.reads is None and len(part.array) == 1) for part in parts)
+
+    def reads() -> Integers:
+        return _rows_by_number(number, parts, counts)
+
+    return LogTable(joined, len(number), reads, Steps(parts, counts), by_number=plain)
+
+
+def _rows_by_number(
+    number: Integers, parts: Sequence[LogTable | None], counts: Sequence[int]
+) -> Integers:
+    """Row of the joined tables that each row of the scope reads."""
+    steady, offsets = parts[-1], np.cumsum([0, *counts])
+    assert steady is not None
+    index = _rows_of(steady, len(number)) + offsets[len(parts) - 1]
     for k, part in enumerate(parts[:-1]):  # few rows
         here = np.flatnonzero(number == k)
-        index[here] = offsets[k] if part is None else _rows_of(part, n_rows)[here] + offsets[k]
-    joined = np.concatenate([np.broadcast_to(array, (len(array), *shape)) for array in arrays])
-    return LogTable(joined, n_rows, index, Steps(parts, counts))
+        own = 0 if part is None else _rows_of(part, len(number))[here]
+        index[here] = offsets[k] + own
+    return np.asarray(index)
 
 
 def _rows_of(part: LogTable, n_rows: int) -> Integers:

@@ -605,6 +605,7 @@ class Shard:
             self.scopes[name] = ScopeData(
                 name, starts - starts[0], program.scope_dims[name],
                 program.scope_dims[scope.parent], scope.size, self._parents(name),
+                bound.kept.setdefault((first, last, f"scope {name}"), {}),
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
         self._regions: dict[str, RegionData] = {}

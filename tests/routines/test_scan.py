@@ -11,9 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from pgem.arrays import log_sum_exp
+from pgem.routines import lane_plan
 from pgem.routines.chain import ChainLogPass, ChainPass, is_chain
 from pgem.routines.contract import Semiring
 from pgem.routines.kernels import CompiledPass, LogPass
+from pgem.routines.lane_plan import Memory, make_lanes
+from pgem.routines.lanes import LanePass, is_steady
 from pgem.routines.scan import NumpyPass
 from pgem.routines.scan_plan import Pass, Rows, ScanPlan, make_plan
 from pgem.routines.tables import Axis, LogTable
@@ -107,6 +110,19 @@ def draw(structure: Structure, seed: int, lengths: Sequence[int], spread: float 
         index = rng.integers(-1, 4, size=n_rows) if kind == 2 else None
         tables.append(LogTable(values, n_rows, index))
     return build(structure, tables, lengths)
+
+
+def run_lanes(case: Case, memory: Memory | None = None, piece: int = 512) -> LanePass:
+    """A pass with lanes, however few of them there are, and pieces of any length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane_plan, "LEAST_PIECE", piece)
+        patch.setattr(lane_plan, "LEAST_LANES", 1)
+        patch.setattr(lane_plan, "WASTE", 1 << 20)
+        found = make_lanes(case.starts, case.plan.n_state)
+    assert found is not None
+    assert is_steady(case.plan, case.factors)
+    given = case.plan, case.factors, case.starts, Semiring("sum")
+    return LanePass(*given, found, memory or Memory())
 
 
 def brute(case: Case, weight: Floats, reduce: Callable[..., Floats] = log_sum_exp):
@@ -285,8 +301,9 @@ def check_against_numpy(case: Case) -> CompiledPass:
     """All compiled passes; the scaled ones need logarithms in the same cases."""
     reference = case.run(NumpyPass)
     ones = np.ones((len(case.starts) - 1, 1))
-    scaled = CompiledPass, ChainPass
-    runs = {kind: case.run(kind) for kind in (*scaled, LogPass, ChainLogPass)}
+    scaled: tuple[type[Pass], ...] = CompiledPass, ChainPass
+    runs: dict[object, Pass] = {kind: case.run(kind) for kind in (*scaled, LogPass, ChainLogPass)}
+    runs |= {piece: run_lanes(case, piece=piece) for piece in (11, 4096)}
     with np.errstate(all="ignore"):
         totals, posteriors = reference.forward(), reference.backward(ones)
         for run in runs.values():
@@ -297,6 +314,9 @@ def check_against_numpy(case: Case) -> CompiledPass:
     assert isinstance(run, CompiledPass)
     assert isinstance(other, ChainPass)
     assert (run.rescue is None) == (other.rescue is None)
+    whole = runs[4096]
+    assert isinstance(whole, LanePass)
+    assert (whole.rescue is None) == (other.rescue is None)
     return run
 
 

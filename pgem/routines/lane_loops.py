@@ -1,0 +1,424 @@
+"""The loops behind `lanes.py`, compiled by Numba when first called and then kept on disk.
+
+Lanes stand side by side in memory, so that one instruction serves several of them.  A tile holds a
+few steps of a group of lanes: the entry of step s, state j and lane i is at (s K + j) W + i, for K
+states (padded to a multiple of four with states that nothing reaches) and W lanes.  Only the
+messages before every tile are kept; backwards, those inside it are computed again, which costs less
+than writing and reading them all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgem.routines.loops import _inline, compiled
+
+ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
+EIGHT = np.uint64(8)
+STEPS = np.uint64(16)
+"""Steps of a tile."""
+LOWEST = -708.0
+"""exp of less counts as 0: it is below the smallest number that has all its digits."""
+LOG2_E = float(np.log2(np.e))
+LN_2, LN_2_REST = 0.693145751953125, 1.42860682030941723212e-6
+"""log 2 as a number of few digits, and the rest."""
+SHIFT, BIAS = np.int64(52), np.int64(1023)
+"""Where the exponent stands among the bits of a number, and what is added to it."""
+
+
+@_inline
+def _exp(x):  # type: ignore[no-untyped-def]
+    """exp(x) for x ≤ 0, right to about an ulp: Taylor's series within ½ log 2 of 0."""
+    inside = max(x, LOWEST)
+    whole = np.floor(inside * LOG2_E + 0.5)
+    r = (inside - whole * LN_2) - whole * LN_2_REST
+    p = 1.0 / 6227020800.0
+    p = p * r + 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    power = np.int64((np.int64(whole) + BIAS) << SHIFT).view(np.float64)
+    return p * power if x > LOWEST else (0.0 if x == x else x)
+
+
+# --- parts of a tile ----------------------------------------------------------------------------
+
+
+@compiled
+def read_table(b, b_peaks, seen, first, left, n_steps, size, tile, level):  # type: ignore[no-untyped-def]
+    """Fill a tile with rows of b [K, R]; 1 where a lane has ended.  Adds the peaks to `level`."""
+    width, n_states = np.uint64(len(left)), np.uint64(len(b))
+    rows, ends = np.empty(width, dtype=np.uint64), left.min() < n_steps
+    for s in range(n_steps):
+        for i in range(width):
+            rows[i] = seen[first[i] + s] if s < left[i] else ZERO
+            level[i] += b_peaks[rows[i]] if s < left[i] else 0.0
+        for j in range(n_states):
+            at = (s * size + j) * width
+            for i in range(width):
+                tile[at + i] = b[j, rows[i]]
+            for i in range(width if ends else ZERO):
+                tile[at + i] = tile[at + i] if s < left[i] else 1.0
+
+
+@compiled
+def read_logs(logs, first, left, n_steps, size, tile, level, least):  # type: ignore[no-untyped-def]
+    """Fill a tile with exp of rows of logs [K, N] over their peaks; 1 where a lane has ended.
+
+    Adds the peaks to `level`, and lowers `least` to the differences that are finite, by lane.
+    """
+    width, n_states = np.uint64(len(left)), np.uint64(len(logs))
+    peak, rows = np.empty(width), np.empty(width, dtype=np.uint64)
+    for s in range(n_steps):
+        start = s * size * width
+        for i in range(width):
+            rows[i] = first[i] + s if s < left[i] else ZERO
+            peak[i] = -np.inf
+        for j in range(n_states):
+            at = start + j * width
+            for i in range(width):
+                tile[at + i] = logs[j, rows[i]]
+            for i in range(width):
+                value = tile[at + i] if s < left[i] else 0.0
+                tile[at + i] = value
+                peak[i] = value if value > peak[i] else peak[i]
+        for i in range(width):
+            peak[i] = peak[i] if abs(peak[i]) < np.inf else 0.0
+            level[i] += peak[i]
+        for j in range(n_states):
+            at = start + j * width
+            for i in range(width):
+                value = tile[at + i] - peak[i]
+                lower = value < least[i] and value > -np.inf
+                least[i] = value if lower else least[i]
+                tile[at + i] = _exp(value)
+
+
+@_inline
+def _multiply(table, given, at, out, to, width, size):  # type: ignore[no-untyped-def]
+    """Fill [K, W] at `to` with Σ_a table[a, j] given[a] of the [K, W] at `at`."""
+    for j in range(ZERO, size, FOUR):
+        o0 = to + j * width
+        o1, o2, o3 = o0 + width, o0 + TWO * width, o0 + THREE * width
+        for a in range(ZERO, size, FOUR):
+            i0 = at + a * width
+            i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
+            t00, t01 = table[a + ZERO, j], table[a + ZERO, j + ONE]
+            t02, t03 = table[a + ZERO, j + TWO], table[a + ZERO, j + THREE]
+            t10, t11 = table[a + ONE, j], table[a + ONE, j + ONE]
+            t12, t13 = table[a + ONE, j + TWO], table[a + ONE, j + THREE]
+            t20, t21 = table[a + TWO, j], table[a + TWO, j + ONE]
+            t22, t23 = table[a + TWO, j + TWO], table[a + TWO, j + THREE]
+            t30, t31 = table[a + THREE, j], table[a + THREE, j + ONE]
+            t32, t33 = table[a + THREE, j + TWO], table[a + THREE, j + THREE]
+            if a == ZERO:
+                for i in range(width):
+                    w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
+                    out[o0 + i] = t00 * w + t10 * x + t20 * y + t30 * z
+                    out[o1 + i] = t01 * w + t11 * x + t21 * y + t31 * z
+                    out[o2 + i] = t02 * w + t12 * x + t22 * y + t32 * z
+                    out[o3 + i] = t03 * w + t13 * x + t23 * y + t33 * z
+            else:
+                for i in range(width):
+                    w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
+                    out[o0 + i] += t00 * w + t10 * x + t20 * y + t30 * z
+                    out[o1 + i] += t01 * w + t11 * x + t21 * y + t31 * z
+                    out[o2 + i] += t02 * w + t12 * x + t22 * y + t32 * z
+                    out[o3 + i] += t03 * w + t13 * x + t23 * y + t33 * z
+
+
+@compiled
+def advance(table, tile, messages, scales, width, n_steps, size):  # type: ignore[no-untyped-def]
+    """Fill the messages after each step of a tile, from those before it, and their scales."""
+    slot, whole = size * width, np.empty(width)
+    for s in range(n_steps):
+        before = s * slot
+        _multiply(table, messages, before, messages, before + slot, width, size)
+        whole[:] = 0.0
+        for j in range(ZERO, size, FOUR):
+            at, out = before + j * width, before + slot + j * width
+            for i in range(width):
+                w = messages[out + i] * tile[at + i]
+                x = messages[out + width + i] * tile[at + width + i]
+                y = messages[out + TWO * width + i] * tile[at + TWO * width + i]
+                z = messages[out + THREE * width + i] * tile[at + THREE * width + i]
+                messages[out + i] = w
+                messages[out + width + i] = x
+                messages[out + TWO * width + i] = y
+                messages[out + THREE * width + i] = z
+                whole[i] += (w + x) + (y + z)
+        for i in range(width):
+            scales[s * width + i] = whole[i]
+            whole[i] = 1.0 / whole[i] if whole[i] != 0.0 else 0.0
+        for j in range(ZERO, size, FOUR):
+            out = before + slot + j * width
+            for i in range(width):
+                messages[out + i] *= whole[i]
+                messages[out + width + i] *= whole[i]
+                messages[out + TWO * width + i] *= whole[i]
+                messages[out + THREE * width + i] *= whole[i]
+
+
+@compiled
+def settle(messages, scales, left, n_steps, size, product, level, least, final):  # type: ignore[no-untyped-def]
+    """What is kept of a tile: log-scales, the least scale, last messages."""
+    width = np.uint64(len(left))
+    whole = np.ones(width)
+    for s in range(n_steps):
+        for i in range(width):
+            scale = scales[s * width + i] if s < left[i] else 1.0
+            whole[i] *= scale
+            below = scale if scale > 0.0 else 0.0
+            least[i] = least[i] if scale >= least[i] else below
+    for i in range(width):
+        if 1e-250 < whole[i] < 1e250:
+            if not 1e-100 < whole[i] < 1e100:
+                level[i] += np.log(whole[i])
+            else:
+                product[i] *= whole[i]
+                if not 1e-150 < product[i] < 1e150:
+                    level[i] += np.log(product[i])
+                    product[i] = 1.0
+        else:
+            for s in range(min(n_steps, left[i])):
+                level[i] += np.log(scales[s * width + i])
+        if ZERO < left[i] <= n_steps:
+            for j in range(size):
+                final[j, i] = messages[(left[i] * size + j) * width + i]
+
+
+@compiled
+def find_faintest(messages, n_steps, width, size, faint):  # type: ignore[no-untyped-def]
+    """Lower `faint` to the least positive entry of the messages of a tile, by lane."""
+    for k in range(size, (n_steps + ONE) * size):
+        for i in range(width):
+            value = messages[k * width + i]
+            faint[i] = value if value < faint[i] and value > 0.0 else faint[i]
+
+
+@compiled
+def retreat(  # type: ignore[no-untyped-def]
+    turned, tile, messages, scales, left, n_steps, size, start, slopes, pulls, watch
+):
+    """Turn a tile of probabilities into posteriors; fill `pulls` with slopes by T's product.
+
+    `slopes` are the derivatives by the message after the tile, then by the one before it; lanes
+    that end inside it begin with `start`.  Returns the largest slope, if it is watched.
+    """
+    width = np.uint64(len(left))
+    slot, inverse, ends, largest = size * width, np.empty(width), False, 0.0
+    for i in range(width):
+        ends = ends or left[i] <= n_steps
+    for back in range(n_steps):
+        s = n_steps - ONE - back
+        at = s * slot
+        for i in range(width):
+            scale = scales[s * width + i]
+            inverse[i] = 1.0 / scale if s < left[i] and scale != 0.0 else 0.0
+        if ends:
+            for j in range(size):
+                for i in range(width):
+                    if s + ONE == left[i]:
+                        slopes[j * width + i] = start[j, i]
+        for j in range(size):
+            here, own = at + j * width, j * width
+            for i in range(width):
+                slope, b = slopes[own + i], tile[here + i]
+                tile[here + i] = messages[here + slot + i] * slope
+                pulls[here + i] = slope * inverse[i] * b
+        _multiply(turned, pulls, at, slopes, ZERO, width, size)
+        for k in range(slot if watch else ZERO):
+            if not slopes[k] <= largest:
+                largest = slopes[k] if slopes[k] == slopes[k] else np.inf
+    return largest
+
+
+@compiled
+def add_pairs(messages, pulls, n_steps, width, size, found):  # type: ignore[no-untyped-def]
+    """Add the products of the messages before and the pulls of all steps of a tile [K, K]."""
+    slot = size * width
+    if n_steps % TWO:  # steps are taken two at a time
+        pulls[n_steps * slot : (n_steps + ONE) * slot] = 0.0
+    for s in range(ZERO, n_steps, TWO):
+        for a in range(ZERO, size, TWO):
+            for j in range(ZERO, size, FOUR):
+                s00, s01, s02, s03, s10, s11, s12, s13 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+                m0, p0 = s * slot + a * width, s * slot + j * width
+                m1, p1, p2, p3 = m0 + width, p0 + width, p0 + TWO * width, p0 + THREE * width
+                for i in range(width):
+                    x, y = messages[m0 + i], messages[m1 + i]
+                    v, w = messages[m0 + slot + i], messages[m1 + slot + i]
+                    q0, q1, q2, q3 = pulls[p0 + i], pulls[p1 + i], pulls[p2 + i], pulls[p3 + i]
+                    r0, r1 = pulls[p0 + slot + i], pulls[p1 + slot + i]
+                    r2, r3 = pulls[p2 + slot + i], pulls[p3 + slot + i]
+                    s00 += x * q0 + v * r0
+                    s01 += x * q1 + v * r1
+                    s02 += x * q2 + v * r2
+                    s03 += x * q3 + v * r3
+                    s10 += y * q0 + w * r0
+                    s11 += y * q1 + w * r1
+                    s12 += y * q2 + w * r2
+                    s13 += y * q3 + w * r3
+                found[a, j] += s00
+                found[a, j + ONE] += s01
+                found[a, j + TWO] += s02
+                found[a, j + THREE] += s03
+                found[a + ONE, j] += s10
+                found[a + ONE, j + ONE] += s11
+                found[a + ONE, j + TWO] += s12
+                found[a + ONE, j + THREE] += s13
+
+
+@compiled
+def add_by_row(tile, seen, first, left, n_steps, size, found):  # type: ignore[no-untyped-def]
+    """Add posteriors to the rows of a table [R, K] that the steps read."""
+    width, n_states = np.uint64(len(left)), np.uint64(found.shape[1])
+    for c in range(ZERO, width, EIGHT):
+        for s in range(n_steps):
+            for i in range(c, c + EIGHT):
+                if s < left[i]:
+                    row, at = seen[first[i] + s], s * size * width + i
+                    for j in range(n_states):
+                        found[row, j] += tile[at + j * width]
+
+
+@compiled
+def put_rows(tile, first, left, n_steps, size, found):  # type: ignore[no-untyped-def]
+    """Write posteriors to the steps' own rows of a table [K, N]."""
+    width, n_states = np.uint64(len(left)), np.uint64(len(found))
+    for j in range(n_states):
+        for c in range(ZERO, width, EIGHT):
+            for s in range(n_steps):
+                at = (s * size + j) * width
+                for i in range(c, c + EIGHT):
+                    if s < left[i]:
+                        found[j, first[i] + s] = tile[at + i]
+
+
+# --- passes -------------------------------------------------------------------------------------
+
+
+@compiled
+def forward(  # type: ignore[no-untyped-def]
+    table, b, b_peaks, seen, first, length, cuts, places, messages, kept, final, level, lows,
+    faint_from,
+):  # fmt: skip
+    """Messages before every tile, and after the last step of every lane.
+
+    Args:
+        table: T [K, K].
+        b: probabilities [K, R] of what is seen over their peaks; logarithms [K, N] if `seen` is
+            empty.
+        b_peaks: logarithms of the peaks [R].
+        seen: the row of b of every step.
+        first: the first row of every lane.
+        length: steps of every lane, falling within each group.
+        cuts: where groups begin among the lanes, and the end.
+        places: where the messages of each group begin in `kept`.
+        messages: messages before every lane [K, lanes].
+        kept: messages before every tile.
+        final: messages after every lane that has steps are written.
+        level: log p of every lane, given the message before it.
+        lows: the least entry of b, scale and entry of a message, the first a logarithm [3, lanes].
+        faint_from: entries of b (logarithms) that leave no entry of a message too faint.
+    """
+    size, own = np.uint64(len(table)), len(seen) == 0
+    most = np.uint64(np.diff(cuts).max())
+    tile_store, store = np.zeros(STEPS * size * most), np.empty((STEPS + ONE) * size * most)
+    scales, product = np.empty(STEPS * most), np.empty(most)
+    for g in range(len(cuts) - 1):
+        l0, l1 = cuts[g], cuts[g + 1]
+        width, slot = l1 - l0, size * (l1 - l0)
+        tile = tile_store[: STEPS * slot]
+        tile[:] = 0.0
+        at, to, left = places[g], first[l0:l1].copy(), length[l0:l1].copy()
+        for j in range(size):
+            store[j * width : (j + ONE) * width] = messages[j, l0:l1]
+        product[:] = 1.0
+        longest = length[l0]
+        for t in range(ZERO, longest, STEPS):
+            n_steps = min(STEPS, longest - t)
+            kept[at : at + slot] = store[:slot]
+            at += slot
+            if own:
+                read_logs(b, to, left, n_steps, size, tile, level[l0:l1], lows[0, l0:l1])
+            else:
+                read_table(b, b_peaks, seen, to, left, n_steps, size, tile, level[l0:l1])
+            advance(table, tile, store, scales, width, n_steps, size)
+            settle(store, scales, left, n_steps, size, product, level[l0:l1], lows[1, l0:l1],
+                   final[:, l0:l1])  # fmt: skip
+            if not lows[0, l0:l1].min() > faint_from:
+                find_faintest(store, n_steps, width, size, lows[2, l0:l1])
+            store[:slot] = store[n_steps * slot : (n_steps + ONE) * slot]
+            for i in range(width):
+                left[i] -= min(left[i], n_steps)
+                to[i] += n_steps
+        for i in range(width):
+            level[l0 + i] += np.log(product[i])
+
+
+@compiled
+def backward(  # type: ignore[no-untyped-def]
+    table, turned, b, b_peaks, seen, first, length, cuts, places, kept, start, slopes, found,
+    found_b, collect, watch,
+):  # fmt: skip
+    """Derivatives of log p by the message before every lane, from those by the one after it.
+
+    Args:
+        table: T, and so on as in `forward`, which has filled `kept`.
+        turned: T with the earlier state last.
+        start: derivatives by the messages after every lane [K, lanes].
+        slopes: derivatives by the messages before every lane that has steps are written.
+        found: posteriors of T's entries, divided by them, are added [K, K].
+        found_b: posteriors of b's entries are added [R, K]; if `seen` is empty, written [K, N].
+        collect: whether posteriors are wanted.
+        watch: whether the largest derivative is wanted, which is returned.
+    """
+    size, own = np.uint64(len(table)), len(seen) == 0
+    most = np.uint64(np.diff(cuts).max())
+    tile_store, pulls = np.zeros(STEPS * size * most), np.empty(STEPS * size * most)
+    store, scales = np.empty((STEPS + ONE) * size * most), np.empty(STEPS * most)
+    current, unused, largest = np.empty(size * most), np.zeros((2, most)), 0.0
+    for g in range(len(cuts) - 1):
+        l0, l1 = cuts[g], cuts[g + 1]
+        width, slot, longest = l1 - l0, size * (l1 - l0), length[l0]
+        tile, slope = tile_store[: STEPS * slot], current[:slot]
+        tile[:] = 0.0
+        slope[:] = 0.0
+        left, to = np.empty_like(length[l0:l1]), np.empty_like(length[l0:l1])
+        n_tiles = (longest + STEPS - ONE) // STEPS
+        for back in range(n_tiles):
+            t = (n_tiles - ONE - back) * STEPS
+            n_steps, at = min(STEPS, longest - t), places[g] + (n_tiles - ONE - back) * slot
+            for i in range(width):
+                left[i] = length[l0 + i] - min(length[l0 + i], t)
+                to[i] = first[l0 + i] + t
+            store[:slot] = kept[at : at + slot]
+            if own:
+                read_logs(b, to, left, n_steps, size, tile, unused[0], unused[1])
+            else:
+                read_table(b, b_peaks, seen, to, left, n_steps, size, tile, unused[0])
+            advance(table, tile, store, scales, width, n_steps, size)
+            top = retreat(turned, tile, store, scales, left, n_steps, size, start[:, l0:l1], slope,
+                          pulls, watch)  # fmt: skip
+            largest = max(largest, top)
+            if collect:
+                add_pairs(store, pulls, n_steps, width, size, found)
+                if own:
+                    put_rows(tile, to, left, n_steps, size, found_b)
+                else:
+                    add_by_row(tile, seen, to, left, n_steps, size, found_b)
+        for j in range(size):
+            for i in range(width):
+                if length[l0 + i] > ZERO:
+                    slopes[j, l0 + i] = slope[j * width + i]
+    return largest

@@ -1,0 +1,255 @@
+"""A chain with the same transitions at every step: many sequences, or pieces of one, side by side.
+
+Every sequence is a lane, and a long one is cut into pieces that are lanes too.  The message before
+a piece comes from a run-up: over the last steps of the piece before, from anywhere, since chains
+forget.  How well they have forgotten is measured at every cut by the message that the piece before
+really ends with.  Where the two differ, the pieces run again from these messages, and at last the
+sequences run one after the other (`chain.py`).
+
+Messages that are off by a factor within 1 ± ε in every entry stay so, since all that is done to
+them is linear and positive, and log p of what follows is off by at most ε.  So log p is off by at
+most the sum over the cuts of all gaps up to there, and a posterior, relatively, by the gaps on both
+sides; they are at most `GAP` each, and as a rule vanish within a piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers, Mask
+from pgem.routines.chain import ChainPass, _Chain, _scaled
+from pgem.routines.contract import Semiring
+from pgem.routines.kernels import HARMLESS
+from pgem.routines.lane_loops import STEPS, backward, forward
+from pgem.routines.lane_plan import Groups, Lanes, Memory, make_groups
+from pgem.routines.scan_plan import Rows, ScanPlan
+
+GAP = 1e-12
+"""Largest relative difference of messages at a cut that counts as rounding."""
+NOTHING = 1e-200
+"""Entries of which no relative difference is asked; see `HARMLESS`."""
+SWEEPS = 2
+"""How often pieces run again before the sequences run one after the other."""
+
+
+class LanePass(_Chain):
+    """Scaled domain; sum semiring, and one table of transitions after the first step.
+
+    Args:
+        lanes: how the sequences are cut.
+        memory: what earlier iterations found.
+    """
+
+    def __init__(
+        self,
+        plan: ScanPlan,
+        factors: Sequence[Rows],
+        starts: Integers,
+        semiring: Semiring,
+        lanes: Lanes,
+        memory: Memory,
+    ) -> None:
+        super().__init__(plan, factors, starts, semiring)
+        self.lanes, self.memory = lanes, memory
+        self.width = -(-self.size // 4) * 4  # states, those that only fill a message included
+        self.floor = 10.0 ** (-300 / (1 + len(factors)))  # see ChainPass
+        self.rescue: ChainPass | None = None
+        self.checked: list[Floats] | None = None
+
+    # --- forward ------------------------------------------------------------------------------
+
+    def forward(self) -> Floats:
+        if self.lanes.shortest and self.memory.wait:
+            self.memory.wait -= 1
+            return self._one_by_one()
+        self._make_tables()
+        if not self._open() or not self._join_forward():
+            return self._one_by_one()
+        if min(self.faintest, np.exp(self.lowest)) < self.floor:
+            self.checked = self._run_back(np.ones(self.n_sequences), watch=True)
+            if self.checked is None or not self.largest < HARMLESS:
+                return self._one_by_one()
+        steps = self.lanes.groups.length[: self.lanes.n_lanes]
+        level = self.level[: self.lanes.n_lanes] + self.peak * steps
+        opened = self.opened + np.bincount(self.lanes.sequence, level, self.n_sequences)
+        return opened[:, None]
+
+    def _one_by_one(self) -> Floats:
+        self.rescue = ChainPass(self.plan, self.factors, self.starts, self.semiring)
+        return self.rescue.forward()
+
+    def _make_tables(self) -> None:
+        """Transitions over their peak, and what is seen: [K, R] over peaks, or logarithms."""
+        steady, peaks, self.lowest = _scaled(self.steps.values[-1:])
+        self.peak, self.table = peaks[0], np.zeros((self.width, self.width))
+        self.table[: self.size, : self.size] = steady.reshape(self.size, self.size)
+        self.turned = np.ascontiguousarray(self.table.T)
+        self.b, self.b_peaks = np.ascontiguousarray(self.logs.T), np.zeros(0)
+        if len(self.rows):
+            b, self.b_peaks, lowest = _scaled(self.logs)
+            self.b, self.lowest = np.ascontiguousarray(b.T), min(self.lowest, lowest)
+        # each entry of a message is at least the product of the least entries of T and b, over the
+        # scale, which is at most K
+        least = steady.min() / self.size
+        self.faint_from = np.log(self.floor / least) if least > 0 else np.inf
+
+    def _open(self) -> bool:
+        """Messages after the first step of every sequence; whether all are possible."""
+        filled = np.flatnonzero(np.diff(self.starts) > 0)
+        rows = self.starts[filled]
+        self.first_rows = self.rows[rows].astype(np.int64) if len(self.rows) else rows
+        logs = self.steps.values[0, : self.size] + self.logs[self.first_rows]
+        peak = logs.max(axis=1)
+        if not (np.abs(peak) < np.inf).all():
+            return False
+        logs = logs - peak[:, None]
+        self.lowest = min(self.lowest, float(logs.min(where=logs > -np.inf, initial=0.0)))
+        joint = np.exp(logs)
+        whole = joint.sum(axis=1)
+        self.openings = joint / whole[:, None]
+        self.faintest = float(self.openings.min(where=self.openings > 0, initial=1.0))
+        self.opened = np.zeros(self.n_sequences)
+        self.opened[filled] = peak + np.log(whole)
+        self.place = np.zeros(self.n_sequences, dtype=np.int64)
+        self.place[filled] = np.arange(len(filled))
+        return True
+
+    def _join_forward(self) -> bool:
+        """Run all lanes until their messages agree at all cuts; whether they do."""
+        lanes, joined = self.lanes, self.lanes.joined
+        self.initial = np.zeros((self.width, lanes.groups.n_lanes))
+        heads = np.flatnonzero(lanes.before < 0)
+        self.initial[: self.size, heads] = self.openings[self.place[lanes.sequence[heads]]].T
+        if len(joined):
+            first = lanes.groups.first[joined].astype(np.int64) - self.n_run_up
+            run_up = make_groups(first, np.full(len(joined), self.n_run_up), lanes.most)
+            anywhere = np.zeros((self.width, run_up.n_lanes))
+            anywhere[: self.size] = 1 / self.size
+            final = self._run(run_up, anywhere)[0]
+            self.initial[:, joined] = final[:, : len(joined)]
+        for _ in range(1 + SWEEPS):
+            final, self.level, lows = self._run(lanes.groups, self.initial)
+            if not lows[1].min(initial=1.0) >= self.floor:
+                return False
+            true = final[:, lanes.before[joined]]
+            bad = self._apart(true, self.initial[:, joined])
+            if not bad.any():
+                self.faintest = min(self.faintest, float(lows[2].min()))
+                self.lowest = min(self.lowest, float(lows[0].min()))
+                return True
+            self.initial[:, joined[bad]] = true[:, bad]
+        self.memory.failed()
+        return False
+
+    @property
+    def n_run_up(self) -> int:
+        """Steps of a run-up: those that were enough before, within the pieces."""
+        return min(self.memory.run_up, self.lanes.shortest)
+
+    def _run(self, groups: Groups, initial: Floats) -> tuple[Floats, Floats, Floats]:
+        """Messages after every lane, its log p without that of the transitions' peak, and lows."""
+        self.places, end = groups.places(self.width, int(STEPS))
+        self.kept, final = np.empty(end), initial.copy()
+        level, lows = np.zeros(groups.n_lanes), np.ones((3, groups.n_lanes))
+        lows[0] = self.lowest if len(self.rows) else 0.0
+        forward(self.table, self.b, self.b_peaks, self.rows, groups.first, groups.length,
+                groups.cuts, self.places, initial, self.kept, final, level, lows,
+                self.faint_from)  # fmt: skip
+        return final, level, lows
+
+    def _apart(self, true: Floats, guessed: Floats) -> Mask:
+        """Which cuts have messages [K, cuts] that differ by more than rounding."""
+        larger = np.maximum(true, guessed)
+        gaps = np.abs(true - guessed) / np.maximum(larger, NOTHING / GAP)
+        gap = gaps.max(axis=0, initial=0.0)
+        bad = ~(gap <= GAP)
+        if bad.any():
+            self.memory.run_up = min(2 * self.memory.run_up, self.lanes.shortest)
+        else:
+            self.memory.gap = max(self.memory.gap, float(gap.max(initial=0.0)))
+        return np.asarray(bad)
+
+    # --- backward -----------------------------------------------------------------------------
+
+    def backward(self, posterior: Floats) -> list[Floats]:
+        if self.rescue is None and self.checked is not None and (posterior == 1.0).all():
+            return self.checked
+        found = self._run_back(posterior[:, 0]) if self.rescue is None else None
+        if found is not None:
+            return found
+        if self.rescue is None:
+            self._one_by_one()
+        assert self.rescue is not None
+        return self.rescue.backward(posterior)
+
+    def _run_back(self, weights: Floats, watch: bool = False) -> list[Floats] | None:
+        """Posteriors of the factors' entries; None where the pieces do not agree at the cuts."""
+        lanes, joined = self.lanes, self.lanes.joined
+        start = np.zeros((self.width, lanes.groups.n_lanes))
+        start[: self.size, : lanes.n_lanes] = weights[lanes.sequence]
+        if len(joined):
+            first = lanes.groups.first[joined].astype(np.int64)
+            run_up = make_groups(first, np.full(len(joined), self.n_run_up), lanes.most)
+            ahead = np.zeros((self.width, run_up.n_lanes))
+            ahead[:, : len(joined)] = self.initial[:, joined]
+            kept = self.kept, self.places
+            self._run(run_up, ahead)
+            ends = np.zeros_like(ahead)
+            ends[: self.size, : len(joined)] = weights[lanes.sequence[joined]]
+            slopes = self._slopes(run_up, ends)[0]
+            start[:, lanes.before[joined]] = slopes[:, : len(joined)]
+            self.kept, self.places = kept
+        for _ in range(1 + SWEEPS):
+            found, seen = np.zeros_like(self.table), np.zeros(self.b.shape)
+            if len(self.rows):
+                seen = np.zeros((self.b.shape[1], self.size))
+            slopes, self.largest = self._slopes(lanes.groups, start, found, seen, watch)
+            true = slopes[:, joined]
+            bad = self._apart(true, start[:, lanes.before[joined]])
+            if not bad.any():
+                self.memory.failures = 0
+                return self._complete(found, seen if len(self.rows) else seen.T, slopes)
+            start[:, lanes.before[joined[bad]]] = true[:, bad]
+        self.memory.failed()
+        return None
+
+    def _slopes(
+        self,
+        groups: Groups,
+        start: Floats,
+        found: Floats | None = None,
+        seen: Floats | None = None,
+        watch: bool = False,
+    ) -> tuple[Floats, float]:
+        """Derivatives of log p by the messages before every lane, and the largest if watched."""
+        slopes = start.copy()
+        collect = found is not None and seen is not None
+        nothing = np.zeros((1, 1))
+        largest = backward(
+            self.table, self.turned, self.b, self.b_peaks, self.rows, groups.first, groups.length,
+            groups.cuts, self.places, self.kept, start, slopes,
+            nothing if found is None else found, nothing if seen is None else seen, collect, watch,
+        )  # fmt: skip
+        return slopes, largest
+
+    def _complete(self, found: Floats, seen: Floats, slopes: Floats) -> list[Floats]:
+        """Posteriors in the order of the factors, those of the first steps included."""
+        heads = np.flatnonzero(self.lanes.before < 0)
+        opened = self.initial[: self.size, heads].T * slopes[: self.size, heads].T
+        rows = self.first_rows[self.place[self.lanes.sequence[heads]]]
+        if len(self.rows):
+            np.add.at(seen, rows, opened)
+        else:
+            seen[rows] = opened
+        transitions = np.zeros((len(self.steps.values), self.size, self.size))
+        transitions[-1] = (self.table * found)[: self.size, : self.size]
+        transitions[0, 0] += opened.sum(axis=0)
+        return self.parts(transitions, seen)
+
+
+def is_steady(plan: ScanPlan, factors: Sequence[Rows]) -> bool:
+    """Whether all steps of a chain after the first have the same transitions."""
+    steps = factors[plan.moves[0].factors[0]]
+    return steps.by_number and len(steps.values) <= 2

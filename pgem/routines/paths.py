@@ -1,0 +1,34 @@
+"""Which compiled loops scan a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgem.routines.chain import ChainPass, is_chain
+from pgem.routines.collect import ScopeData
+from pgem.routines.contract import Semiring
+from pgem.routines.kernels import CompiledPass, LogPass
+from pgem.routines.lane_plan import Lanes, Memory, make_lanes
+from pgem.routines.lanes import LanePass, is_steady
+from pgem.routines.scan_plan import Pass, Rows, ScanPlan
+
+
+def compiled_pass(
+    plan: ScanPlan, factors: Sequence[Rows], scope: ScopeData, semiring: Semiring
+) -> Pass:
+    """The quickest pass that serves the plan: lanes, one sequence after the other, any plan."""
+    if semiring.name != "sum":
+        return LogPass(plan, factors, scope.starts, semiring)
+    if not is_chain(plan):
+        return CompiledPass(plan, factors, scope.starts, semiring)
+    lanes, memory = _lanes(plan, scope)
+    if lanes is None or not is_steady(plan, factors):
+        return ChainPass(plan, factors, scope.starts, semiring)
+    return LanePass(plan, factors, scope.starts, semiring, lanes, memory)
+
+
+def _lanes(plan: ScanPlan, scope: ScopeData) -> tuple[Lanes | None, Memory]:
+    """Lanes, and what was found about the chain; kept with the data."""
+    if plan not in scope.kept:
+        scope.kept[plan] = make_lanes(scope.starts, plan.n_state), Memory()
+    return scope.kept[plan]  # type: ignore[no-any-return]
