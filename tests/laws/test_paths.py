@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from force_lanes import always_lanes, never_lanes
 from law_cases import N_UNITS
 from strategies import Case
 from test_laws import every_case, iterate, same_fit, take
@@ -45,6 +46,18 @@ def without_tallies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "make_tally", lambda *ignored: None)
 
 
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled loops, with sequences cut into pieces of two steps."""
+    force(scan=0)(monkeypatch)
+    always_lanes(monkeypatch)
+
+
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled loops, one sequence after the other."""
+    force(scan=0)(monkeypatch)
+    never_lanes(monkeypatch)
+
+
 @every_case
 def test_equal_units_merged_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     data = take(case.data, np.repeat(N, 1 + N % 3))
@@ -74,6 +87,8 @@ def test_compiled_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         force(scan=NEVER, tally=NEVER),
         without_tallies,
         with_tiles,
+        in_pieces,
+        one_by_one,
     )
     for apply in paths:
         with monkeypatch.context() as patch:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from force_lanes import always_lanes
 from numpy.typing import NDArray
 
 from pgem.arrays import log_sum_exp
-from pgem.routines import lane_plan
 from pgem.routines.chain import ChainLogPass, ChainPass, is_chain
 from pgem.routines.contract import Semiring
 from pgem.routines.kernels import CompiledPass, LogPass
@@ -115,9 +115,7 @@ def draw(structure: Structure, seed: int, lengths: Sequence[int], spread: float 
 def run_lanes(case: Case, memory: Memory | None = None, piece: int = 512) -> LanePass:
     """A pass with lanes, however few of them there are, and pieces of any length."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane_plan, "LEAST_PIECE", piece)
-        patch.setattr(lane_plan, "LEAST_LANES", 1)
-        patch.setattr(lane_plan, "WASTE", 1 << 20)
+        always_lanes(patch, piece)
         found = make_lanes(case.starts, case.plan.n_state)
     assert found is not None
     assert is_steady(case.plan, case.factors)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from force_lanes import always_lanes, never_lanes
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
@@ -51,14 +53,22 @@ def forward(y: Floats, start: dict[str, Any]) -> float:
 
 def both_ways(monkeypatch: pytest.MonkeyPatch, model: pg.Model, data: Any, start: Any) -> Any:
     """One iteration with compiled loops, checked against NumPy with logarithms."""
-    found = []
-    for threshold in (0, 1 << 60):
-        monkeypatch.setattr(scan, "COMPILED_FROM", threshold)
-        found.append(model.fit(data, start=start, max_iter=1, tol=0))
-    compiled, plain = found
-    np.testing.assert_allclose(compiled.trace, plain.trace, rtol=1e-10)
-    for name, value in plain.params.items():
-        np.testing.assert_allclose(compiled.params[name], value, rtol=1e-9, atol=1e-12)
+
+    def run(threshold: int, lanes: Callable[[pytest.MonkeyPatch], None]) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(scan, "COMPILED_FROM", threshold)
+            lanes(patch)
+            return model.fit(data, start=start, max_iter=1, tol=0)
+
+    plain = run(1 << 60, never_lanes)
+    compiled, *pieces = [
+        run(0, lanes)
+        for lanes in (never_lanes, always_lanes, lambda patch: always_lanes(patch, 100))
+    ]
+    for other in (compiled, *pieces):
+        np.testing.assert_allclose(other.trace, plain.trace, rtol=1e-10)
+        for name, value in plain.params.items():
+            np.testing.assert_allclose(other.params[name], value, rtol=1e-9, atol=1e-12)
     return compiled
 
 
