@@ -215,7 +215,7 @@ def retreat(  # type: ignore[no-untyped-def]
     that end inside it begin with `start`.  Returns the largest slope, if it is watched.
     """
     width = np.uint64(len(left))
-    slot, inverse, ends, largest = size * width, np.empty(width), False, 0.0
+    slot, inverse, top, ends = size * width, np.empty(width), np.zeros(width), False
     for i in range(width):
         ends = ends or left[i] <= n_steps
     for back in range(n_steps):
@@ -236,10 +236,12 @@ def retreat(  # type: ignore[no-untyped-def]
                 tile[here + i] = messages[here + slot + i] * slope
                 pulls[here + i] = slope * inverse[i] * b
         _multiply(turned, pulls, at, slopes, ZERO, width, size)
-        for k in range(slot if watch else ZERO):
-            if not slopes[k] <= largest:
-                largest = slopes[k] if slopes[k] == slopes[k] else np.inf
-    return largest
+        for j in range(size if watch else ZERO):
+            for i in range(width):
+                value = slopes[j * width + i]
+                value = value if value == value else np.inf
+                top[i] = value if value > top[i] else top[i]
+    return top.max()
 
 
 @compiled

@@ -211,6 +211,11 @@ def evaluate_piece(
         source = (lagged if link.link.lag else values)[link.link.parent]
         _add_value(phi, link, source if link.rows is None else source[:, link.rows])
     predicted = predict(forms, phi)
+    if piece.is_hidden and forms.root is not None:
+        shown = np.broadcast_to(0.0, predicted.shape)
+        residual = np.zeros(predicted.shape)
+        residual[:, :, member.free] = _own_part(forms, piece.take(noise[:, :, member.own]))
+        return Evaluation(phi, predicted, shown, residual)
     keep = member.has_forms and not piece.is_complete
     shown = np.subtract(y, predicted, out=None if keep else predicted)
     kept = predicted if keep else None

@@ -120,6 +120,11 @@ class PieceLayout:
         """Whether nothing is missing."""
         return bool(self.shown.all())
 
+    @cached_property
+    def is_hidden(self) -> bool:
+        """Whether nothing is seen."""
+        return not self.shown.any()
+
     @property
     def stop(self) -> int:
         """The number after that of the last design."""

@@ -84,7 +84,8 @@ class Vectors:
         for member in scope.members:
             for piece in member.pieces:
                 key = piece.piece.key
-                piece.add(gradient, slope(self._matrices.forms[key], point.pieces[key]))
+                if not piece.is_hidden:
+                    piece.add(gradient, slope(self._matrices.forms[key], point.pieces[key]))
         return gradient
 
     def values(self, member: MemberLayout, pieces: Mapping[str, Evaluation]) -> Floats:
@@ -100,7 +101,9 @@ class Vectors:
             if predicted is None:
                 predicted = predict(self._matrices.forms[piece.piece.key], found.phi)
             whole = predicted + found.residual
-            values[:, rows] = np.where(member.seen[rows], member.values[rows], whole)
+            if not piece.is_hidden:
+                whole = np.where(member.seen[rows], member.values[rows], whole)
+            values[:, rows] = whole
         return values
 
     def _defect(self, scope: ScopeLayout, point: Point) -> Floats:
@@ -195,7 +198,8 @@ class Vectors:
             for member in scope.members:
                 for piece in member.pieces:
                     key = piece.piece.key
-                    piece.add(rows, log_density(self._matrices.forms[key], at.pieces[key]))
+                    if not piece.is_hidden:
+                        piece.add(rows, log_density(self._matrices.forms[key], at.pieces[key]))
             total[scope.name] = rows + total.get(scope.name, 0.0)
             if scope.parent:
                 assert scope.data is not None
