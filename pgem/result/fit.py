@@ -139,8 +139,10 @@ class Fit:
         """What the compiler decided for these data, and which form of the M-step ran."""
         report = self.program.report
         bound = self._bound
-        if bound is not None and (bound.is_compressed or bound.n_threads > 1):
-            report = replace(report, notes=(*report.notes, *bound.choices))
+        if bound is not None:
+            told = bound.is_compressed or bound.n_threads > 1
+            chosen = [*(bound.choices if told else ()), *bound.scans()]
+            report = replace(report, notes=(*report.notes, *chosen))
         if self.m_step == "full":
             return report
         once = "a single pass over conditional maxima (m_step='once')"

@@ -27,7 +27,8 @@ class ScopeData:
         parent_dims: dimensions of a table of the enclosing scope.
         size: number of members, where it is fixed.
         parents: in a tree the row of each member's parent, -1 for roots.
-        kept: what scans found out and may use again, as long as the data are bound.
+        cache: what scans made of the rows, as long as the shard lasts.
+        kept: what they found out in earlier iterations, as long as the data are bound.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ScopeData:
     parent_dims: int
     size: int | None = None
     parents: Integers | None = None
+    cache: dict[Any, Any] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
 
     @property

@@ -2,9 +2,10 @@
 
 Lanes stand side by side in memory, so that one instruction serves several of them.  A tile holds a
 few steps of a group of lanes: the entry of step s, state j and lane i is at (s K + j) W + i, for K
-states (padded to a multiple of four with states that nothing reaches) and W lanes.  Only the
-messages before every tile are kept; backwards, those inside it are computed again, which costs less
-than writing and reading them all.
+states (padded to a multiple of four with states that nothing reaches) and W lanes.  Where all tiles
+fit into the processor's cache, they and their messages are kept; else the messages before every
+tile are, and those inside it are computed again on the way back, which costs less than writing and
+reading them all.
 """
 
 from __future__ import annotations
@@ -54,57 +55,59 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def read_table(b, b_peaks, seen, first, left, n_steps, size, tile, level):  # type: ignore[no-untyped-def]
+def read_table(b, b_peaks, seen, first, left, width, active, n_steps, size, tile, level):  # type: ignore[no-untyped-def]
     """Fill a tile with rows of b [K, R]; 1 where a lane has ended.  Adds the peaks to `level`."""
-    width, n_states = np.uint64(len(left)), np.uint64(len(b))
-    rows, ends = np.empty(width, dtype=np.uint64), left.min() < n_steps
+    n_states = np.uint64(len(b))
+    rows, ends = np.empty(width, dtype=np.uint64), left[:active].min() < n_steps
     for s in range(n_steps):
-        for i in range(width):
+        for i in range(active):
             rows[i] = seen[first[i] + s] if s < left[i] else ZERO
             level[i] += b_peaks[rows[i]] if s < left[i] else 0.0
         for j in range(n_states):
             at = (s * size + j) * width
-            for i in range(width):
+            for i in range(active):
                 tile[at + i] = b[j, rows[i]]
-            for i in range(width if ends else ZERO):
+            for i in range(active if ends else ZERO):
                 tile[at + i] = tile[at + i] if s < left[i] else 1.0
+        tile[(s * size + n_states) * width : (s + ONE) * size * width] = 0.0
 
 
 @compiled
-def read_logs(logs, first, left, n_steps, size, tile, level, least):  # type: ignore[no-untyped-def]
+def read_logs(logs, first, left, width, active, n_steps, size, tile, level, least):  # type: ignore[no-untyped-def]
     """Fill a tile with exp of rows of logs [K, N] over their peaks; 1 where a lane has ended.
 
     Adds the peaks to `level`, and lowers `least` to the differences that are finite, by lane.
     """
-    width, n_states = np.uint64(len(left)), np.uint64(len(logs))
+    n_states = np.uint64(len(logs))
     peak, rows = np.empty(width), np.empty(width, dtype=np.uint64)
     for s in range(n_steps):
         start = s * size * width
-        for i in range(width):
+        for i in range(active):
             rows[i] = first[i] + s if s < left[i] else ZERO
             peak[i] = -np.inf
         for j in range(n_states):
             at = start + j * width
-            for i in range(width):
+            for i in range(active):
                 tile[at + i] = logs[j, rows[i]]
-            for i in range(width):
+            for i in range(active):
                 value = tile[at + i] if s < left[i] else 0.0
                 tile[at + i] = value
                 peak[i] = value if value > peak[i] else peak[i]
-        for i in range(width):
+        for i in range(active):
             peak[i] = peak[i] if abs(peak[i]) < np.inf else 0.0
             level[i] += peak[i]
         for j in range(n_states):
             at = start + j * width
-            for i in range(width):
+            for i in range(active):
                 value = tile[at + i] - peak[i]
                 lower = value < least[i] and value > -np.inf
                 least[i] = value if lower else least[i]
                 tile[at + i] = _exp(value)
+        tile[start + n_states * width : start + size * width] = 0.0
 
 
 @_inline
-def _multiply(table, given, at, out, to, width, size):  # type: ignore[no-untyped-def]
+def _multiply(table, given, at, out, to, width, active, size):  # type: ignore[no-untyped-def]
     """Fill [K, W] at `to` with Σ_a table[a, j] given[a] of the [K, W] at `at`."""
     for j in range(ZERO, size, FOUR):
         o0 = to + j * width
@@ -121,14 +124,14 @@ def _multiply(table, given, at, out, to, width, size):  # type: ignore[no-untype
             t30, t31 = table[a + THREE, j], table[a + THREE, j + ONE]
             t32, t33 = table[a + THREE, j + TWO], table[a + THREE, j + THREE]
             if a == ZERO:
-                for i in range(width):
+                for i in range(active):
                     w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
                     out[o0 + i] = t00 * w + t10 * x + t20 * y + t30 * z
                     out[o1 + i] = t01 * w + t11 * x + t21 * y + t31 * z
                     out[o2 + i] = t02 * w + t12 * x + t22 * y + t32 * z
                     out[o3 + i] = t03 * w + t13 * x + t23 * y + t33 * z
             else:
-                for i in range(width):
+                for i in range(active):
                     w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
                     out[o0 + i] += t00 * w + t10 * x + t20 * y + t30 * z
                     out[o1 + i] += t01 * w + t11 * x + t21 * y + t31 * z
@@ -137,16 +140,16 @@ def _multiply(table, given, at, out, to, width, size):  # type: ignore[no-untype
 
 
 @compiled
-def advance(table, tile, messages, scales, width, n_steps, size):  # type: ignore[no-untyped-def]
+def advance(table, tile, messages, scales, width, active, n_steps, size):  # type: ignore[no-untyped-def]
     """Fill the messages after each step of a tile, from those before it, and their scales."""
     slot, whole = size * width, np.empty(width)
     for s in range(n_steps):
         before = s * slot
-        _multiply(table, messages, before, messages, before + slot, width, size)
+        _multiply(table, messages, before, messages, before + slot, width, active, size)
         whole[:] = 0.0
         for j in range(ZERO, size, FOUR):
             at, out = before + j * width, before + slot + j * width
-            for i in range(width):
+            for i in range(active):
                 w = messages[out + i] * tile[at + i]
                 x = messages[out + width + i] * tile[at + width + i]
                 y = messages[out + TWO * width + i] * tile[at + TWO * width + i]
@@ -156,12 +159,12 @@ def advance(table, tile, messages, scales, width, n_steps, size):  # type: ignor
                 messages[out + TWO * width + i] = y
                 messages[out + THREE * width + i] = z
                 whole[i] += (w + x) + (y + z)
-        for i in range(width):
+        for i in range(active):
             scales[s * width + i] = whole[i]
             whole[i] = 1.0 / whole[i] if whole[i] != 0.0 else 0.0
         for j in range(ZERO, size, FOUR):
             out = before + slot + j * width
-            for i in range(width):
+            for i in range(active):
                 messages[out + i] *= whole[i]
                 messages[out + width + i] *= whole[i]
                 messages[out + TWO * width + i] *= whole[i]
@@ -169,17 +172,16 @@ def advance(table, tile, messages, scales, width, n_steps, size):  # type: ignor
 
 
 @compiled
-def settle(messages, scales, left, n_steps, size, product, level, least, final):  # type: ignore[no-untyped-def]
+def settle(messages, scales, left, width, active, n_steps, size, product, level, least, final):  # type: ignore[no-untyped-def]
     """What is kept of a tile: log-scales, the least scale, last messages."""
-    width = np.uint64(len(left))
     whole = np.ones(width)
     for s in range(n_steps):
-        for i in range(width):
+        for i in range(active):
             scale = scales[s * width + i] if s < left[i] else 1.0
             whole[i] *= scale
             below = scale if scale > 0.0 else 0.0
             least[i] = least[i] if scale >= least[i] else below
-    for i in range(width):
+    for i in range(active):
         if 1e-250 < whole[i] < 1e250:
             if not 1e-100 < whole[i] < 1e100:
                 level[i] += np.log(whole[i])
@@ -197,47 +199,59 @@ def settle(messages, scales, left, n_steps, size, product, level, least, final):
 
 
 @compiled
-def find_faintest(messages, n_steps, width, size, faint):  # type: ignore[no-untyped-def]
+def find_faintest(messages, n_steps, width, active, size, faint):  # type: ignore[no-untyped-def]
     """Lower `faint` to the least positive entry of the messages of a tile, by lane."""
     for k in range(size, (n_steps + ONE) * size):
-        for i in range(width):
+        for i in range(active):
             value = messages[k * width + i]
             faint[i] = value if value < faint[i] and value > 0.0 else faint[i]
 
 
 @compiled
 def retreat(  # type: ignore[no-untyped-def]
-    turned, tile, messages, scales, left, n_steps, size, start, slopes, pulls, watch
+    turned,
+    tile,
+    messages,
+    scales,
+    left,
+    width,
+    active,
+    n_steps,
+    size,
+    start,
+    slopes,
+    pulls,
+    posterior,
+    watch,
 ):
-    """Turn a tile of probabilities into posteriors; fill `pulls` with slopes by T's product.
+    """Fill the posteriors of a tile, and `pulls` with the slopes by what T's product gives.
 
     `slopes` are the derivatives by the message after the tile, then by the one before it; lanes
     that end inside it begin with `start`.  Returns the largest slope, if it is watched.
     """
-    width = np.uint64(len(left))
     slot, inverse, top, ends = size * width, np.empty(width), np.zeros(width), False
-    for i in range(width):
+    for i in range(active):
         ends = ends or left[i] <= n_steps
     for back in range(n_steps):
         s = n_steps - ONE - back
         at = s * slot
-        for i in range(width):
+        for i in range(active):
             scale = scales[s * width + i]
             inverse[i] = 1.0 / scale if s < left[i] and scale != 0.0 else 0.0
         if ends:
             for j in range(size):
-                for i in range(width):
+                for i in range(active):
                     if s + ONE == left[i]:
                         slopes[j * width + i] = start[j, i]
         for j in range(size):
             here, own = at + j * width, j * width
-            for i in range(width):
+            for i in range(active):
                 slope, b = slopes[own + i], tile[here + i]
-                tile[here + i] = messages[here + slot + i] * slope
+                posterior[here + i] = messages[here + slot + i] * slope
                 pulls[here + i] = slope * inverse[i] * b
-        _multiply(turned, pulls, at, slopes, ZERO, width, size)
+        _multiply(turned, pulls, at, slopes, ZERO, width, active, size)
         for j in range(size if watch else ZERO):
-            for i in range(width):
+            for i in range(active):
                 value = slopes[j * width + i]
                 value = value if value == value else np.inf
                 top[i] = value if value > top[i] else top[i]
@@ -245,7 +259,7 @@ def retreat(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def add_pairs(messages, pulls, n_steps, width, size, found):  # type: ignore[no-untyped-def]
+def add_pairs(messages, pulls, n_steps, width, active, size, found):  # type: ignore[no-untyped-def]
     """Add the products of the messages before and the pulls of all steps of a tile [K, K]."""
     slot = size * width
     if n_steps % TWO:  # steps are taken two at a time
@@ -256,7 +270,7 @@ def add_pairs(messages, pulls, n_steps, width, size, found):  # type: ignore[no-
                 s00, s01, s02, s03, s10, s11, s12, s13 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
                 m0, p0 = s * slot + a * width, s * slot + j * width
                 m1, p1, p2, p3 = m0 + width, p0 + width, p0 + TWO * width, p0 + THREE * width
-                for i in range(width):
+                for i in range(active):
                     x, y = messages[m0 + i], messages[m1 + i]
                     v, w = messages[m0 + slot + i], messages[m1 + slot + i]
                     q0, q1, q2, q3 = pulls[p0 + i], pulls[p1 + i], pulls[p2 + i], pulls[p3 + i]
@@ -281,10 +295,10 @@ def add_pairs(messages, pulls, n_steps, width, size, found):  # type: ignore[no-
 
 
 @compiled
-def add_by_row(tile, seen, first, left, n_steps, size, found):  # type: ignore[no-untyped-def]
+def add_by_row(tile, seen, first, left, width, active, n_steps, size, found):  # type: ignore[no-untyped-def]
     """Add posteriors to the rows of a table [R, K] that the steps read."""
-    width, n_states = np.uint64(len(left)), np.uint64(found.shape[1])
-    for c in range(ZERO, width, EIGHT):
+    n_states = np.uint64(found.shape[1])
+    for c in range(ZERO, active, EIGHT):
         for s in range(n_steps):
             for i in range(c, c + EIGHT):
                 if s < left[i]:
@@ -294,11 +308,11 @@ def add_by_row(tile, seen, first, left, n_steps, size, found):  # type: ignore[n
 
 
 @compiled
-def put_rows(tile, first, left, n_steps, size, found):  # type: ignore[no-untyped-def]
+def put_rows(tile, first, left, width, active, n_steps, size, found):  # type: ignore[no-untyped-def]
     """Write posteriors to the steps' own rows of a table [K, N]."""
-    width, n_states = np.uint64(len(left)), np.uint64(len(found))
+    n_states = np.uint64(len(found))
     for j in range(n_states):
-        for c in range(ZERO, width, EIGHT):
+        for c in range(ZERO, active, EIGHT):
             for s in range(n_steps):
                 at = (s * size + j) * width
                 for i in range(c, c + EIGHT):
@@ -306,13 +320,20 @@ def put_rows(tile, first, left, n_steps, size, found):  # type: ignore[no-untype
                         found[j, first[i] + s] = tile[at + i]
 
 
+@_inline
+def _active(left):  # type: ignore[no-untyped-def]
+    """Lanes that have steps left, with those that fill the last instruction; they come first."""
+    n = np.uint64(np.count_nonzero(left))
+    return (n + EIGHT - ONE) // EIGHT * EIGHT
+
+
 # --- passes -------------------------------------------------------------------------------------
 
 
 @compiled
 def forward(  # type: ignore[no-untyped-def]
-    table, b, b_peaks, seen, first, length, cuts, places, messages, kept, final, level, lows,
-    faint_from,
+    table, b, b_peaks, seen, first, length, cuts, messages, whole, places, kept, tiles, stores,
+    scales, final, level, lows, faint_from,
 ):  # fmt: skip
     """Messages before every tile, and after the last step of every lane.
 
@@ -325,42 +346,48 @@ def forward(  # type: ignore[no-untyped-def]
         first: the first row of every lane.
         length: steps of every lane, falling within each group.
         cuts: where groups begin among the lanes, and the end.
-        places: where the messages of each group begin in `kept`.
         messages: messages before every lane [K, lanes].
+        whole: whether all tiles, messages and scales are kept, or the messages before every tile.
+        places: where those of each group begin.
         kept: messages before every tile.
+        tiles, stores, scales: probabilities, messages and scales, of one tile or of all.
         final: messages after every lane that has steps are written.
         level: log p of every lane, given the message before it.
         lows: the least entry of b, scale and entry of a message, the first a logarithm [3, lanes].
         faint_from: entries of b (logarithms) that leave no entry of a message too faint.
     """
     size, own = np.uint64(len(table)), len(seen) == 0
-    most = np.uint64(np.diff(cuts).max())
-    tile_store, store = np.zeros(STEPS * size * most), np.empty((STEPS + ONE) * size * most)
-    scales, product = np.empty(STEPS * most), np.empty(most)
+    product = np.empty(np.uint64(np.diff(cuts).max()))
     for g in range(len(cuts) - 1):
         l0, l1 = cuts[g], cuts[g + 1]
         width, slot = l1 - l0, size * (l1 - l0)
-        tile = tile_store[: STEPS * slot]
-        tile[:] = 0.0
-        at, to, left = places[g], first[l0:l1].copy(), length[l0:l1].copy()
-        for j in range(size):
-            store[j * width : (j + ONE) * width] = messages[j, l0:l1]
+        to, left = first[l0:l1].copy(), length[l0:l1].copy()
         product[:] = 1.0
-        longest = length[l0]
+        longest, at = length[l0], places[g] if whole else ZERO
+        for j in range(size):
+            stores[at + j * width : at + (j + ONE) * width] = messages[j, l0:l1]
         for t in range(ZERO, longest, STEPS):
-            n_steps = min(STEPS, longest - t)
-            kept[at : at + slot] = store[:slot]
-            at += slot
+            n_steps, active = min(STEPS, longest - t), _active(left)
+            tile, store, scale = tiles[at:], stores[at:], scales[at // size :]
             if own:
-                read_logs(b, to, left, n_steps, size, tile, level[l0:l1], lows[0, l0:l1])
+                read_logs(
+                    b, to, left, width, active, n_steps, size, tile, level[l0:l1], lows[0, l0:l1]
+                )
             else:
-                read_table(b, b_peaks, seen, to, left, n_steps, size, tile, level[l0:l1])
-            advance(table, tile, store, scales, width, n_steps, size)
-            settle(store, scales, left, n_steps, size, product, level[l0:l1], lows[1, l0:l1],
-                   final[:, l0:l1])  # fmt: skip
+                read_table(
+                    b, b_peaks, seen, to, left, width, active, n_steps, size, tile, level[l0:l1]
+                )
+            advance(table, tile, store, scale, width, active, n_steps, size)
+            settle(store, scale, left, width, active, n_steps, size, product, level[l0:l1],
+                   lows[1, l0:l1], final[:, l0:l1])  # fmt: skip
             if not lows[0, l0:l1].min() > faint_from:
-                find_faintest(store, n_steps, width, size, lows[2, l0:l1])
-            store[:slot] = store[n_steps * slot : (n_steps + ONE) * slot]
+                find_faintest(store, n_steps, width, active, size, lows[2, l0:l1])
+            if whole:
+                at += n_steps * slot
+            else:
+                place = places[g] + t // STEPS * slot
+                kept[place : place + slot] = store[:slot]
+                store[:slot] = store[n_steps * slot : (n_steps + ONE) * slot]
             for i in range(width):
                 left[i] -= min(left[i], n_steps)
                 to[i] += n_steps
@@ -370,13 +397,13 @@ def forward(  # type: ignore[no-untyped-def]
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    table, turned, b, b_peaks, seen, first, length, cuts, places, kept, start, slopes, found,
-    found_b, collect, watch,
+    table, turned, b, b_peaks, seen, first, length, cuts, whole, places, kept, tiles, stores,
+    scales, start, slopes, found, found_b, collect, watch,
 ):  # fmt: skip
     """Derivatives of log p by the message before every lane, from those by the one after it.
 
     Args:
-        table: T, and so on as in `forward`, which has filled `kept`.
+        table: T, and so on as in `forward`, which has filled `kept`, or `tiles` and the like.
         turned: T with the earlier state last.
         start: derivatives by the messages after every lane [K, lanes].
         slopes: derivatives by the messages before every lane that has steps are written.
@@ -387,38 +414,42 @@ def backward(  # type: ignore[no-untyped-def]
     """
     size, own = np.uint64(len(table)), len(seen) == 0
     most = np.uint64(np.diff(cuts).max())
-    tile_store, pulls = np.zeros(STEPS * size * most), np.empty(STEPS * size * most)
-    store, scales = np.empty((STEPS + ONE) * size * most), np.empty(STEPS * most)
-    current, unused, largest = np.empty(size * most), np.zeros((2, most)), 0.0
+    posterior, pulls = np.empty(STEPS * size * most), np.empty(STEPS * size * most)
+    slope, unused, largest = np.empty(size * most), np.zeros((2, most)), 0.0
     for g in range(len(cuts) - 1):
         l0, l1 = cuts[g], cuts[g + 1]
         width, slot, longest = l1 - l0, size * (l1 - l0), length[l0]
-        tile, slope = tile_store[: STEPS * slot], current[:slot]
-        tile[:] = 0.0
+        left, to = length[l0:l1].copy(), first[l0:l1].copy()
         slope[:] = 0.0
-        left, to = np.empty_like(length[l0:l1]), np.empty_like(length[l0:l1])
         n_tiles = (longest + STEPS - ONE) // STEPS
         for back in range(n_tiles):
-            t = (n_tiles - ONE - back) * STEPS
-            n_steps, at = min(STEPS, longest - t), places[g] + (n_tiles - ONE - back) * slot
+            k = n_tiles - ONE - back
+            t = k * STEPS
+            n_steps, at = min(STEPS, longest - t), places[g] + t * slot if whole else ZERO
             for i in range(width):
                 left[i] = length[l0 + i] - min(length[l0 + i], t)
                 to[i] = first[l0 + i] + t
-            store[:slot] = kept[at : at + slot]
-            if own:
-                read_logs(b, to, left, n_steps, size, tile, unused[0], unused[1])
-            else:
-                read_table(b, b_peaks, seen, to, left, n_steps, size, tile, unused[0])
-            advance(table, tile, store, scales, width, n_steps, size)
-            top = retreat(turned, tile, store, scales, left, n_steps, size, start[:, l0:l1], slope,
-                          pulls, watch)  # fmt: skip
+            active = _active(left)
+            tile, store, scale = tiles[at:], stores[at:], scales[at // size :]
+            if not whole:
+                place = places[g] + k * slot
+                store[:slot] = kept[place : place + slot]
+                if own:
+                    read_logs(b, to, left, width, active, n_steps, size, tile, unused[0], unused[1])
+                else:
+                    read_table(
+                        b, b_peaks, seen, to, left, width, active, n_steps, size, tile, unused[0]
+                    )
+                advance(table, tile, store, scale, width, active, n_steps, size)
+            top = retreat(turned, tile, store, scale, left, width, active, n_steps, size,
+                          start[:, l0:l1], slope, pulls, posterior, watch)  # fmt: skip
             largest = max(largest, top)
             if collect:
-                add_pairs(store, pulls, n_steps, width, size, found)
+                add_pairs(store, pulls, n_steps, width, active, size, found)
                 if own:
-                    put_rows(tile, to, left, n_steps, size, found_b)
+                    put_rows(posterior, to, left, width, active, n_steps, size, found_b)
                 else:
-                    add_by_row(tile, seen, to, left, n_steps, size, found_b)
+                    add_by_row(posterior, seen, to, left, width, active, n_steps, size, found_b)
         for j in range(size):
             for i in range(width):
                 if length[l0 + i] > ZERO:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgem.arrays import Integers
+from pgem.arrays import Floats, Integers
 
 Codes: TypeAlias = NDArray[np.uint64]
 
@@ -21,11 +23,29 @@ MOST_LANES = 128
 TOGETHER = 8
 """Groups have a multiple of so many lanes: one instruction's."""
 LEAST_LANES = 8
-"""Fewer are not worth it."""
-WASTE = 2
-"""How much longer groups may be than their lanes, together."""
+"""Lanes that must be busy at a time, on average."""
+KEEP_ENTRIES = 1 << 19
+"""Message entries of all steps up to which they are kept for the way back: a cache holds them."""
 FIRST_RUN_UP = 64
 """Steps of the first run-up."""
+
+
+class Tapes(NamedTuple):
+    """What `forward` leaves for `backward`.
+
+    Attributes:
+        whole: whether all is kept, or the messages before every tile.
+        places: where what belongs to each group begins.
+        kept: messages before every tile, unless all is kept.
+        tiles, stores, scales: probabilities, messages and scales of all steps, or of one tile.
+    """
+
+    whole: bool
+    places: Codes
+    kept: Floats
+    tiles: Floats
+    stores: Floats
+    scales: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +67,18 @@ class Groups:
         """Lanes, those that fill groups included."""
         return len(self.first)
 
-    def places(self, size: int, tile: int) -> tuple[Codes, int]:
-        """Where the messages before every tile of a group begin, and the end."""
-        width = np.diff(self.cuts)
-        tiles = (self.length[self.cuts[:-1]] + np.uint64(tile - 1)) // np.uint64(tile)
-        stops = np.cumsum(np.concatenate([[0], width * tiles * np.uint64(size)]))
-        return stops[:-1].astype(np.uint64), int(stops[-1])
+    def tapes(self, size: int, tile: int) -> Tapes:
+        """Memory for what the way back needs, for messages of `size` entries."""
+        width, longest = np.diff(self.cuts), self.length[self.cuts[:-1]]
+        slots = np.uint64(size) * width
+        whole = int((slots * (longest + np.uint64(1))).sum()) <= KEEP_ENTRIES
+        n = longest + np.uint64(1) if whole else -(-longest.astype(int) // tile).astype(np.uint64)
+        stops = np.cumsum(np.concatenate([np.zeros(1, np.uint64), slots * n]))
+        end, widest = int(stops[-1]), int(slots.max(initial=0))
+        entries = end if whole else (tile + 1) * widest
+        kept = np.empty(0 if whole else end)
+        tiles, stores = np.empty((2, entries))
+        return Tapes(whole, stops[:-1], kept, tiles, stores, np.empty(entries // size))
 
 
 def make_groups(first: Integers, length: Integers, most: int) -> Groups:
@@ -76,24 +102,28 @@ class Lanes:
         sequence: sequence of every lane.
         before: lane that every lane goes on from; -1 at the beginning of a sequence.
         most: lanes of a group, at most.
+        filled: sequences that have steps.
+        heads: the lane that each of them begins with.
     """
 
     groups: Groups
     sequence: Integers
     before: Integers
     most: int
+    filled: Integers
+    heads: Integers
 
     @property
     def n_lanes(self) -> int:
         """Lanes without those that only fill a group."""
         return len(self.sequence)
 
-    @property
+    @cached_property
     def joined(self) -> Integers:
         """Lanes that go on from another one."""
         return np.flatnonzero(self.before >= 0)
 
-    @property
+    @cached_property
     def shortest(self) -> int:
         """Least length of the pieces of sequences that were cut (0 if none was)."""
         cut = np.union1d(self.joined, self.before[self.joined])
@@ -122,10 +152,11 @@ def make_lanes(starts: Integers, n_states: int) -> Lanes | None:
     before = np.where(number > 0, np.roll(place, 1), -1)
     first = starts[filled][owner] + 1 + stops[0]
     groups = make_groups(first[order], length[order], most)
-    run = int((groups.length[groups.cuts[:-1]] * np.diff(groups.cuts)).sum())
-    if len(owner) < LEAST_LANES or run > WASTE * int(steps.sum()):
+    longest = int(groups.length[groups.cuts[:-1]].sum())
+    if len(owner) < LEAST_LANES or longest * LEAST_LANES > int(steps.sum()):
         return None
-    return Lanes(groups, filled[owner][order], before[order], most)
+    heads = place[number == 0]
+    return Lanes(groups, filled[owner][order], before[order], most, filled, heads)
 
 
 @dataclass(eq=False)
@@ -133,17 +164,39 @@ class Memory:
     """What earlier iterations found of how quickly a chain forgets.
 
     Attributes:
+        n_lanes: lanes.
+        n_cuts: cuts within sequences.
         run_up: steps after which it had forgotten.
+        gap: the largest gap at a cut that was accepted.
         wait: iterations before pieces are tried again.
         failures: how often in a row they were tried in vain.
-        gap: the largest gap that was accepted in the last iteration.
     """
 
+    n_lanes: int = 0
+    n_cuts: int = 0
     run_up: int = FIRST_RUN_UP
+    gap: float = 0.0
     wait: int = 0
     failures: int = 0
-    gap: float = 0.0
 
     def failed(self) -> None:
         """Pieces were tried in vain: wait for longer and longer."""
         self.wait, self.failures = 1 << min(self.failures, 5), self.failures + 1
+
+
+def describe(memories: Sequence[Memory]) -> list[str]:
+    """What was done with a chain in all shards, for the report."""
+    used = [m for m in memories if m.n_lanes and not m.failures]
+    found = []
+    if used:
+        n_lanes, n_cuts = sum(m.n_lanes for m in used), sum(m.n_cuts for m in used)
+        one = n_lanes - n_cuts == 1
+        found.append(f"{n_lanes - n_cuts} sequence{'' if one else 's'} in {n_lanes} lanes abreast")
+        if n_cuts:
+            found[0] += (
+                f"; pieces run up over {max(m.run_up for m in used)} steps, "
+                f"gaps at the cuts up to {max(m.gap for m in used):.0e}"
+            )
+    if len(used) < len(memories) and any(m.failures for m in memories):
+        found.append("sequences one after the other: pieces do not forget what was before them")
+    return found

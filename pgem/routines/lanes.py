@@ -73,6 +73,7 @@ class LanePass(_Chain):
                 return self._one_by_one()
         steps = self.lanes.groups.length[: self.lanes.n_lanes]
         level = self.level[: self.lanes.n_lanes] + self.peak * steps
+        self.memory.n_lanes, self.memory.n_cuts = self.lanes.n_lanes, len(self.lanes.joined)
         opened = self.opened + np.bincount(self.lanes.sequence, level, self.n_sequences)
         return opened[:, None]
 
@@ -97,7 +98,7 @@ class LanePass(_Chain):
 
     def _open(self) -> bool:
         """Messages after the first step of every sequence; whether all are possible."""
-        filled = np.flatnonzero(np.diff(self.starts) > 0)
+        filled = self.lanes.filled
         rows = self.starts[filled]
         self.first_rows = self.rows[rows].astype(np.int64) if len(self.rows) else rows
         logs = self.steps.values[0, : self.size] + self.logs[self.first_rows]
@@ -112,16 +113,13 @@ class LanePass(_Chain):
         self.faintest = float(self.openings.min(where=self.openings > 0, initial=1.0))
         self.opened = np.zeros(self.n_sequences)
         self.opened[filled] = peak + np.log(whole)
-        self.place = np.zeros(self.n_sequences, dtype=np.int64)
-        self.place[filled] = np.arange(len(filled))
         return True
 
     def _join_forward(self) -> bool:
         """Run all lanes until their messages agree at all cuts; whether they do."""
         lanes, joined = self.lanes, self.lanes.joined
         self.initial = np.zeros((self.width, lanes.groups.n_lanes))
-        heads = np.flatnonzero(lanes.before < 0)
-        self.initial[: self.size, heads] = self.openings[self.place[lanes.sequence[heads]]].T
+        self.initial[: self.size, lanes.heads] = self.openings.T
         if len(joined):
             first = lanes.groups.first[joined].astype(np.int64) - self.n_run_up
             run_up = make_groups(first, np.full(len(joined), self.n_run_up), lanes.most)
@@ -150,17 +148,17 @@ class LanePass(_Chain):
 
     def _run(self, groups: Groups, initial: Floats) -> tuple[Floats, Floats, Floats]:
         """Messages after every lane, its log p without that of the transitions' peak, and lows."""
-        self.places, end = groups.places(self.width, int(STEPS))
-        self.kept, final = np.empty(end), initial.copy()
+        self.tapes, final = groups.tapes(self.width, int(STEPS)), initial.copy()
         level, lows = np.zeros(groups.n_lanes), np.ones((3, groups.n_lanes))
         lows[0] = self.lowest if len(self.rows) else 0.0
         forward(self.table, self.b, self.b_peaks, self.rows, groups.first, groups.length,
-                groups.cuts, self.places, initial, self.kept, final, level, lows,
-                self.faint_from)  # fmt: skip
+                groups.cuts, initial, *self.tapes, final, level, lows, self.faint_from)  # fmt: skip
         return final, level, lows
 
     def _apart(self, true: Floats, guessed: Floats) -> Mask:
         """Which cuts have messages [K, cuts] that differ by more than rounding."""
+        if not true.size:
+            return np.zeros(0, dtype=bool)
         larger = np.maximum(true, guessed)
         gaps = np.abs(true - guessed) / np.maximum(larger, NOTHING / GAP)
         gap = gaps.max(axis=0, initial=0.0)
@@ -194,23 +192,22 @@ class LanePass(_Chain):
             run_up = make_groups(first, np.full(len(joined), self.n_run_up), lanes.most)
             ahead = np.zeros((self.width, run_up.n_lanes))
             ahead[:, : len(joined)] = self.initial[:, joined]
-            kept = self.kept, self.places
+            tapes = self.tapes
             self._run(run_up, ahead)
             ends = np.zeros_like(ahead)
             ends[: self.size, : len(joined)] = weights[lanes.sequence[joined]]
             slopes = self._slopes(run_up, ends)[0]
             start[:, lanes.before[joined]] = slopes[:, : len(joined)]
-            self.kept, self.places = kept
+            self.tapes = tapes
         for _ in range(1 + SWEEPS):
-            found, seen = np.zeros_like(self.table), np.zeros(self.b.shape)
-            if len(self.rows):
-                seen = np.zeros((self.b.shape[1], self.size))
+            found, indexed = np.zeros_like(self.table), len(self.rows) > 0
+            seen = np.zeros(self.b.shape[::-1]) if indexed else np.empty(self.b.shape)
             slopes, self.largest = self._slopes(lanes.groups, start, found, seen, watch)
             true = slopes[:, joined]
             bad = self._apart(true, start[:, lanes.before[joined]])
             if not bad.any():
                 self.memory.failures = 0
-                return self._complete(found, seen if len(self.rows) else seen.T, slopes)
+                return self._complete(found, seen if indexed else seen.T, slopes)
             start[:, lanes.before[joined[bad]]] = true[:, bad]
         self.memory.failed()
         return None
@@ -229,20 +226,18 @@ class LanePass(_Chain):
         nothing = np.zeros((1, 1))
         largest = backward(
             self.table, self.turned, self.b, self.b_peaks, self.rows, groups.first, groups.length,
-            groups.cuts, self.places, self.kept, start, slopes,
+            groups.cuts, *self.tapes, start, slopes,
             nothing if found is None else found, nothing if seen is None else seen, collect, watch,
         )  # fmt: skip
         return slopes, largest
 
     def _complete(self, found: Floats, seen: Floats, slopes: Floats) -> list[Floats]:
         """Posteriors in the order of the factors, those of the first steps included."""
-        heads = np.flatnonzero(self.lanes.before < 0)
-        opened = self.initial[: self.size, heads].T * slopes[: self.size, heads].T
-        rows = self.first_rows[self.place[self.lanes.sequence[heads]]]
+        opened = self.openings * slopes[: self.size, self.lanes.heads].T
         if len(self.rows):
-            np.add.at(seen, rows, opened)
+            np.add.at(seen, self.first_rows, opened)
         else:
-            seen[rows] = opened
+            seen[self.first_rows] = opened
         transitions = np.zeros((len(self.steps.values), self.size, self.size))
         transitions[-1] = (self.table * found)[: self.size, : self.size]
         transitions[0, 0] += opened.sum(axis=0)

@@ -21,14 +21,16 @@ def compiled_pass(
         return LogPass(plan, factors, scope.starts, semiring)
     if not is_chain(plan):
         return CompiledPass(plan, factors, scope.starts, semiring)
-    lanes, memory = _lanes(plan, scope)
-    if lanes is None or not is_steady(plan, factors):
+    lanes = _lanes(plan, scope) if is_steady(plan, factors) else None
+    if lanes is None:
         return ChainPass(plan, factors, scope.starts, semiring)
+    memory = scope.kept.setdefault(plan, Memory())
     return LanePass(plan, factors, scope.starts, semiring, lanes, memory)
 
 
-def _lanes(plan: ScanPlan, scope: ScopeData) -> tuple[Lanes | None, Memory]:
-    """Lanes, and what was found about the chain; kept with the data."""
-    if plan not in scope.kept:
-        scope.kept[plan] = make_lanes(scope.starts, plan.n_state), Memory()
-    return scope.kept[plan]  # type: ignore[no-any-return]
+def _lanes(plan: ScanPlan, scope: ScopeData) -> Lanes | None:
+    """Lanes of the sequences; kept with their rows."""
+    key = "lanes", plan.n_state
+    if key not in scope.cache:
+        scope.cache[key] = make_lanes(scope.starts, plan.n_state)
+    return scope.cache[key]  # type: ignore[no-any-return]

@@ -30,6 +30,7 @@ from pgem.routines import (
     find_tails,
     make_stretches,
 )
+from pgem.routines.lane_plan import describe
 from pgem.run.data import Columns
 from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
@@ -182,7 +183,23 @@ class Bound:
         lines.append(f"about {max(1, round(expected_bytes(self) / 2**20))} MB above the data")
         if self.timer is not None:
             lines.append(f"one iteration was measured: {1e3 * self.timer():.3g} ms")
+        lines += self.scans()
         return "\n".join(["Data", *(f"  {line}" for line in lines), "", str(self.program.report)])
+
+    def scans(self) -> list[str]:
+        """How the last iteration went through chains, for the report; nothing before the first."""
+        return [
+            f"'{scope}': {note}"
+            for scope in self.program.outline.scopes
+            for note in describe(
+                [
+                    memory
+                    for (_, _, name), kept in self.kept.items()
+                    if name == f"scope {scope}"
+                    for memory in kept.values()
+                ]
+            )
+        ]
 
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
@@ -605,7 +622,7 @@ class Shard:
             self.scopes[name] = ScopeData(
                 name, starts - starts[0], program.scope_dims[name],
                 program.scope_dims[scope.parent], scope.size, self._parents(name),
-                bound.kept.setdefault((first, last, f"scope {name}"), {}),
+                kept=bound.kept.setdefault((first, last, f"scope {name}"), {}),
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
         self._regions: dict[str, RegionData] = {}

@@ -168,3 +168,19 @@ def test_a_component_with_a_single_point_ends_alike() -> None:
             fit = model.fit({"x": x}, start=start, shard_size=9, n_jobs=n_jobs)
         verdicts.append((str(fit.verdict), fit.verdict.detail, fit.log_likelihood))
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("told", [4.0, 0.0])
+def test_pieces_are_reported_and_repeatable(told: float) -> None:
+    """A chain that forgets is cut; one that does not is run through, and both are told."""
+    truth = np.arange(9000) // 40 % K
+    y = told * truth + np.random.default_rng(1).normal(size=9000)
+    start = start_of(0.5 if told else 1 - 1e-9, [0.0, told, 2 * told + 1e-3], 1.0)
+    fits = [chain().fit({"y": y}, start=start, max_iter=3, tol=0) for _ in range(2)]
+    np.testing.assert_array_equal(fits[0].trace, fits[1].trace)
+    for name, value in fits[0].params.items():
+        np.testing.assert_array_equal(fits[1].params[name], value)
+    note = next(line for line in str(fits[0].report).splitlines() if line.startswith("'t': "))
+    assert ("gaps at the cuts" in note) == (told > 0)
+    assert ("one after the other" in note) == (told == 0)
+    assert fits[0].trace[0] == pytest.approx(forward(y, start), rel=1e-10)
