@@ -56,8 +56,12 @@ class _Chain(Pass):
         self.steps = factors[plan.moves[0].factors[0]]
         self.seen = [factors[k] for k in plan.moves[1].factors]
         self.logs = self._together()
-        indexed = len(self.seen) == 1 and not self.seen[0].per_step
-        self.rows = _unsigned(self.seen[0].index) if indexed else np.zeros(0, dtype=np.uint64)
+        self.is_indexed = len(self.seen) == 1 and not self.seen[0].per_step
+
+    @cached_property
+    def rows(self) -> NDArray[np.uint64]:
+        """The row of the table of what is seen that every step reads; empty if it is its own."""
+        return _unsigned(self.seen[0].index) if self.is_indexed else np.zeros(0, dtype=np.uint64)
 
     @cached_property
     def index(self) -> NDArray[np.uint64]:

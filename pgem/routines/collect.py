@@ -29,6 +29,7 @@ class ScopeData:
         parents: in a tree the row of each member's parent, -1 for roots.
         cache: what scans made of the rows, as long as the shard lasts.
         kept: what they found out in earlier iterations, as long as the data are bound.
+        n_threads: threads that a scan may use, where the shard has all of them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ScopeData:
     parents: Integers | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
+    n_threads: int = 1
 
     @property
     def n_rows(self) -> int:

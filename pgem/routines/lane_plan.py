@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,6 +25,10 @@ TOGETHER = 8
 """Groups have a multiple of so many lanes: one instruction's."""
 LEAST_LANES = 8
 """Lanes that must be busy at a time, on average."""
+LONG_PIECE = 2048
+"""Steps of a piece from which lanes are cut into more groups, which are parts for threads."""
+MOST_PARTS = 8
+"""Parts for threads, at most, each with sums of its own: so sums do not depend on the threads."""
 KEEP_ENTRIES = 1 << 19
 """Message entries of all steps up to which they are kept for the way back: a cache holds them."""
 FIRST_RUN_UP = 64
@@ -67,6 +72,16 @@ class Groups:
         """Lanes, those that fill groups included."""
         return len(self.first)
 
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self.cuts) - 1
+
+    def parts(self, n: int) -> list[Groups]:
+        """About n runs of groups of about equal numbers of lanes; lanes keep their numbers."""
+        bounds = sorted({k * self.n_groups // n for k in range(n + 1)})
+        return [replace(self, cuts=self.cuts[a : b + 1]) for a, b in pairwise(bounds)]
+
     def tapes(self, size: int, tile: int) -> Tapes:
         """Memory for what the way back needs, for messages of `size` entries."""
         width, longest = np.diff(self.cuts), self.length[self.cuts[:-1]]
@@ -104,6 +119,7 @@ class Lanes:
         most: lanes of a group, at most.
         filled: sequences that have steps.
         heads: the lane that each of them begins with.
+        n_parts: into how many parts for threads the groups fall.
     """
 
     groups: Groups
@@ -112,6 +128,7 @@ class Lanes:
     most: int
     filled: Integers
     heads: Integers
+    n_parts: int
 
     @property
     def n_lanes(self) -> int:
@@ -140,7 +157,10 @@ def make_lanes(starts: Integers, n_states: int) -> Lanes | None:
     most = min(MOST_LANES, max(2 * TOGETHER, ENTRIES // n_states // TOGETHER * TOGETHER))
     filled = np.flatnonzero(np.diff(starts) > 0)
     steps = np.diff(starts)[filled] - 1
-    piece = max(LEAST_PIECE, -(-int(steps.sum()) // most))
+    n_parts = 1
+    while n_parts < MOST_PARTS and int(steps.sum()) >= 2 * n_parts * most * LONG_PIECE:
+        n_parts *= 2
+    piece = max(LEAST_PIECE, -(-int(steps.sum()) // (most * n_parts)))
     n_pieces = np.maximum(1, (steps + piece // 2) // piece)
     owner = np.repeat(np.arange(len(filled)), n_pieces)
     number = np.arange(len(owner)) - (np.cumsum(n_pieces) - n_pieces)[owner]
@@ -156,7 +176,7 @@ def make_lanes(starts: Integers, n_states: int) -> Lanes | None:
     if len(owner) < LEAST_LANES or longest * LEAST_LANES > int(steps.sum()):
         return None
     heads = place[number == 0]
-    return Lanes(groups, filled[owner][order], before[order], most, filled, heads)
+    return Lanes(groups, filled[owner][order], before[order], most, filled, heads, n_parts)
 
 
 @dataclass(eq=False)
@@ -170,10 +190,12 @@ class Memory:
         gap: the largest gap at a cut that was accepted.
         wait: iterations before pieces are tried again.
         failures: how often in a row they were tried in vain.
+        n_threads: threads that shared the lanes.
     """
 
     n_lanes: int = 0
     n_cuts: int = 0
+    n_threads: int = 1
     run_up: int = FIRST_RUN_UP
     gap: float = 0.0
     wait: int = 0
@@ -197,6 +219,8 @@ def describe(memories: Sequence[Memory]) -> list[str]:
                 f"; pieces run up over {max(m.run_up for m in used)} steps, "
                 f"gaps at the cuts up to {max(m.gap for m in used):.0e}"
             )
+        n_threads = max(m.n_threads for m in used)
+        found[0] += f" on {n_threads} threads" if n_threads > 1 else ""
     if len(used) < len(memories) and any(m.failures for m in memories):
         found.append("sequences one after the other: pieces do not forget what was before them")
     return found

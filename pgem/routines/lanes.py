@@ -14,9 +14,11 @@ sides; they are at most `GAP` each, and as a rule vanish within a piece.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.chain import ChainPass, _Chain, _scaled
@@ -26,10 +28,14 @@ from pgem.routines.lane_loops import STEPS, backward, forward
 from pgem.routines.lane_plan import Groups, Lanes, Memory, make_groups
 from pgem.routines.scan_plan import Rows, ScanPlan
 
+T = TypeVar("T")
+
 GAP = 1e-12
 """Largest relative difference of messages at a cut that counts as rounding."""
 NOTHING = 1e-200
 """Entries of which no relative difference is asked; see `HARMLESS`."""
+MOST_SUMS = 1 << 16
+"""Entries of a table of what is seen of which every part may have sums of its own."""
 SWEEPS = 2
 """How often pieces run again before the sequences run one after the other."""
 
@@ -39,7 +45,9 @@ class LanePass(_Chain):
 
     Args:
         lanes: how the sequences are cut.
+        cache: what may be kept as long as the rows are.
         memory: what earlier iterations found.
+        n_threads: threads that may share the lanes.
     """
 
     def __init__(
@@ -49,14 +57,22 @@ class LanePass(_Chain):
         starts: Integers,
         semiring: Semiring,
         lanes: Lanes,
+        cache: dict[Any, Any],
         memory: Memory,
+        n_threads: int = 1,
     ) -> None:
         super().__init__(plan, factors, starts, semiring)
         self.lanes, self.memory = lanes, memory
+        sums_are_small = not self.is_indexed or self.logs.size <= MOST_SUMS
+        self.n_parts = lanes.n_parts if sums_are_small else 1
+        self.n_threads = min(n_threads, self.n_parts)
         self.width = -(-self.size // 4) * 4  # states, those that only fill a message included
         self.floor = 10.0 ** (-300 / (1 + len(factors)))  # see ChainPass
         self.rescue: ChainPass | None = None
         self.checked: list[Floats] | None = None
+        self.codes = np.zeros(0, dtype=np.uint32)
+        if self.is_indexed:
+            self.codes = _codes(plan, self.seen[0], cache)
 
     # --- forward ------------------------------------------------------------------------------
 
@@ -74,6 +90,7 @@ class LanePass(_Chain):
         steps = self.lanes.groups.length[: self.lanes.n_lanes]
         level = self.level[: self.lanes.n_lanes] + self.peak * steps
         self.memory.n_lanes, self.memory.n_cuts = self.lanes.n_lanes, len(self.lanes.joined)
+        self.memory.n_threads = self.n_threads
         opened = self.opened + np.bincount(self.lanes.sequence, level, self.n_sequences)
         return opened[:, None]
 
@@ -88,7 +105,7 @@ class LanePass(_Chain):
         self.table[: self.size, : self.size] = steady.reshape(self.size, self.size)
         self.turned = np.ascontiguousarray(self.table.T)
         self.b, self.b_peaks = np.ascontiguousarray(self.logs.T), np.zeros(0)
-        if len(self.rows):
+        if self.is_indexed:
             b, self.b_peaks, lowest = _scaled(self.logs)
             self.b, self.lowest = np.ascontiguousarray(b.T), min(self.lowest, lowest)
         # each entry of a message is at least the product of the least entries of T and b, over the
@@ -100,7 +117,7 @@ class LanePass(_Chain):
         """Messages after the first step of every sequence; whether all are possible."""
         filled = self.lanes.filled
         rows = self.starts[filled]
-        self.first_rows = self.rows[rows].astype(np.int64) if len(self.rows) else rows
+        self.first_rows = self.codes[rows].astype(np.int64) if self.is_indexed else rows
         logs = self.steps.values[0, : self.size] + self.logs[self.first_rows]
         peak = logs.max(axis=1)
         if not (np.abs(peak) < np.inf).all():
@@ -148,12 +165,27 @@ class LanePass(_Chain):
 
     def _run(self, groups: Groups, initial: Floats) -> tuple[Floats, Floats, Floats]:
         """Messages after every lane, its log p without that of the transitions' peak, and lows."""
-        self.tapes, final = groups.tapes(self.width, int(STEPS)), initial.copy()
+        parts, final = groups.parts(self.n_parts), initial.copy()
+        self.tapes = [part.tapes(self.width, int(STEPS)) for part in parts]
         level, lows = np.zeros(groups.n_lanes), np.ones((3, groups.n_lanes))
-        lows[0] = self.lowest if len(self.rows) else 0.0
-        forward(self.table, self.b, self.b_peaks, self.rows, groups.first, groups.length,
-                groups.cuts, initial, *self.tapes, final, level, lows, self.faint_from)  # fmt: skip
+        lows[0] = self.lowest if self.is_indexed else 0.0
+
+        def work(k: int) -> None:
+            forward(self.table, self.b, self.b_peaks, self.codes, groups.first, groups.length,
+                    parts[k].cuts, initial, *self.tapes[k], final, level, lows,
+                    self.faint_from)  # fmt: skip
+
+        self._share(work, len(parts))
         return final, level, lows
+
+    def _share(self, work: Callable[[int], T], n: int) -> list[T]:
+        """What `work` returns for 0, 1, …, n - 1, on threads."""
+        if min(n, self.n_threads) < 2:
+            return [work(k) for k in range(n)]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            return list(pool.map(work, range(n)))
 
     def _apart(self, true: Floats, guessed: Floats) -> Mask:
         """Which cuts have messages [K, cuts] that differ by more than rounding."""
@@ -196,45 +228,54 @@ class LanePass(_Chain):
             self._run(run_up, ahead)
             ends = np.zeros_like(ahead)
             ends[: self.size, : len(joined)] = weights[lanes.sequence[joined]]
-            slopes = self._slopes(run_up, ends)[0]
+            slopes = self._slopes(run_up, ends, False, False)[0]
             start[:, lanes.before[joined]] = slopes[:, : len(joined)]
             self.tapes = tapes
         for _ in range(1 + SWEEPS):
-            found, indexed = np.zeros_like(self.table), len(self.rows) > 0
-            seen = np.zeros(self.b.shape[::-1]) if indexed else np.empty(self.b.shape)
-            slopes, self.largest = self._slopes(lanes.groups, start, found, seen, watch)
+            slopes, found, seen, self.largest = self._slopes(lanes.groups, start, True, watch)
             true = slopes[:, joined]
             bad = self._apart(true, start[:, lanes.before[joined]])
             if not bad.any():
                 self.memory.failures = 0
-                return self._complete(found, seen if indexed else seen.T, slopes)
+                return self._complete(found, seen, slopes)
             start[:, lanes.before[joined[bad]]] = true[:, bad]
         self.memory.failed()
         return None
 
     def _slopes(
-        self,
-        groups: Groups,
-        start: Floats,
-        found: Floats | None = None,
-        seen: Floats | None = None,
-        watch: bool = False,
-    ) -> tuple[Floats, float]:
-        """Derivatives of log p by the messages before every lane, and the largest if watched."""
-        slopes = start.copy()
-        collect = found is not None and seen is not None
-        nothing = np.zeros((1, 1))
-        largest = backward(
-            self.table, self.turned, self.b, self.b_peaks, self.rows, groups.first, groups.length,
-            groups.cuts, *self.tapes, start, slopes,
-            nothing if found is None else found, nothing if seen is None else seen, collect, watch,
-        )  # fmt: skip
-        return slopes, largest
+        self, groups: Groups, start: Floats, collect: bool, watch: bool
+    ) -> tuple[Floats, Floats, Floats, float]:
+        """Derivatives of log p by the messages before every lane, posteriors, and the largest.
+
+        Args:
+            groups: lanes that `_run` has just gone through.
+            start: derivatives by the messages after every lane.
+            collect: whether posteriors are wanted: of T's entries, divided by them, and of what is
+                seen.
+            watch: whether the largest derivative is wanted.
+        """
+        parts, slopes = groups.parts(self.n_parts), start.copy()
+        n_kept = len(parts) if self.is_indexed else 1
+        found = np.zeros((len(parts), self.width, self.width))
+        shape = self.b.shape[::-1] if self.is_indexed else self.b.shape
+        seen = np.zeros((n_kept, *shape)) if collect else np.empty((n_kept, 0, 0))
+
+        def work(k: int) -> float:
+            largest: float = backward(
+                self.table, self.turned, self.b, self.b_peaks, self.codes, groups.first,
+                groups.length, parts[k].cuts, *self.tapes[k], start, slopes, found[k],
+                seen[k if self.is_indexed else 0], collect, watch,
+            )  # fmt: skip
+            return largest
+
+        largest = self._share(work, len(parts))
+        total = seen.sum(axis=0) if self.is_indexed else seen[0].T
+        return slopes, found.sum(axis=0), total, max(largest)
 
     def _complete(self, found: Floats, seen: Floats, slopes: Floats) -> list[Floats]:
         """Posteriors in the order of the factors, those of the first steps included."""
         opened = self.openings * slopes[: self.size, self.lanes.heads].T
-        if len(self.rows):
+        if self.is_indexed:
             np.add.at(seen, self.first_rows, opened)
         else:
             seen[self.first_rows] = opened
@@ -242,6 +283,15 @@ class LanePass(_Chain):
         transitions[-1] = (self.table * found)[: self.size, : self.size]
         transitions[0, 0] += opened.sum(axis=0)
         return self.parts(transitions, seen)
+
+
+def _codes(plan: ScanPlan, seen: Rows, cache: dict[Any, Any]) -> NDArray[np.uint32]:
+    """The row of its table that every step reads; kept, since iterations read the same ones."""
+    known = cache.get(("codes", plan))
+    if known is None or known[0] is not seen.table.index:
+        known = cache["codes", plan] = (seen.table.index, seen.index.astype(np.uint32))
+    codes: NDArray[np.uint32] = known[1]
+    return codes
 
 
 def is_steady(plan: ScanPlan, factors: Sequence[Rows]) -> bool:

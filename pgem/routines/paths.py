@@ -25,7 +25,8 @@ def compiled_pass(
     if lanes is None:
         return ChainPass(plan, factors, scope.starts, semiring)
     memory = scope.kept.setdefault(plan, Memory())
-    return LanePass(plan, factors, scope.starts, semiring, lanes, memory)
+    given = plan, factors, scope.starts, semiring
+    return LanePass(*given, lanes, scope.cache, memory, scope.n_threads)
 
 
 def _lanes(plan: ScanPlan, scope: ScopeData) -> Lanes | None:

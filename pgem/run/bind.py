@@ -30,7 +30,7 @@ from pgem.routines import (
     find_tails,
     make_stretches,
 )
-from pgem.routines.lane_plan import describe
+from pgem.routines.lane_plan import MOST_PARTS, describe
 from pgem.run.data import Columns
 from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
@@ -85,6 +85,7 @@ class Bound:
         tails: per such region, first row and length of what is left to `result/ahead.py`: steps
             at the end of a sequence of which nothing is seen, with `asked="moments"`.
         n_threads: threads over the shards.
+        scan_threads: threads over the pieces of sequences, where there is one shard.
         choices: what was done to make the run quicker and why, for the report.
         is_large: whether compiled loops, and BLAS held to one thread, pay.
         timer: runs an iteration and tells its seconds, for the report.
@@ -123,6 +124,7 @@ class Bound:
         self.shard_size = shard_size or self._shard_size(entries)
         self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
         self.n_threads, note = count_threads(n_jobs, n_shards, entries)
+        self.scan_threads = 1 if n_shards > 1 else count_threads(n_jobs, MOST_PARTS, entries)[0]
         self.choices.append(note)
         self.is_large = entries >= LARGE_FROM
         self.timer: Callable[[], float] | None = None
@@ -623,6 +625,7 @@ class Shard:
                 name, starts - starts[0], program.scope_dims[name],
                 program.scope_dims[scope.parent], scope.size, self._parents(name),
                 kept=bound.kept.setdefault((first, last, f"scope {name}"), {}),
+                n_threads=bound.scan_threads,
             )  # fmt: skip
         self._nodes: dict[str, NodeData] = {}
         self._regions: dict[str, RegionData] = {}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scan import Case, Structure, brute, build, close, per_table, run_lanes
 
-from pgem.routines import lanes
+from pgem.routines import lane_plan, lanes
 from pgem.routines.chain import ChainLogPass
 from pgem.routines.lane_plan import Memory
 from pgem.routines.scan import NumpyPass
@@ -115,3 +115,21 @@ def test_a_chain_that_does_not_forget_is_run_through(
         close(run.backward(ones), posteriors, 1e-10)
         assert (run.rescue is None) == forgets
     assert (memory.failures == 0) == forgets
+
+
+@pytest.mark.parametrize("kind", ["rows", "index"])
+def test_threads_change_no_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_plan, "LONG_PIECE", 16)
+    case = steady_chain(4, 5, [30_000, 7, 12_000], kind, 1.0, True)
+    weight, found = np.array([[2.0], [1.0], [0.5]]), []
+    for n_threads in (1, 2, 3):
+        run = run_lanes(case, n_threads=n_threads)
+        assert run.n_parts > 2
+        found.append([run.forward(), *run.backward(weight)])
+        assert run.rescue is None
+    for one, two, three in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
+    reference = case.run(ChainLogPass)
+    np.testing.assert_allclose(found[0][0], reference.forward(), rtol=1e-12)
+    close(found[0][1:], reference.backward(weight), 1e-10)

@@ -112,7 +112,9 @@ def draw(structure: Structure, seed: int, lengths: Sequence[int], spread: float 
     return build(structure, tables, lengths)
 
 
-def run_lanes(case: Case, memory: Memory | None = None, piece: int = 512) -> LanePass:
+def run_lanes(
+    case: Case, memory: Memory | None = None, piece: int = 512, n_threads: int = 1
+) -> LanePass:
     """A pass with lanes, however few of them there are, and pieces of any length."""
     with pytest.MonkeyPatch.context() as patch:
         always_lanes(patch, piece)
@@ -120,7 +122,7 @@ def run_lanes(case: Case, memory: Memory | None = None, piece: int = 512) -> Lan
     assert found is not None
     assert is_steady(case.plan, case.factors)
     given = case.plan, case.factors, case.starts, Semiring("sum")
-    return LanePass(*given, found, memory or Memory())
+    return LanePass(*given, found, {}, memory or Memory(), n_threads)
 
 
 def brute(case: Case, weight: Floats, reduce: Callable[..., Floats] = log_sum_exp):
