@@ -58,7 +58,9 @@ def _exp(x):  # type: ignore[no-untyped-def]
 def read_table(b, b_peaks, seen, first, left, width, active, n_steps, size, tile, level):  # type: ignore[no-untyped-def]
     """Fill a tile with rows of b [K, R]; 1 where a lane has ended.  Adds the peaks to `level`."""
     n_states = np.uint64(len(b))
-    rows, ends = np.empty(width, dtype=np.uint64), left[:active].min() < n_steps
+    rows, ends = np.empty(width, dtype=np.uint64), False
+    for i in range(active):
+        ends = ends or left[i] < n_steps
     for s in range(n_steps):
         for i in range(active):
             rows[i] = seen[first[i] + s] if s < left[i] else ZERO
@@ -69,7 +71,8 @@ def read_table(b, b_peaks, seen, first, left, width, active, n_steps, size, tile
                 tile[at + i] = b[j, rows[i]]
             for i in range(active if ends else ZERO):
                 tile[at + i] = tile[at + i] if s < left[i] else 1.0
-        tile[(s * size + n_states) * width : (s + ONE) * size * width] = 0.0
+        for k in range((s * size + n_states) * width, (s + ONE) * size * width):
+            tile[k] = 0.0
 
 
 @compiled
@@ -103,7 +106,8 @@ def read_logs(logs, first, left, width, active, n_steps, size, tile, level, leas
                 lower = value < least[i] and value > -np.inf
                 least[i] = value if lower else least[i]
                 tile[at + i] = _exp(value)
-        tile[start + n_states * width : start + size * width] = 0.0
+        for k in range(start + n_states * width, start + size * width):
+            tile[k] = 0.0
 
 
 @_inline
@@ -146,7 +150,8 @@ def advance(table, tile, messages, scales, width, active, n_steps, size):  # typ
     for s in range(n_steps):
         before = s * slot
         _multiply(table, messages, before, messages, before + slot, width, active, size)
-        whole[:] = 0.0
+        for i in range(active):
+            whole[i] = 0.0
         for j in range(ZERO, size, FOUR):
             at, out = before + j * width, before + slot + j * width
             for i in range(active):
@@ -208,6 +213,15 @@ def find_faintest(messages, n_steps, width, active, size, faint):  # type: ignor
 
 
 @compiled
+def _place(start, end, left, width, active, size, slopes):  # type: ignore[no-untyped-def]
+    """Begin the way back in the lanes that end here."""
+    for j in range(size):
+        for i in range(active):
+            if left[i] == end:
+                slopes[j * width + i] = start[j, i]
+
+
+@compiled
 def retreat(  # type: ignore[no-untyped-def]
     turned,
     tile,
@@ -239,10 +253,7 @@ def retreat(  # type: ignore[no-untyped-def]
             scale = scales[s * width + i]
             inverse[i] = 1.0 / scale if s < left[i] and scale != 0.0 else 0.0
         if ends:
-            for j in range(size):
-                for i in range(active):
-                    if s + ONE == left[i]:
-                        slopes[j * width + i] = start[j, i]
+            _place(start, s + ONE, left, width, active, size, slopes)
         for j in range(size):
             here, own = at + j * width, j * width
             for i in range(active):
@@ -255,7 +266,10 @@ def retreat(  # type: ignore[no-untyped-def]
                 value = slopes[j * width + i]
                 value = value if value == value else np.inf
                 top[i] = value if value > top[i] else top[i]
-    return top.max()
+    largest = 0.0
+    for i in range(active):
+        largest = max(largest, top[i])
+    return largest
 
 
 @compiled
@@ -263,7 +277,8 @@ def add_pairs(messages, pulls, n_steps, width, active, size, found):  # type: ig
     """Add the products of the messages before and the pulls of all steps of a tile [K, K]."""
     slot = size * width
     if n_steps % TWO:  # steps are taken two at a time
-        pulls[n_steps * slot : (n_steps + ONE) * slot] = 0.0
+        for k in range(n_steps * slot, (n_steps + ONE) * slot):
+            pulls[k] = 0.0
     for s in range(ZERO, n_steps, TWO):
         for a in range(ZERO, size, TWO):
             for j in range(ZERO, size, FOUR):
@@ -298,13 +313,12 @@ def add_pairs(messages, pulls, n_steps, width, active, size, found):  # type: ig
 def add_by_row(tile, seen, first, left, width, active, n_steps, size, found):  # type: ignore[no-untyped-def]
     """Add posteriors to the rows of a table [R, K] that the steps read."""
     n_states = np.uint64(found.shape[1])
-    for c in range(ZERO, active, EIGHT):
-        for s in range(n_steps):
-            for i in range(c, c + EIGHT):
-                if s < left[i]:
-                    row, at = seen[first[i] + s], s * size * width + i
-                    for j in range(n_states):
-                        found[row, j] += tile[at + j * width]
+    for s in range(n_steps):
+        for i in range(active):
+            if s < left[i]:
+                row, at = seen[first[i] + s], s * size * width + i
+                for j in range(n_states):
+                    found[row, j] += tile[at + j * width]
 
 
 @compiled
@@ -312,19 +326,39 @@ def put_rows(tile, first, left, width, active, n_steps, size, found):  # type: i
     """Write posteriors to the steps' own rows of a table [K, N]."""
     n_states = np.uint64(len(found))
     for j in range(n_states):
-        for c in range(ZERO, active, EIGHT):
-            for s in range(n_steps):
-                at = (s * size + j) * width
-                for i in range(c, c + EIGHT):
-                    if s < left[i]:
-                        found[j, first[i] + s] = tile[at + i]
+        for s in range(n_steps):
+            at = (s * size + j) * width
+            for i in range(active):
+                if s < left[i]:
+                    found[j, first[i] + s] = tile[at + i]
 
 
 @_inline
 def _active(left):  # type: ignore[no-untyped-def]
     """Lanes that have steps left, with those that fill the last instruction; they come first."""
-    n = np.uint64(np.count_nonzero(left))
+    n = ZERO
+    for i in range(np.uint64(len(left))):
+        n += ONE if left[i] > ZERO else ZERO
     return (n + EIGHT - ONE) // EIGHT * EIGHT
+
+
+@compiled
+def _put_slopes(slope, length, size, slopes):  # type: ignore[no-untyped-def]
+    """Write the derivatives of lanes that have steps."""
+    width = np.uint64(len(length))
+    for j in range(size):
+        for i in range(width):
+            if length[i] > ZERO:
+                slopes[j, i] = slope[j * width + i]
+
+
+@compiled
+def _widest(cuts):  # type: ignore[no-untyped-def]
+    """Lanes of the largest group."""
+    most = ZERO
+    for g in range(len(cuts) - 1):
+        most = max(most, cuts[g + 1] - cuts[g])
+    return most
 
 
 # --- passes -------------------------------------------------------------------------------------
@@ -357,15 +391,19 @@ def forward(  # type: ignore[no-untyped-def]
         faint_from: entries of b (logarithms) that leave no entry of a message too faint.
     """
     size, own = np.uint64(len(table)), len(seen) == 0
-    product = np.empty(np.uint64(np.diff(cuts).max()))
     for g in range(len(cuts) - 1):
         l0, l1 = cuts[g], cuts[g + 1]
         width, slot = l1 - l0, size * (l1 - l0)
-        to, left = first[l0:l1].copy(), length[l0:l1].copy()
-        product[:] = 1.0
+        to, left, product = (
+            np.empty_like(first[l0:l1]),
+            np.empty_like(first[l0:l1]),
+            np.empty(width),
+        )
         longest, at = length[l0], places[g] if whole else ZERO
-        for j in range(size):
-            stores[at + j * width : at + (j + ONE) * width] = messages[j, l0:l1]
+        for i in range(width):
+            to[i], left[i], product[i] = first[l0 + i], length[l0 + i], 1.0
+            for j in range(size):
+                stores[at + j * width + i] = messages[j, l0 + i]
         for t in range(ZERO, longest, STEPS):
             n_steps, active = min(STEPS, longest - t), _active(left)
             tile, store, scale = tiles[at:], stores[at:], scales[at // size :]
@@ -380,14 +418,18 @@ def forward(  # type: ignore[no-untyped-def]
             advance(table, tile, store, scale, width, active, n_steps, size)
             settle(store, scale, left, width, active, n_steps, size, product, level[l0:l1],
                    lows[1, l0:l1], final[:, l0:l1])  # fmt: skip
-            if not lows[0, l0:l1].min() > faint_from:
+            least = 0.0
+            for i in range(l0, l1):
+                least = min(least, lows[ZERO, i])
+            if not least > faint_from:
                 find_faintest(store, n_steps, width, active, size, lows[2, l0:l1])
             if whole:
                 at += n_steps * slot
             else:
                 place = places[g] + t // STEPS * slot
-                kept[place : place + slot] = store[:slot]
-                store[:slot] = store[n_steps * slot : (n_steps + ONE) * slot]
+                for e in range(slot):
+                    kept[place + e] = store[e]
+                    store[e] = store[n_steps * slot + e]
             for i in range(width):
                 left[i] -= min(left[i], n_steps)
                 to[i] += n_steps
@@ -413,14 +455,15 @@ def backward(  # type: ignore[no-untyped-def]
         watch: whether the largest derivative is wanted, which is returned.
     """
     size, own = np.uint64(len(table)), len(seen) == 0
-    most = np.uint64(np.diff(cuts).max())
+    most = _widest(cuts)
     posterior, pulls = np.empty(STEPS * size * most), np.empty(STEPS * size * most)
     slope, unused, largest = np.empty(size * most), np.zeros((2, most)), 0.0
     for g in range(len(cuts) - 1):
         l0, l1 = cuts[g], cuts[g + 1]
         width, slot, longest = l1 - l0, size * (l1 - l0), length[l0]
-        left, to = length[l0:l1].copy(), first[l0:l1].copy()
-        slope[:] = 0.0
+        left, to = np.empty_like(first[l0:l1]), np.empty_like(first[l0:l1])
+        for e in range(slot):
+            slope[e] = 0.0
         n_tiles = (longest + STEPS - ONE) // STEPS
         for back in range(n_tiles):
             k = n_tiles - ONE - back
@@ -433,7 +476,8 @@ def backward(  # type: ignore[no-untyped-def]
             tile, store, scale = tiles[at:], stores[at:], scales[at // size :]
             if not whole:
                 place = places[g] + k * slot
-                store[:slot] = kept[place : place + slot]
+                for e in range(slot):
+                    store[e] = kept[place + e]
                 if own:
                     read_logs(b, to, left, width, active, n_steps, size, tile, unused[0], unused[1])
                 else:
@@ -450,8 +494,5 @@ def backward(  # type: ignore[no-untyped-def]
                     put_rows(posterior, to, left, width, active, n_steps, size, found_b)
                 else:
                     add_by_row(posterior, seen, to, left, width, active, n_steps, size, found_b)
-        for j in range(size):
-            for i in range(width):
-                if length[l0 + i] > ZERO:
-                    slopes[j, l0 + i] = slope[j * width + i]
+        _put_slopes(slope, length[l0:l1], size, slopes[:, l0:l1])
     return largest

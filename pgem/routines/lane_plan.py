@@ -25,6 +25,9 @@ TOGETHER = 8
 """Groups have a multiple of so many lanes: one instruction's."""
 LEAST_LANES = 8
 """Lanes that must be busy at a time, on average."""
+LEAST_ENTRIES = 1 << 16
+"""Message entries from which lanes are used: less is done in half a millisecond by loops that are
+compiled sooner."""
 LONG_PIECE = 2048
 """Steps of a piece from which lanes are cut into more groups, which are parts for threads."""
 MOST_PARTS = 8
@@ -154,29 +157,36 @@ def make_lanes(starts: Integers, n_states: int) -> Lanes | None:
         starts: first row of every sequence, and the end.
         n_states: states of the chain.
     """
-    most = min(MOST_LANES, max(2 * TOGETHER, ENTRIES // n_states // TOGETHER * TOGETHER))
     filled = np.flatnonzero(np.diff(starts) > 0)
     steps = np.diff(starts)[filled] - 1
+    total = int(steps.sum())
+    if total * n_states < LEAST_ENTRIES:
+        return None
+    most = min(MOST_LANES, max(2 * TOGETHER, ENTRIES // n_states // TOGETHER * TOGETHER))
     n_parts = 1
-    while n_parts < MOST_PARTS and int(steps.sum()) >= 2 * n_parts * most * LONG_PIECE:
+    while n_parts < MOST_PARTS and total >= 2 * n_parts * most * LONG_PIECE:
         n_parts *= 2
-    piece = max(LEAST_PIECE, -(-int(steps.sum()) // (most * n_parts)))
-    n_pieces = np.maximum(1, (steps + piece // 2) // piece)
-    owner = np.repeat(np.arange(len(filled)), n_pieces)
-    number = np.arange(len(owner)) - (np.cumsum(n_pieces) - n_pieces)[owner]
-    stops = [k * steps[owner] // n_pieces[owner] for k in (number, number + 1)]
-    length = stops[1] - stops[0]
-    order = np.argsort(-length, kind="stable")
+    owner, number, begin, end = _cut(steps, max(LEAST_PIECE, -(-total // (most * n_parts))))
+    order = np.argsort(begin - end, kind="stable")
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     before = np.where(number > 0, np.roll(place, 1), -1)
-    first = starts[filled][owner] + 1 + stops[0]
-    groups = make_groups(first[order], length[order], most)
+    first = starts[filled][owner] + 1 + begin
+    groups = make_groups(first[order], (end - begin)[order], most)
     longest = int(groups.length[groups.cuts[:-1]].sum())
-    if len(owner) < LEAST_LANES or longest * LEAST_LANES > int(steps.sum()):
+    if len(owner) < LEAST_LANES or longest * LEAST_LANES > total:
         return None
     heads = place[number == 0]
     return Lanes(groups, filled[owner][order], before[order], most, filled, heads, n_parts)
+
+
+def _cut(steps: Integers, piece: int) -> tuple[Integers, Integers, Integers, Integers]:
+    """Pieces of sequences of about a given length: whose, which of these, from where to where."""
+    n_pieces = np.maximum(1, (steps + piece // 2) // piece)
+    owner = np.repeat(np.arange(len(steps)), n_pieces)
+    number = np.arange(len(owner)) - (np.cumsum(n_pieces) - n_pieces)[owner]
+    begin, end = (k * steps[owner] // n_pieces[owner] for k in (number, number + 1))
+    return owner, number, begin, end
 
 
 @dataclass(eq=False)
@@ -186,11 +196,11 @@ class Memory:
     Attributes:
         n_lanes: lanes.
         n_cuts: cuts within sequences.
+        n_threads: threads that shared the lanes.
         run_up: steps after which it had forgotten.
         gap: the largest gap at a cut that was accepted.
         wait: iterations before pieces are tried again.
         failures: how often in a row they were tried in vain.
-        n_threads: threads that shared the lanes.
     """
 
     n_lanes: int = 0

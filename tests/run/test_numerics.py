@@ -173,8 +173,8 @@ def test_a_component_with_a_single_point_ends_alike() -> None:
 @pytest.mark.parametrize("told", [4.0, 0.0])
 def test_pieces_are_reported_and_repeatable(told: float) -> None:
     """A chain that forgets is cut; one that does not is run through, and both are told."""
-    truth = np.arange(9000) // 40 % K
-    y = told * truth + np.random.default_rng(1).normal(size=9000)
+    n = 24_000
+    y = told * (np.arange(n) // 40 % K) + np.random.default_rng(1).normal(size=n)
     start = start_of(0.5 if told else 1 - 1e-9, [0.0, told, 2 * told + 1e-3], 1.0)
     fits = [chain().fit({"y": y}, start=start, max_iter=3, tol=0) for _ in range(2)]
     np.testing.assert_array_equal(fits[0].trace, fits[1].trace)
