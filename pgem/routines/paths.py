@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pgem.arrays import Integers
 from pgem.routines.chain import ChainPass, is_chain
 from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
@@ -14,18 +15,32 @@ from pgem.routines.scan_plan import Pass, Rows, ScanPlan
 
 
 def compiled_pass(
-    plan: ScanPlan, factors: Sequence[Rows], scope: ScopeData, semiring: Semiring
+    plan: ScanPlan,
+    factors: Sequence[Rows],
+    starts: Integers,
+    semiring: Semiring,
+    scope: ScopeData | None,
 ) -> Pass:
-    """The quickest pass that serves the plan: lanes, one sequence after the other, any plan."""
+    """The quickest pass that serves the plan: lanes, one sequence after the other, any plan.
+
+    Args:
+        plan: of one step.
+        factors: its tables.
+        starts: first row of every sequence, and the end.
+        semiring: sum, max or sampling.
+        scope: the sequences' rows, if they are those of the data.
+    """
+    given = plan, factors, starts, semiring
     if semiring.name != "sum":
-        return LogPass(plan, factors, scope.starts, semiring)
+        return LogPass(*given)
     if not is_chain(plan):
-        return CompiledPass(plan, factors, scope.starts, semiring)
-    lanes = _lanes(plan, scope) if is_steady(plan, factors) else None
+        return CompiledPass(*given)
+    if scope is None or not is_steady(plan, factors):
+        return ChainPass(*given)
+    lanes = _lanes(plan, scope)
     if lanes is None:
-        return ChainPass(plan, factors, scope.starts, semiring)
+        return ChainPass(*given)
     memory = scope.kept.setdefault(plan, Memory())
-    given = plan, factors, scope.starts, semiring
     return LanePass(*given, lanes, scope.cache, memory, scope.n_threads)
 
 
