@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pgem.errors import PgemError
-from pgem.families import Family
+from pgem.families import Family, Observations
 from pgem.families._linear import Linear, Term
+from pgem.families._link import Linked
 from pgem.families._scaled import Scaled, scaled
 from pgem.plan.bundle import Bundle
 from pgem.plan.naming import on_shelf
@@ -46,6 +47,7 @@ class Contents:
         indices: (name, scope, lag) → number of values of an index that the listing reads.
         regions: region → where it lives and what it is made of (see `standalone.Bound`).
         stretched: the same of regions that are integrated out stretch by stretch.
+        points: component → the kind of its values, where they are not `Observations`.
     """
 
     arrays: dict[str, Any] = field(default_factory=dict)
@@ -53,10 +55,11 @@ class Contents:
     indices: dict[tuple[str, str, int], int] = field(default_factory=dict)
     regions: dict[str, RegionShape] = field(default_factory=dict)
     stretched: dict[str, StretchShape] = field(default_factory=dict)
+    points: dict[str, type[Observations]] = field(default_factory=dict)
 
     def without_numbers(self) -> Contents:
         """The same without data and start."""
-        return Contents({}, {}, self.indices, self.regions, self.stretched)
+        return replace(self, arrays={}, start={})
 
     @property
     def n_numbers(self) -> int:
@@ -176,6 +179,7 @@ def write_script(
     bundle.add_import("np", "numpy", "")
     run, bound = (bundle.need(STANDALONE, name) for name in ("run", "Bound"))
     shown = {key: f"({_family(bundle, f)}, {scope!r})" for key, (f, scope) in families.items()}
+    points = {key: bundle.need(k.__module__, k.__name__) for key, k in contents.points.items()}
     embedded = contents.n_numbers <= EMBEDDED
     parts = [
         _opening(listing, embedded=embedded, path=path),
@@ -185,7 +189,7 @@ def write_script(
         _banner("The routines, as they are in pgem")
         + bundle.text([name for name in bundle.order() if name != STANDALONE]),
         _banner("The data and the start")
-        + _data(bound, shown, scopes, contents if embedded else contents.without_numbers()),
+        + _data(bound, shown, scopes, points, contents if embedded else contents.without_numbers()),
         'if __name__ == "__main__":\n    declare()\n'
         f"    {run}(e_step, m_step, BOUND, LEARNED, START, max_iter={max_iter}, tol={tol!r})",
     ]
@@ -261,16 +265,13 @@ def _family(bundle: Bundle, family: Family) -> str:
         return f"{made}({plain}, {family.slot!r}, {family.times!r}, {family.latent!r})"
     if isinstance(family, Linear):
         return _linear(bundle, family)
+    if isinstance(family, Linked):
+        return _linked(bundle, family)
     cls = type(family)
     if family.own_fit:
         raise PgemError(
             f"a script cannot contain {cls.__name__}, which is given by two functions",
             advice="save the fit, or write the family as a class (docs/how-to/add-a-family.md)",
-        )
-    if family.regresses:
-        raise PgemError(
-            f"a script cannot contain the linear mean or link of '{family.owner}' yet",
-            advice="save the fit with fit.save(path), or read the listing in program.source",
         )
     if cls.__module__.split(".")[0] != "pgem":
         bundle.module(cls.__module__)
@@ -284,22 +285,42 @@ def _family(bundle: Bundle, family: Family) -> str:
 
 def _linear(bundle: Bundle, family: Linear) -> str:
     """The expression that makes a linear mean: its family, its terms, its noise."""
-    names = [bundle.need(cls.__module__, cls.__name__) for cls in (Linear, Term)]
-    base = _family(bundle, family.base)
-    place = [slot.name for slot in family.base.slots].index(family.spread)
-    terms = [
-        f"{names[1]}({t.slot!r}, {t.own!r}, {t.start}, {t.stop}, {literal(t.placement)}, "
+    name = bundle.need(Linear.__module__, Linear.__name__)
+    base, spread = _slot(bundle, family.base, family.spread)
+    noise = f"{spread}, {family.spread_by!r}, {family.latent!r}"
+    return f"{name}({base}, {_terms(bundle, family.terms)}, {noise})"
+
+
+def _linked(bundle: Bundle, family: Linked) -> str:
+    """The expression that makes a family with a link: its family, the slot behind it, its terms."""
+    name = bundle.need(Linked.__module__, Linked.__name__)
+    base, target = _slot(bundle, family.base, family.target)
+    beside = f"factor={family.factor!r}, factor_by={family.spread_by!r}"
+    return f"{name}({base}, {target}, {_terms(bundle, family.terms)}, {beside})"
+
+
+def _slot(bundle: Bundle, family: Family, slot: str) -> tuple[str, str]:
+    """The expressions that make a family, and that name one of its slots."""
+    made = _family(bundle, family)
+    return made, f"{made}.slots[{[s.name for s in family.slots].index(slot)}]"
+
+
+def _terms(bundle: Bundle, terms: Sequence[Term]) -> str:
+    """The expression that makes the terms of a linear predictor."""
+    name = bundle.need(Term.__module__, Term.__name__)
+    made = [
+        f"{name}({t.slot!r}, {t.own!r}, {t.start}, {t.stop}, {literal(t.placement)}, "
         f"{t.scale!r}, {t.factors!r}, {t.over!r}, {t.vector!r}, {t.parent!r}, {t.contracts!r})"
-        for t in family.terms
+        for t in terms
     ]
-    noise = f"{base}.slots[{place}], {family.spread_by!r}, {family.latent!r}"
-    return f"{names[0]}({base}, [{', '.join(terms)}], {noise})"
+    return f"[{', '.join(made)}]"
 
 
 def _data(
     bound: str,
     families: Mapping[str, str],
     scopes: Mapping[str, tuple[int, str, int | None]],
+    points: Mapping[str, str],
     contents: Contents,
 ) -> str:
     nodes = [f"        {key!r}: {shown}," for key, shown in families.items()]
@@ -307,6 +328,7 @@ def _data(
     indices = [f"        {key!r}: {size!r}," for key, size in contents.indices.items()]
     regions = [f"        {name!r}: {shape!r}," for name, shape in contents.regions.items()]
     stretched = [f"        {name!r}: {shape!r}," for name, shape in contents.stretched.items()]
+    kinds = [f"        {key!r}: {kind}," for key, kind in points.items()]
     arrays = [f"        {name!r}: {literal(v)}," for name, v in contents.arrays.items()]
     start = [f"    {name!r}: {literal(value)}," for name, value in contents.start.items()]
     return "\n".join(
@@ -319,6 +341,7 @@ def _data(
             "    indices={", *indices, "    },",
             *(["    regions={", *regions, "    },"] if regions else []),
             *(["    stretched={", *stretched, "    },"] if stretched else []),
+            *(["    points={", *kinds, "    },"] if kinds else []),
             ")",
             "START = {", *start, "}",
         ]

@@ -49,6 +49,8 @@ class Bound:
             components); the first row and the length of each stretch are `y stretches first` and
             `y stretches length`, the values of a component with their holes `y tied`, what its
             terms are multiplied by `y tied known design`, and its rows `y rows y.first`.
+        points: component → the kind of its values, where they are not `Observations`: all values
+            under every row of covariates; which of these each row has are its `inputs`.
     """
 
     arrays: Arrays
@@ -59,6 +61,7 @@ class Bound:
         default_factory=dict
     )
     stretched: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    points: Mapping[str, type[Observations]] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -138,10 +141,12 @@ class Bound:
     def _node(self, key: str) -> NodeData:
         family, scope = self.components[key]
         known = self._marked(f"{key} known ")
-        points = Observations(family, np.asarray(self.arrays[key], dtype=float), known)
+        kind = self.points.get(key, Observations)
+        points = kind(family, np.asarray(self.arrays[key], dtype=float), known)
         n_rows = self.n_units if scope == "unit" else self.scope(scope).n_rows
         n_dims = self.scopes[scope][0]
         node = NodeData(key, family, n_rows, n_dims, points, self.arrays.get(f"{key} rows"))
+        node.inputs = self.arrays.get(f"{key} inputs")
         node.cache.update(self._marked(f"{key} fact "))
         return node
 
@@ -192,8 +197,8 @@ def iterate(
         for _ in range(max_iter):
             size = float(np.abs(data.arrays["weights"] * _finite(log_p, data)).sum())
             new = m_step(outcome.params, stats, set())
+            collapsed = bool(stats.runaways) or _collapsed(new, learned, data.arrays)
             stats = _empty()
-            collapsed = _collapsed(new, learned, data.arrays)
             log_p = log_p if collapsed else e_step(data, new, stats, semiring)
             if collapsed or _impossible(log_p, data) is not None:
                 outcome.verdict = "degenerate"

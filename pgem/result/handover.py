@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats
+from pgem.families import Observations
 from pgem.learn.degenerate import data_variance
 from pgem.plan import Program
 from pgem.plan.script import Contents, StretchShape, read_listing
@@ -30,6 +31,7 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
             arrays[f"{name} parents"] = members.parents
     for key in program.parts:
         arrays |= _node(shard, key)
+    points = {key: type(shard[key].points) for key in program.parts}
     indices = {}
     listing, regions = read_listing(program.source), {}
     for name in listing.regions:
@@ -46,8 +48,8 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
         index = shard.index(name, scope, lag)
         arrays[f"{name} in {scope} lag {lag}"] = index.codes
         indices[name, scope, lag] = index.size
-    scales = _scales(program, bound)
-    return Contents(arrays | scales, dict(start), indices, regions, stretched)
+    kinds = {key: kind for key, kind in points.items() if kind is not Observations}
+    return Contents(arrays | _scales(program, bound), dict(start), indices, regions, stretched, kinds)
 
 
 def _stretches(shard: Shard, name: str) -> tuple[StretchShape, dict[str, Any]]:
@@ -75,6 +77,8 @@ def _node(shard: Shard, key: str) -> dict[str, Any]:
     arrays |= {f"{key} known {slot}": value for slot, value in node.points.known.items()}
     if node.index is not None:
         arrays[f"{key} rows"] = node.index
+    if node.inputs is not None:
+        arrays[f"{key} inputs"] = node.inputs
     facts = {name: value for name, value in node.cache.items() if isinstance(name, str)}
     return arrays | {f"{key} fact {name}": value for name, value in facts.items()}
 
