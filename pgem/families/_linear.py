@@ -386,6 +386,13 @@ class Linear(WithTerms):
         spread = data.known.get("spread")
         return mean + filled, cov if spread is None else cov * spread[:, None, None]
 
+    def row_moments(self, data: Observations, slots: Slots) -> tuple[Floats, Floats]:
+        """Mean [N, C, ...] and covariance [N, C, ...] of every row in every cell, given what of it
+        is shown."""
+        cells = [self.unseen(data, slots, cell) for cell in range(len(slots[self.spread]))]
+        mean, cov = (np.stack(parts, axis=1) for parts in zip(*cells, strict=True))
+        return (mean, cov) if self.is_vector else (mean[:, :, 0], cov[:, :, 0, 0])
+
     # --- M-step -------------------------------------------------------------------------------
 
     def residual_squares(self, stats: Statistics, slots: Slots, origin: Slots) -> Floats:

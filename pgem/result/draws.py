@@ -68,7 +68,9 @@ def fill(
     for name, drawn in found.draws.items():
         part = next(p for p in program.parts.values() if p.node == name)
         is_vector = bool(part.family.event_ndim) or part.family.size is not None
-        numbers[name] = drawn if is_vector else drawn[:, 0]
+        drawn = drawn if is_vector else drawn[:, 0]
+        seen = numbers.get(name)
+        numbers[name] = drawn if seen is None else np.where(np.isnan(seen), drawn, seen)
     drawn_so_far = replace(columns, codes=codes, numbers=numbers)
     for name in total_nodes(program):
         if _has_holes(drawn_so_far, name):
