@@ -23,7 +23,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers, Mask
 from pgem.families import _patterns
 from pgem.families._family import Family, Observations, Slots, Statistics
-from pgem.families._gaussian import LOG_2PI, full_log_density
+from pgem.families._gaussian import LOG_2PI, full_expected_log_density, full_log_density
 from pgem.families._parts import Slot, flat_rows
 from pgem.families._roles import MEAN, Role
 
@@ -459,11 +459,7 @@ class Linear(WithTerms):
         if self.diagonal:
             terms = count[:, None] * (LOG_2PI + np.log(noise)) + squares / noise
             return float(-0.5 * np.where(count[:, None] > 0, terms, 0.0).sum())
-        sign, logdet = np.linalg.slogdet(2 * np.pi * noise)
-        if not (sign > 0).all():
-            return -np.inf  # no density: a collapsed covariance
-        traces = np.einsum("cii->c", np.linalg.solve(noise, squares))
-        return float(-0.5 * (count * logdet + traces).sum())
+        return full_expected_log_density(count, squares, noise)
 
     # --- values -------------------------------------------------------------------------------
 

@@ -132,8 +132,8 @@ def _maximise(
         stats.most_sweeps = 1 if options.m_step == "once" else stats.most_sweeps
         try:
             new = program.m_step(params, stats, run.empty)
-        except np.linalg.LinAlgError:
-            return params, "a covariance became singular in the M-step"
+        except np.linalg.LinAlgError as problem:
+            return params, f"a covariance became singular in the M-step ({problem})"
         if stats.runaways:
             return new, (
                 f"no finite maximum in {', '.join(stats.runaways)} (separated classes, or counts "

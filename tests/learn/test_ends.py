@@ -29,6 +29,18 @@ def test_a_shared_mean_over_collapsing_covariances_ends_well(seed: int) -> None:
     assert np.diff(fit.trace).min(initial=0.0) >= -1e-9 * (12 + abs(fit.trace[-1]))
 
 
+@pytest.mark.parametrize("seed", [0, 4, 6, 10, 17, 30, 38, 76, 83, 116])
+def test_more_coordinates_than_rows_in_a_class_end_as_a_collapse(seed: int) -> None:
+    """Q has no maximum; on the way there nothing that rounding has eaten is taken for one."""
+    with pg.Model("shared") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.MvNormal(mean=pg.param("mu"), cov=pg.param("S")[z]))
+    x = np.random.default_rng(seed).normal(size=(5, 3))
+    with pytest.warns(pg.FitWarning, match=r"'S'\[|'mu' depends"):
+        fit = model.fit({"x": x}, seed=seed, max_iter=100)
+    assert fit.verdict == "degenerate"
+
+
 def test_events_without_exposure_are_degenerate() -> None:
     model = pg.templates.mixture(pg.Exponential(), 2)
     start = {"z.probs": [0.5, 0.5], "x.rate": [1.0, 0.1]}
