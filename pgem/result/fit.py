@@ -77,6 +77,9 @@ class Fit:
             for name in sorted(run.empty)
         )
         notes += tuple(f"'{name}' was raised to the floor" for name in sorted(run.floored))
+        if run.climbed:
+            names = ", ".join(map(repr, run.climbed))
+            notes += (f"conditional maxima of {names} crawled: Q was climbed numerically",)
         if self._bound is not None:
             notes += tuple(_unseen(self._bound))
         self.verdict = Verdict(str(run.verdict), run.verdict.detail, notes)

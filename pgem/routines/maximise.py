@@ -24,6 +24,10 @@ from pgem.routines.tables import Entry, Stats
 T = TypeVar("T", bound=np.generic)
 LOWERED = 1e-9
 """Share of Q by which a sweep may lower it through rounding."""
+CRAWLING = 200
+"""After so many sweeps Q is climbed numerically."""
+CLIMBABLE = 60
+"""Up to so many free entries."""
 Use = tuple[str, str]
 """A component and one of its slots."""
 
@@ -218,6 +222,7 @@ def sweeps(
     after every second sweep the path is extrapolated (SQUAREM, Varadhan & Roland 2008), and the
     extrapolated point is taken if its Q is higher.  A sweep that lowers Q is taken back: a nearly
     singular covariance has no digits left.  (A Q without a value stays: that is a collapse.)
+    Where sweeps crawl all the same, the rest is climbed numerically, which `stats.climbed` tells.
     """
     before = objective(stats, keys, learned, params, readers)
     path = [_point(learned, params)]
@@ -231,10 +236,18 @@ def sweeps(
         if after - before <= 1e-12 * abs(after):
             return
         before = after
+        if sweep == CRAWLING and _n_free(learned) <= CLIMBABLE:
+            params.update(climb(stats, keys, learned, params, readers))
+            stats.climbed = (*stats.climbed, *(item.name for item in learned))
+            return
         path.append(_point(learned, params))
         if len(path) == 3:
             before = _extrapolate(path, stats, keys, learned, params, readers, before)
             path = [_point(learned, params)]
+
+
+def _n_free(learned: Sequence[Learned]) -> int:
+    return sum(int((~item.fixed).sum()) for item in learned)
 
 
 def _point(learned: Sequence[Learned], params: Params) -> Floats:

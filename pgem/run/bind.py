@@ -469,12 +469,14 @@ class Bound:
                 bad = bad & outside_support(other.family, x, self.known_values(other))
         if bad.any():
             row = int(np.argmax(bad))
+            beside = [f"{n}='{known[n][row]:g}'" for n in part.family.known_slots if n in known]
+            received = " with ".join([f"'{x[row]}'", *([", ".join(beside)] if beside else [])])
             raise DataError(
                 f"node '{node.name}' has a value outside the support of "
                 f"{' and '.join(type(family).__name__ for family in node.families)}",
                 where=node.origin,
                 expected=", or ".join(family.support.name for family in node.families),
-                received=f"'{x[row]}' in {self.rows.place(part.scope, row)}",
+                received=f"{received} in {self.rows.place(part.scope, row)}",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )
 

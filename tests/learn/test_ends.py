@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
@@ -140,3 +141,19 @@ def test_a_learned_first_spread_is_pointed_out() -> None:
         h = pg.latent("h", pg.Normal(mean=pg.prev("h")))
         pg.observed("y", pg.Normal(mean=h))
     assert "'h.first.var' is learned: with a single sequence" in str(model.compile().report)
+
+
+def test_conditional_maxima_that_crawl_are_climbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numerical end of an M-step reaches what conditional maxima in turn reach, and is told."""
+    with pg.Model("scales") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.Gamma(shape=pg.param("a"), rate=pg.param("b")[z]))
+    x = np.concatenate([RNG.gamma(3.0, 1.0, 80), RNG.gamma(3.0, 5.0, 80)])
+    start = {"z.probs": [0.5, 0.5], "a": 2.0, "b": [1.0, 0.3]}
+    whole = model.fit({"x": x}, start=start, max_iter=1, tol=0)
+    assert not whole.verdict.notes
+    monkeypatch.setattr(sys.modules["pgem.routines.maximise"], "CRAWLING", 1)
+    climbed = model.fit({"x": x}, start=start, max_iter=1, tol=0)
+    assert "conditional maxima of 'a', 'b' crawled" in " ".join(climbed.verdict.notes)
+    for name, value in whole.params.items():
+        assert climbed.params[name] == pytest.approx(value, rel=1e-4)
