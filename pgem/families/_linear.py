@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Integers, Mask
+from pgem.arrays import Floats, Integers, Mask, square_root
 from pgem.families import _patterns
 from pgem.families._family import Family, Observations, Slots, Statistics
 from pgem.families._gaussian import LOG_2PI, full_expected_log_density, full_log_density
@@ -471,7 +471,7 @@ class Linear(WithTerms):
         if self.diagonal:
             deviation = np.sqrt(noise) * normal
         else:
-            deviation = np.einsum("nij,nj->ni", np.linalg.cholesky(noise), normal)
+            deviation = np.einsum("nij,nj->ni", square_root(noise), normal)
         if spread is not None:
             deviation = deviation * np.sqrt(spread)[:, None]
         value = mean + deviation

@@ -12,6 +12,9 @@ from pgem.families._role import DEGENERATE, PositiveRole, Role, Statistic, row_s
 
 T = TypeVar("T", bound=np.generic)
 
+ROUNDING = 1e-12
+"""A known covariance may have eigenvalues this far below zero, as a share of its largest entry."""
+
 
 class Mean(Role):
     """A linear coefficient; statistic: (precision, precision times value).
@@ -72,6 +75,9 @@ class Variance(PositiveRole):
     solution = r"@= = \frac{@1}{@0}"
     per_value = ("1", "(x - m)^2")
 
+    def accepts_known(self, value: Floats) -> Mask:
+        return np.isfinite(value) & (value >= 0)
+
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, squares = statistic
         return with_fixed(safe_divide(squares, count, previous), previous, fixed)
@@ -106,6 +112,12 @@ class Covariance(Role):
         good = np.zeros(value.shape, dtype=bool)
         for row in np.ndindex(value.shape[:-2]):
             good[row] = is_positive_definite(value[row])
+        return good
+
+    def accepts_known(self, value: Floats) -> Mask:
+        good = np.zeros(value.shape, dtype=bool)
+        for row in np.ndindex(value.shape[:-2]):
+            good[row] = is_positive_definite(value[row], least=-ROUNDING)
         return good
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
@@ -250,11 +262,17 @@ def _whitened(value: Floats, scale: Floats) -> Floats:
     return np.asarray(root @ value @ root.T)
 
 
-def is_positive_definite(matrix: Floats) -> bool:
-    """Whether a matrix is finite, symmetric to rounding and positive definite."""
+def is_positive_definite(matrix: Floats, least: float = 0.0) -> bool:
+    """Whether a matrix is finite, symmetric to rounding and positive definite.
+
+    Args:
+        matrix: [D, D].
+        least: below zero, the share of the largest entry that an eigenvalue may be below zero.
+    """
     if not np.isfinite(matrix).all():
         return False
     scale = np.abs(matrix).max()
     if np.abs(matrix - matrix.T).max() > 1e-8 * scale:
         return False
-    return bool(np.linalg.eigvalsh(matrix).min() > 0)
+    lowest = float(np.linalg.eigvalsh(matrix).min())
+    return lowest >= least * scale if least else lowest > 0
