@@ -27,6 +27,8 @@ import numpy as np
 from pgem.arrays import Floats, Integers, Mask
 from pgem.declare import UNIT
 from pgem.families._linear import Linear
+from pgem.families._link import Linked
+from pgem.families._scaled import Scaled
 from pgem.plan import Part, Program
 from pgem.run.data import Columns
 from pgem.run.merge import WORTH, Merged, merge_units, rows_of_units, scope_of, take_units
@@ -79,6 +81,8 @@ def squared_columns(program: Program) -> list[str]:
             plain, products = _regressors(part.family)
             squared |= plain
             others |= products
+        elif isinstance(part.family, Linked | Scaled):
+            others.update(name for name, _ in part.family.regressors())
     return sorted(squared - others)
 
 
