@@ -49,7 +49,9 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
         arrays[f"{name} in {scope} lag {lag}"] = index.codes
         indices[name, scope, lag] = index.size
     kinds = {key: kind for key, kind in points.items() if kind is not Observations}
-    return Contents(arrays | _scales(program, bound), dict(start), indices, regions, stretched, kinds)
+    return Contents(
+        arrays | _scales(program, bound), dict(start), indices, regions, stretched, kinds
+    )
 
 
 def _stretches(shard: Shard, name: str) -> tuple[StretchShape, dict[str, Any]]:
