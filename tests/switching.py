@@ -123,10 +123,10 @@ class Forgetful(Dense):
     """Values that are missing, with nothing that is seen after them, teach nothing."""
 
     def is_idle(self, name: str, unit: int, path: Path) -> NDArray[np.bool_]:
-        later = [c for c in self.cells(unit) if self.is_gaussian(c[0]) and c[1][-1] >= path[-1]]
         idle = super().is_idle(name, unit, path)
         if not self.is_gaussian(name):
             return idle
+        later = [c for c in self.cells(unit) if self.is_gaussian(c[0]) and c[1][-1] >= path[-1]]
         return np.ones_like(idle) if all(self._gone(cell, unit) for cell in later) else idle
 
     def _gone(self, cell: Cell, unit: int) -> bool:
