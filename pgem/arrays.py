@@ -107,3 +107,17 @@ def factorise(values: Any) -> tuple[Integers, list[Any]]:
     place = {value: k for k, value in enumerate(distinct)}
     codes[~gone] = [place[value] for value in present]
     return codes, distinct
+
+
+def square_root(matrices: Floats) -> Floats:
+    """R [..., d, d] with R Rᵀ the given covariances, which may be singular."""
+    deviation = np.sqrt(np.maximum(np.diagonal(matrices, axis1=-2, axis2=-1), 0.0))
+    if matrices.shape[-1] == 1:
+        return deviation[..., None]
+    outer = deviation[..., :, None] * deviation[..., None, :]
+    scaled = safe_divide(matrices, outer, 0.0)  # correlations: small variances keep their digits
+    finite = np.isfinite(scaled).all(axis=(-1, -2), keepdims=True)
+    values, vectors = np.linalg.eigh(np.where(finite, scaled, np.eye(matrices.shape[-1])))
+    least = 4 * np.finfo(float).eps * matrices.shape[-1]
+    root = vectors * np.sqrt(np.where(values > least, values, 0.0))[..., None, :]
+    return np.asarray(np.where(finite, deviation[..., :, None] * root, np.nan))

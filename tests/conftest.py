@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-DEFAULT_GRAPHS = 940
-RANDOM_TESTS = 47
+DEFAULT_GRAPHS = 1660
+RANDOM_TESTS = 83
 """Number of tests that share the random graphs."""
 
 

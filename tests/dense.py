@@ -1,28 +1,47 @@
 """An oracle for Gaussian latents: one dense joint Gaussian per configuration of the discrete ones.
 
-It reads the declaration's records and shares no code with the compiler.  Every value of a unit is
-written as mean + loadings × independent standard-normal noise, node by node; all that is seen is
-then conditioned on at once with plain matrices.  No messages, no filters, no patterns.
+It reads the declaration's records and shares no code with the compiler.  Every Gaussian value of a
+unit is written as mean + loadings × independent standard-normal noise, node by node; all that is
+seen is then conditioned on at once with plain matrices.  No messages, no filters, no patterns.
+Values of other families are seen or teach nothing; their densities are those of `oracle`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from oracle import DISCRETE, FINITE, VECTORS, component_key, log_density
+from scipy.special import expit, logsumexp, softmax
 
-from pgem.declare.records import Gate, LeafRecord, ModelRecord, NodeRecord, SlotRecord
+from pgem.declare.records import (
+    Gate,
+    LeafRecord,
+    ModelRecord,
+    NodeRecord,
+    SlotRecord,
+    TimesRecord,
+    slot_of,
+)
 
 Floats = NDArray[np.float64]
 Path = tuple[int, ...]
 Cell = tuple[str, Path]
 Params = Mapping[str, Any]
+Where = tuple[tuple[int, ...], ...]
+"""Per slot of a leaf, the values of its gates."""
+Inputs = dict[str, Floats]
+"""Per slot of a leaf what is known of a row: a covariate, or the number (or vector) it is times."""
 GAUSSIAN = ("Normal", "MvNormal")
+LINKS: dict[str, tuple[str, Callable[[Floats], Floats]]] = {
+    "logit": ("prob", expit),
+    "log_rate": ("rate", np.exp),
+    "logits": ("probs", lambda eta: softmax(eta, axis=-1)),
+}
 
 
 @dataclass
@@ -126,30 +145,64 @@ class Dense:
         return path[-1]
 
     def is_gaussian(self, name: str) -> bool:
-        return self.nodes[name].leaf.family in GAUSSIAN
+        """Whether a node has forms: a Gaussian that no switch picks."""
+        return self.nodes[name].leaf.family in GAUSSIAN and self.nodes[name].switch is None
+
+    def is_finite(self, name: str) -> bool:
+        """Whether the values of a node are enumerated where they are not seen."""
+        node = self.nodes[name]
+        single = node.leaf.settings.get("size") is None or node.leaf.family != "Bernoulli"
+        return node.leaf.family in FINITE and single and node.switch is None
 
     # --- one configuration ------------------------------------------------------------------------
 
     def worlds(self, unit: int, params: Params) -> list[World]:
         """All configurations that have positive probability."""
-        discrete = [c for c in self.cells(unit) if not self.is_gaussian(c[0])]
+        finite = [c for c in self.cells(unit) if self.is_finite(c[0])]
+        others = [c for c in self.cells(unit) if not self.is_gaussian(c[0])]
         choices = []
-        for name, path in discrete:
+        for name, path in finite:
             seen = self.code(name, unit, path)
             choices.append([seen] if seen >= 0 else range(self.categories[name]))
-        found = []
+        found: list[World] = []
+        kept: dict[Any, float] = {}
         for codes in itertools.product(*choices):
-            world = World(dict(zip(discrete, map(int, codes), strict=True)))
-            for name, path in discrete:
-                table = self.table(
-                    self.component(name, unit, path), "probs", unit, path, world, params
-                )
-                with np.errstate(divide="ignore"):
-                    world.log_prior += float(np.log(table[world.codes[name, path]]))
+            world = World(dict(zip(finite, map(int, codes), strict=True)))
+            for name, path in others:
+                row = self.row(name, path, unit, world)
+                if row is not None:
+                    asked = (name, path, *row.place)
+                    if asked not in kept:
+                        kept[asked] = row.log_density(params)
+                    world.log_prior += kept[asked]
             if np.isfinite(world.log_prior):
                 self.condition(unit, params, world)
                 found.append(world)
         return found
+
+    def row(self, name: str, path: Path, unit: int, world: World) -> Row | None:
+        """The factor of a value that is no Gaussian; None where there is none."""
+        value = self.value(name, unit, path)
+        if self.is_finite(name):
+            value = world.codes[name, path]
+        x = np.asarray(np.nan if value is None else value, dtype=float)
+        node = self.nodes[name]
+        whole = any(f in VECTORS for f in (leaf.family for leaf in node.components))
+        gone = np.isnan(x).any() if whole else np.isnan(x).all()
+        if gone or self.is_conditioned(name, unit, path):
+            return None
+        key, leaf = self.component(name, path, unit, world)
+        rivals = [other for other in node.components if other.family in DISCRETE]
+        switched = node.switch is not None and leaf.family not in DISCRETE
+        return Row(
+            key,
+            leaf,
+            self.where(leaf, unit, path, world),
+            x,
+            self.inputs(leaf, unit, path),
+            [Row(key, r, self.where(r, unit, path, world), x, self.inputs(r, unit, path), [])
+             for r in rivals if switched],
+        )  # fmt: skip
 
     def condition(self, unit: int, params: Params, world: World) -> None:
         """Posterior of the noise given everything that is seen."""
@@ -165,7 +218,7 @@ class Dense:
         for name, path in cells:
             if self.is_conditioned(name, unit, path):
                 continue
-            values = np.atleast_1d(np.asarray(self.seen(name, unit, path), dtype=float))
+            values = self.seen(name, unit, path)
             form, here = world.forms[name, path], ~np.isnan(values)
             means.append(form.mean[here])
             loadings.append(form.loadings[here])
@@ -180,9 +233,11 @@ class Dense:
             _, logdet = np.linalg.slogdet(2 * np.pi * joint)
             world.log_seen = float(-0.5 * (logdet + gap @ np.linalg.solve(joint, gap)))
 
-    def seen(self, name: str, unit: int, path: Path) -> Any:
+    def seen(self, name: str, unit: int, path: Path) -> Floats:
+        """A value of the data as a vector, missing coordinates NaN."""
         value = self.value(name, unit, path)
-        return np.full(self.dim(name), np.nan) if value is None else value
+        missing = np.full(self.dim(name), np.nan)
+        return missing if value is None else np.atleast_1d(np.asarray(value, dtype=float))
 
     def dim(self, name: str) -> int:
         return self.dims.get(name, 1)
@@ -193,14 +248,14 @@ class Dense:
         node = self.nodes[name]
         return node.conditioned and self.step(node.scope, unit, path) < node.lag()
 
-    def component(self, name: str, unit: int, path: Path) -> tuple[str, LeafRecord]:
+    def component(self, name: str, path: Path, unit: int, world: World) -> tuple[str, LeafRecord]:
         """Key and leaf of the conditional of a value."""
         node = self.nodes[name]
-        lag = node.lag()
-        before = self.step(node.scope, unit, path) if lag else 0
-        if before < lag and not node.conditioned:
-            return f"{name}.first{before + 1 if before else ''}", node.firsts[before]
-        return name, node.leaf
+        before = self.step(node.scope, unit, path) if node.lag() else 0
+        if before < node.lag() and not node.conditioned:
+            return component_key(node, 0, before + 1), node.firsts[before]
+        index = 0 if node.switch is None else self.gate(node.switch, unit, path, world)
+        return component_key(node, index, 0), node.components[index]
 
     def form(
         self, name: str, path: Path, unit: int, params: Params, world: World, total: int
@@ -223,18 +278,22 @@ class Dense:
     # --- slots ------------------------------------------------------------------------------------
 
     def table(
-        self, component: tuple[str, LeafRecord], slot: str, unit: int, path: Path, world: World,
-        params: Params,
-    ) -> Floats:  # fmt: skip
+        self, slot: SlotRecord, unit: int, path: Path, world: World, params: Params
+    ) -> Floats:
         """What stands in a slot, at the values of its gates."""
-        record = component[1].slots[slot]
-        where = tuple(self.gate(gate, unit, path, component[0], world) for gate in record.gates)
-        whole = np.asarray(
-            params[record.name] if record.kind == "param" else record.value, dtype=float
-        )
-        return np.asarray(whole[where])
+        return entry(slot, tuple(self.gate(g, unit, path, world) for g in slot.gates), params)
 
-    def gate(self, gate: Gate, unit: int, path: Path, key: str, world: World) -> int:
+    def where(self, leaf: LeafRecord, unit: int, path: Path, world: World) -> Where:
+        """The values of all gates."""
+        return tuple(
+            tuple(self.gate(gate, unit, path, world) for gate in slot.gates)
+            for slot in leaf.slots.values()
+        )
+
+    def gate(self, gate: Gate, unit: int, path: Path, world: World) -> int:
+        if gate.kind == "constant":
+            inner = tuple(self.gate(g, unit, path, world) for g in gate.gates)
+            return int(np.asarray(gate.table)[inner])
         if gate.kind == "plate":
             return path[self.scope_path(gate.name).__len__() - 1]
         if gate.kind == "covariate":
@@ -243,6 +302,30 @@ class Dense:
         scope = self.nodes[gate.name].scope
         return world.codes[gate.name, self.parent_path(scope, unit, path, gate.lag)]
 
+    def inputs(self, leaf: LeafRecord, unit: int, path: Path) -> Inputs:
+        """Covariates in slots, and what other slots are multiplied by."""
+        found: Inputs = {}
+        for name, slot in leaf.slots.items():
+            if slot.kind == "covariate":
+                found[name] = np.asarray(self.covariate(slot.name, unit, path), dtype=float)
+            elif slot.times is not None:
+                scale, vector = self.multiplier(slot.times, unit, path)
+                found[name] = np.asarray(scale if vector is None else scale * vector)
+        return found
+
+    def multiplier(self, times: TimesRecord, unit: int, path: Path) -> tuple[float, Floats | None]:
+        """The product of all scalar covariates, and the vector among them."""
+        scale, vector = times.scale, None
+        for name in times.covariates:
+            value = np.asarray(self.covariate(name, unit, path), dtype=float)
+            if value.ndim:
+                vector = value
+            else:
+                scale *= float(value)
+        for name in times.over:
+            scale /= float(self.covariate(name, unit, path))
+        return scale, vector
+
     def mean_slots(self, leaf: LeafRecord) -> list[tuple[str, SlotRecord]]:
         return [(n, s) for n, s in leaf.slots.items() if n.startswith("mean")]
 
@@ -250,44 +333,32 @@ class Dense:
         self, name: str, path: Path, unit: int, params: Params, world: World, total: int
     ) -> Form:
         """The mean of a cell given its parents, as a form."""
-        key, leaf = self.component(name, unit, path)
+        _, leaf = self.component(name, path, unit, world)
         dim = self.dim(name)
         out = Form(np.zeros(dim), np.zeros((dim, total)))
-        for slot, record in self.mean_slots(leaf):
-            coefficient = self.table((key, leaf), slot, unit, path, world, params)
-            out = out + self.term(record, coefficient, dim, path, unit, params, world, total)
+        for _, record in self.mean_slots(leaf):
+            coefficient = self.table(record, unit, path, world, params)
+            term, scalar = self.regressor(record, path, unit, params, world, total)
+            contracts = record.times is not None and record.times.contracts
+            matrix = _matrix(coefficient, dim, len(term.mean), scalar, contracts)
+            out = out + term.mapped(matrix)
         return out
 
-    def term(
-        self, record: SlotRecord, coefficient: Floats, dim: int, path: Path, unit: int,
-        params: Params, world: World, total: int,
-    ) -> Form:  # fmt: skip
-        times = record.times
-        if times is None:
-            return Form(np.broadcast_to(coefficient, (dim,)).copy(), np.zeros((dim, total)))
-        scale, vector = times.scale, None
-        for covariate in times.covariates:
-            value = np.asarray(self.covariate(covariate, unit, path), dtype=float)
-            if value.ndim:
-                vector = value
-            else:
-                scale *= float(value)
-        for covariate in times.over:
-            scale /= float(self.covariate(covariate, unit, path))
-        parent = None
-        if times.parent:
-            home = self.parent_path(self.nodes[times.parent].scope, unit, path, times.lag)
-            parent = self.form(times.parent, home, unit, params, world, total)
-        if parent is None:
+    def regressor(
+        self, record: SlotRecord, path: Path, unit: int, params: Params, world: World, total: int
+    ) -> tuple[Form, bool]:
+        """What a coefficient is multiplied by, and whether that is a number."""
+        times = record.times or TimesRecord()
+        scale, vector = self.multiplier(times, unit, path)
+        if not times.parent:
             known = np.ones(1) if vector is None else vector
-            parent = Form(known, np.zeros((len(known), total)))
-            scalar = vector is None
-        elif vector is not None:
-            parent, scalar = parent.mapped(vector[None]), True
-        else:
-            scalar = self.dims.get(times.parent) is None
-        matrix = _matrix(coefficient, dim, len(parent.mean), scalar, times.contracts)
-        return parent.mapped(scale * matrix)
+            return Form(scale * known, np.zeros((len(known), total))), vector is None
+        home = self.parent_path(self.nodes[times.parent].scope, unit, path, times.lag)
+        parent = self.form(times.parent, home, unit, params, world, total)
+        if vector is not None:
+            return parent.mapped(scale * vector[None]), True
+        scaled = parent.mapped(scale * np.eye(len(parent.mean)))
+        return scaled, self.dims.get(times.parent) is None
 
     def covariate(self, name: str, unit: int, path: Path) -> Any:
         scope = next(c.scope for c in self.record.covariates if c.name == name)
@@ -295,18 +366,11 @@ class Dense:
 
     def noise(self, name: str, path: Path, unit: int, params: Params, world: World) -> Floats:
         """The covariance of a cell given its parents."""
-        key, leaf = self.component(name, unit, path)
-        slot = "cov" if "cov" in leaf.slots else "var"
-        value = self.table((key, leaf), slot, unit, path, world, params)
-        dim, times = self.dim(name), leaf.slots[slot].times
-        scale = 1.0
-        if times is not None:
-            scale = times.scale
-            for covariate in times.covariates:
-                scale *= float(self.covariate(covariate, unit, path))
-            for covariate in times.over:
-                scale /= float(self.covariate(covariate, unit, path))
-        return scale * (value if value.ndim == 2 else np.eye(dim) * value)
+        _, leaf = self.component(name, path, unit, world)
+        slot = leaf.slots[spread_of(leaf)]
+        value = self.table(slot, unit, path, world, params)
+        scale = 1.0 if slot.times is None else self.multiplier(slot.times, unit, path)[0]
+        return scale * as_matrix(value, self.dim(name))
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -351,59 +415,238 @@ class Dense:
                     table[code] += weight
         return found
 
-    def q(self, params: Params, weights: Floats) -> Any:
-        """Q(·) of the E-step at `params`: a function of new parameters."""
-        units = [self.weighted(unit, params) for unit in range(self.n_units)]
+    def q(self, params: Params, weights: Floats, apart: frozenset[str] = frozenset()) -> Complete:
+        """Q(·) of the E-step at `params`: a function of new parameters.
 
-        def value(new: Params) -> float:
-            total = 0.0
-            for unit, weighted in enumerate(units):
-                for weight, world in weighted:
-                    share = weight * weights[unit]
-                    if share > 0:
-                        total += share * self.complete(unit, world, new)
-            return total
+        Args:
+            params: where the E-step is taken.
+            weights: of the units.
+            apart: components with independent coordinates, of which those that are missing are left
+                out instead of filled in.
+        """
+        found = Complete(apart)
+        for unit, weight in enumerate(weights):
+            for share, world in self.weighted(unit, params) if weight > 0 else ():
+                if share > 0:
+                    self.complete(unit, world, share * weight, params, found)
+        return found
 
-        return value
-
-    def complete(self, unit: int, world: World, new: Params) -> float:
-        """Expected complete-data log-density of a configuration at new parameters."""
-        total = 0.0
-        size = len(world.mean)
+    def complete(
+        self, unit: int, world: World, weight: float, params: Params, found: Complete
+    ) -> None:
+        """Add the expected complete data of a configuration."""
         for name, path in self.cells(unit):
+            if self.is_conditioned(name, unit, path):
+                continue
             if not self.is_gaussian(name):
-                if self.is_hole_of_a_leaf(name, unit, path):
-                    continue
-                table = self.table(
-                    self.component(name, unit, path), "probs", unit, path, world, new
-                )
-                total += float(np.log(np.maximum(table[world.codes[name, path]], 1e-300)))
+                row = self.row(name, path, unit, world)
+                if row is not None and not (self.is_idle(name, unit, path)).all():
+                    found.add_row(row, weight)
                 continue
-            if self.is_conditioned(name, unit, path) or self.is_idle(name, unit, path):
-                continue
-            predicted = self.prediction(name, path, unit, new, world, size)
-            form = world.forms[name, path]
-            residual = Form(form.mean - predicted.mean, form.loadings - predicted.loadings)
-            mean = residual.mean + residual.loadings @ world.mean
-            second = residual.loadings @ world.cov @ residual.loadings.T + np.outer(mean, mean)
-            noise = self.noise(name, path, unit, new, world)
-            sign, logdet = np.linalg.slogdet(2 * np.pi * noise)
-            if sign <= 0:
-                return -np.inf
-            total += -0.5 * (logdet + float(np.trace(np.linalg.solve(noise, second))))
-        return total
+            self.add_moments(name, path, unit, world, weight, params, found)
 
-    def is_hole_of_a_leaf(self, name: str, unit: int, path: Path) -> bool:
-        """Whether a category that should be seen is not, and gates nothing: it is left out."""
-        gates = {gate.name for node in self.nodes.values() for gate in node.gates()}
-        hole = self.nodes[name].kind == "observed" and self.code(name, unit, path) < 0
-        return hole and name not in gates
+    def add_moments(
+        self, name: str, path: Path, unit: int, world: World, weight: float, params: Params,
+        found: Complete,
+    ) -> None:  # fmt: skip
+        """Add the second moments of a Gaussian value with all that stands in its mean."""
+        key, leaf = self.component(name, path, unit, world)
+        idle = self.is_idle(name, unit, path)
+        if idle.all():
+            return
+        if key not in found.apart:
+            idle = np.zeros_like(idle)
+        terms = [
+            self.regressor(record, path, unit, params, world, len(world.mean))
+            for _, record in self.mean_slots(leaf)
+        ]
+        forms = [world.forms[name, path], *(term for term, _ in terms)]
+        loadings = np.concatenate([form.loadings for form in forms])
+        mean = np.concatenate([form.mean for form in forms]) + loadings @ world.mean
+        second = loadings @ world.cov @ loadings.T + np.outer(mean, mean)
+        times = leaf.slots[spread_of(leaf)].times
+        scale = 1.0 if times is None else self.multiplier(times, unit, path)[0]
+        shown = tuple(np.flatnonzero(~idle).tolist())
+        place = (key, self.where(leaf, unit, path, world), shown)
+        widths = [(len(form.mean), scalar) for form, scalar in terms]
+        group = found.moments.setdefault(place, Moments(leaf, self.dim(name), widths))
+        group.add(weight, scale, second)
 
-    def is_idle(self, name: str, unit: int, path: Path) -> bool:
-        """Whether a value is missing, has no children, and so teaches nothing."""
-        feeds = any(name == parent for node in self.nodes.values() for parent, _ in _parents(node))
-        gone = np.isnan(np.atleast_1d(np.asarray(self.seen(name, unit, path), dtype=float)))
-        return not feeds and bool(gone.all())
+    def is_idle(self, name: str, unit: int, path: Path) -> NDArray[np.bool_]:
+        """Which coordinates are missing, have no children, and so teach nothing."""
+        gone = np.isnan(self.seen(name, unit, path))
+        node = self.nodes[name]
+        indexes = {gate.name for other in self.nodes.values() for gate in other.gates()}
+        parents = {parent for other in self.nodes.values() for parent, _ in _parents(other)}
+        if name in indexes | parents or (node.kind == "latent" and not self.is_gaussian(name)):
+            return np.zeros_like(gone)
+        return gone
+
+
+@dataclass
+class Row:
+    """The factor of one value that is no Gaussian.
+
+    Attributes:
+        key: the component.
+        leaf: its family and slots.
+        where: values of its gates.
+        x: the value.
+        inputs: what is known of the row.
+        rivals: discrete components of the same switch, which may take the value for themselves.
+    """
+
+    key: str
+    leaf: LeafRecord
+    where: Where
+    x: Floats
+    inputs: Inputs
+    rivals: list[Row]
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What two equal rows have in common."""
+        return (self.key, self.where, *(rival.where for rival in self.rivals), self.x.tobytes())
+
+    def log_density(self, params: Params) -> float:
+        """log p; 0 at the atoms of a rival."""
+        if any(np.isfinite(rival.log_density(params)) for rival in self.rivals):
+            return -np.inf
+        inputs = {name: value[None] for name, value in self.inputs.items()}
+        return float(log_density_of(self.leaf, self.where, self.x[None], inputs, params)[0])
+
+
+@dataclass
+class Rows:
+    """Rows of one component that read the same entries."""
+
+    leaf: LeafRecord
+    where: Where
+    x: list[Floats] = field(default_factory=list)
+    inputs: list[Inputs] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def value(self, new: Params) -> float:
+        """Σ weight · log p(x)."""
+        inputs = {name: np.stack([row[name] for row in self.inputs]) for name in self.inputs[0]}
+        found = log_density_of(self.leaf, self.where, np.stack(self.x), inputs, new)
+        return float(np.asarray(self.weights) @ np.broadcast_to(found, len(self.x)))
+
+
+@dataclass
+class Moments:
+    """Σ weight E[v vᵀ] / scale of one Gaussian component, v = (value, regressors…).
+
+    Attributes:
+        leaf: its family and slots.
+        dim: length of the value.
+        widths: per term, the length of the regressor, and whether it is a number.
+        second: [m, m].
+        count: Σ weight.
+        log_scale: Σ weight · log scale.
+    """
+
+    leaf: LeafRecord
+    dim: int
+    widths: list[tuple[int, bool]]
+    second: Any = 0.0
+    count: float = 0.0
+    log_scale: float = 0.0
+
+    def add(self, weight: float, scale: float, second: Floats) -> None:
+        """Enter one value."""
+        self.count += weight
+        self.log_scale += weight * np.log(scale)
+        self.second = self.second + weight / scale * second
+
+    def value(self, where: Where, shown: tuple[int, ...], new: Params) -> float:
+        """Expected complete-data log-density at new parameters."""
+        slots = list(self.leaf.slots.items())
+        terms = [(slot, place) for (name, slot), place in zip(slots, where, strict=True)
+                 if name.startswith("mean")]  # fmt: skip
+        blocks = [np.eye(self.dim)]
+        for (slot, place), (width, scalar) in zip(terms, self.widths, strict=True):
+            contracts = slot.times is not None and slot.times.contracts
+            blocks.append(-_matrix(entry(slot, place, new), self.dim, width, scalar, contracts))
+        residual = np.concatenate(blocks, axis=1)[list(shown)]
+        place = next(w for (n, _), w in zip(slots, where, strict=True) if n == spread_of(self.leaf))
+        noise = as_matrix(entry(self.leaf.slots[spread_of(self.leaf)], place, new), self.dim)
+        noise = noise[np.ix_(shown, shown)]
+        sign, logdet = np.linalg.slogdet(2 * np.pi * noise)
+        if sign <= 0:
+            return -np.inf
+        apart = float(np.trace(np.linalg.solve(noise, residual @ self.second @ residual.T)))
+        return -0.5 * (self.count * float(logdet) + len(shown) * self.log_scale + apart)
+
+
+@dataclass
+class Complete:
+    """The expected complete data of an E-step; called with new parameters it is Q."""
+
+    apart: frozenset[str] = frozenset()
+    rows: dict[tuple[str, Where], Rows] = field(default_factory=dict)
+    moments: dict[tuple[str, Where, tuple[int, ...]], Moments] = field(default_factory=dict)
+
+    def add_row(self, row: Row, weight: float) -> None:
+        """Enter a value that is no Gaussian."""
+        group = self.rows.setdefault((row.key, row.where), Rows(row.leaf, row.where))
+        group.x.append(row.x)
+        group.inputs.append(row.inputs)
+        group.weights.append(weight)
+
+    def __call__(self, new: Params, keys: frozenset[str] | None = None) -> float:
+        """Q at new parameters, of all components or some."""
+        plain = [rows.value(new) for (key, _), rows in self.rows.items() if not keys or key in keys]
+        normal = [
+            group.value(where, shown, new)
+            for (key, where, shown), group in self.moments.items()
+            if not keys or key in keys
+        ]
+        return sum(plain) + sum(normal)
+
+
+def log_density_of(
+    leaf: LeafRecord, where: Where, x: Floats, inputs: Inputs, params: Params
+) -> Floats:
+    """log p of rows [R] that read the same entries; links are opened here."""
+    slots: dict[str, Floats] = {}
+    predictors: dict[str, Floats] = {}
+    for (name, slot), place in zip(leaf.slots.items(), where, strict=True):
+        if slot.kind == "covariate":
+            slots[name] = inputs[name]
+            continue
+        value, known = entry(slot, place, params), inputs.get(name)
+        if known is None:
+            part = value[None]
+        elif slot.times is not None and slot.times.contracts and known.ndim == 2:
+            part = known @ np.atleast_1d(value).T if value.ndim else known.sum(1) * value
+        else:
+            part = known.reshape(len(known), *(1,) * value.ndim) * value
+        link = slot_of(name)
+        if link in LINKS:
+            predictors[link] = predictors.get(link, np.zeros(1)) + part
+        else:
+            slots[name] = part
+    for link, eta in predictors.items():
+        target, inverse = LINKS[link]
+        slots[target] = slots.get(target, np.ones(1)) * inverse(eta)
+    return log_density(leaf, x, slots)
+
+
+def entry(slot: SlotRecord, place: tuple[int, ...], params: Params) -> Floats:
+    """What stands in a slot at these values of its gates."""
+    whole = np.asarray(params[slot.name] if slot.kind == "param" else slot.value, dtype=float)
+    return np.asarray(whole[place])
+
+
+def spread_of(leaf: LeafRecord) -> str:
+    """The slot of a Gaussian's noise."""
+    return "cov" if "cov" in leaf.slots else "var"
+
+
+def as_matrix(value: Floats, dim: int) -> Floats:
+    """A covariance from variances."""
+    return value if value.ndim == 2 else np.eye(dim) * value
 
 
 def _parents(node: NodeRecord) -> list[tuple[str, int]]:

@@ -1,281 +1,525 @@
-"""Random models of discrete and Gaussian latents, regressions, plates, sequences and holes."""
+"""Random graphs of discrete and Gaussian latents, regressions and links, as Hypothesis draws them.
+
+A tape of bytes decides everything, zeros choosing what is simplest.  The first of them are features
+that zero leaves out, so that failures shrink to what they need and to a small graph.  Parameters,
+ties, priors, holes and weights are those of `strategies`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from dense import Dense
-from numpy.typing import NDArray
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from strategies import (
+    TAPE,
+    Builder,
+    Case,
+    Column,
+    Filler,
+    Floats,
+    Index,
+    ScopeInfo,
+    Tie,
+    bare_slot,
+    random_weights,
+)
 
-import pgem as pg
+OFTEN = 50
+"""A feature's byte up to here leaves it out."""
+CONFIGURATIONS = (4.0, 12.0, 40.0)
+"""Numbers of configurations of the discrete latents of a unit."""
+LINKS = {
+    "Bernoulli": "logit",
+    "Binomial": "logit",
+    "Geometric": "logit",
+    "Poisson": "log_rate",
+    "Exponential": "log_rate",
+    "Categorical": "logits",
+    "Multinomial": "logits",
+}
 
-Floats = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class Features:
+    """What a graph may have."""
+
+    discrete: bool
+    gaussian: bool
+    covariates: bool
+    links: bool
+    switches: bool
+    ties: bool
+    structures: bool
+    fixed: bool
+    priors: bool
+    holes: bool
+    given: bool
+    weights: bool
 
 
 @dataclass
-class Case:
-    """A model with data and parameters.
+class MixedCase(Case):
+    """A case with Gaussian latents.
 
     Attributes:
-        code: the declaration.
-        data: by node.
-        sizes: members of plates and sequences, for the oracle.
-        n_units: number of units.
+        lengths: per plate or sequence, its members per unit (and per member around it).
     """
 
-    code: str
-    data: dict[str, Any]
-    sizes: dict[str, Any]
-    n_units: int
-    dims: dict[str, int]
-    categories: dict[str, int]
-    model: pg.Model = field(init=False)
+    lengths: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        names: dict[str, Any] = {"pg": pg, "np": np}
-        exec(self.code, names)
-        self.model = names["m"]
-
-    def oracle(self) -> Dense:
-        """The dense oracle of these data."""
-        dense = Dense(self.model.record, self.data, self.sizes, self.n_units, self.categories)
-        dense.dims = self.dims
+    @cached_property
+    def dense(self) -> Dense:
+        """The answers of a dense joint Gaussian per configuration."""
+        n_units = len(next(iter(self.data.values())))
+        dense = Dense(self.record, self.data, self.lengths, n_units, self.sizes)
+        dense.dims = self.vectors
         return dense
 
-    def params(self, rng: np.random.Generator) -> dict[str, Floats]:
-        """Random parameters inside their constraints."""
-        found = {}
-        for name, layout in self.model.compile(self.data).params.items():
-            role, shape = layout.role.name, layout.shape
-            if role == "probability vector":
-                value = rng.dirichlet(np.full(shape[-1], 2.0), shape[:-1])
-            elif role == "mean":
-                value = rng.normal(size=shape) * 0.7
-            elif role == "variance":
-                value = rng.gamma(4.0, 0.25, shape) + 0.1
-            else:
-                root = rng.normal(size=shape) * 0.5
-                value = root @ np.swapaxes(root, -1, -2) + 0.4 * np.eye(shape[-1])
-            if layout.value is not None:
-                value = np.where(layout.fixed, layout.value, value)
-            found[name] = np.asarray(value)
-        return found
+    @property
+    def frequencies(self) -> Floats:
+        """Weights of the units [N]."""
+        return np.ones(self.dense.n_units) if self.weights is None else np.array(self.weights)
 
 
-class Maker:
-    """Writes one random declaration, and data for it."""
+@dataclass(frozen=True)
+class Regressor:
+    """What a coefficient may be multiplied by.
 
-    def __init__(self, rng: np.random.Generator, n_units: int) -> None:
-        self.rng, self.n_units = rng, n_units
-        self.lines = ["with pg.Model('mixed') as m:"]
-        self.data: dict[str, Any] = {}
-        self.sizes: dict[str, Any] = {}
-        self.dims: dict[str, int] = {}
-        self.categories: dict[str, int] = {}
-        self.count = 0
-        self.depth = 1
+    Attributes:
+        text: how it is written.
+        length: of a vector, or None.
+        node: the name of a Gaussian node; empty for a covariate.
+    """
 
-    def flip(self, chance: float = 0.5) -> bool:
-        return bool(self.rng.random() < chance)
+    text: str
+    length: int | None
+    node: str = ""
 
-    def say(self, line: str) -> None:
-        self.lines.append("    " * self.depth + line)
 
-    def name(self, stem: str) -> str:
-        self.count += 1
-        return f"{stem}{self.count}"
+class MixedBuilder(Builder):
+    """Writes graphs that mix discrete and Gaussian nodes.
 
-    def values(self, scope: list[str], shape: tuple[int, ...], draw: Any) -> Any:
-        """Nested lists of values, one per member."""
+    Args:
+        tape: numbers below 256.
+        features: what it may have; priors mean lower bounds and partly fixed parameters, too.
+        fitted: leave out variances that a single value would make zero.
+    """
 
-        def nested(sizes: list[Any], depth: int) -> Any:
-            if depth == len(scope):
-                return draw(shape)
-            return [nested([s[k] for s in sizes[1:]], depth + 1) for k in range(sizes[0])]
+    def __init__(self, tape: Iterable[int], features: Features, *, fitted: bool) -> None:
+        super().__init__(tape, fitted=fitted, constrained=features.priors)
+        self.features = features
+        self.limit = float(np.log(self.pick(CONFIGURATIONS)))
+        self.regressors: dict[str, list[Regressor]] = {"unit": []}
+        self.positive: dict[str, list[str]] = {}
+        self.ridge: tuple[str, list[Index]] | None = None
 
-        return [nested([self.sizes[s][u] for s in scope], 0) for u in range(self.n_units)]
+    # --- what features leave out ------------------------------------------------------------------
 
-    def numbers(self, scope: list[str], dim: int | None, holes: float) -> Any:
-        """Random numbers with holes."""
+    def tied(self, role: str, own: tuple[int, ...], usable: list[Index]) -> str | None:
+        """A parameter used before, if one fits."""
+        return super().tied(role, own, usable) if self.features.ties else None
 
-        def draw(shape: tuple[int, ...]) -> Any:
-            value = self.rng.normal(size=shape) * 1.5
-            return np.where(self.rng.random(shape) < holes, np.nan, value)
+    def held(self, role: str, own: tuple[int, ...], gates: list[Index]) -> str:
+        """Settings that hold a parameter, wholly or partly; without that, none."""
+        return super().held(role, own, gates) if self.features.fixed else "fixed=False"
 
-        drawn = self.values(scope, () if dim is None else (dim,), draw)
-        return np.array(drawn) if not scope else _arrays(drawn, len(scope))
+    def covariance(self, length: int, pool: list[Index]) -> tuple[str | None, bool]:
+        """A covariance slot, and whether its parameter is the slot's own."""
+        if self.features.structures:
+            return super().covariance(length, pool)
+        text = self.slot("cov", "cov", (length, length), pool)
+        return text, bare_slot(text)
 
-    # --- nodes ------------------------------------------------------------------------------------
+    def latent(self, *arguments: Any) -> bool:
+        """A discrete latent node, if it fits."""
+        return self.features.discrete and super().latent(*arguments)
 
-    def discrete(self, scope: list[str], gates: list[str], *, after: bool = False) -> str:
-        name = self.name("z")
-        size = int(self.rng.integers(2, 4)) if not scope else 2
-        self.categories[name] = size
-        options = f", given=[{', '.join(gates)}]" if gates else ""
-        options += f", after='{name}'" if after else ""
-        kind = "observed" if self.flip(0.25) and not after else "latent"
-        self.say(f"{name} = pg.{kind}('{name}', pg.Categorical(size={size}){options})")
-        if kind == "observed" or self.flip(0.2):
-            holes = 0.3 if kind == "observed" else 0.7
+    def switch(self, latents: Sequence[Index]) -> None:
+        """An observed node whose family is picked by a gate."""
+        if self.features.switches:
+            super().switch(latents)
 
-            def draw(shape: tuple[int, ...]) -> Any:
-                return np.nan if self.rng.random() < holes else float(self.rng.integers(size))
+    # --- what is around -------------------------------------------------------------------------
 
-            drawn = self.values(scope, (), draw)
-            self.data[name] = np.array(drawn) if not scope else _arrays(drawn, len(scope))
-        return name
+    def put(self, regressor: Regressor) -> None:
+        """Register something to regress on in the present scope."""
+        self.regressors.setdefault(self.scope.name, []).append(regressor)
 
-    def gated(self, gates: list[str]) -> str:
-        """An index by some of the gates."""
-        chosen = [g for g in gates if self.flip(0.5)]
-        return f"[{', '.join(chosen)}]" if chosen else ""
+    def known(self) -> list[Regressor]:
+        """Covariates, of this scope and those around it."""
+        return [r for s in self.scope.around for r in self.regressors.get(s.name, []) if not r.node]
 
-    def param(self, gates: list[str]) -> str:
-        return f"pg.param('{self.name('p')}'){self.gated(gates)}"
+    def parents(self, *, outer: bool) -> list[Regressor]:
+        """Gaussian nodes, of this scope alone or also of those around it."""
+        scopes = self.scope.around if outer else [self.scope]
+        return [r for s in scopes for r in self.regressors.get(s.name, []) if r.node]
+
+    def covariate(self) -> None:
+        """A covariate: a number, a vector, or a positive number that scales variances."""
+        if not self.features.covariates:
+            return
+        kind = self.pick(["number", "vector", "positive"])
+        name = self.name("v" if kind == "positive" else "c")
+        self.say(f'{name} = pg.covariate("{name}")')
+        length = 2 if kind == "vector" else None
+        event = () if length is None else (length,)
+
+        def draw(rng: np.random.Generator, *_: Any) -> Any:
+            drawn = rng.gamma(3.0, 0.4) + 0.1 if kind == "positive" else rng.normal(size=event)
+            return np.round(drawn, 3)
+
+        self.columns.append(Column(name, self.scope, draw, event, kind="covariate"))
+        if length is not None:
+            self.vectors[name] = length
+        if kind == "positive":
+            self.positive.setdefault(self.scope.name, []).append(name)
+        else:
+            self.put(Regressor(name, length))
+
+    # --- terms ----------------------------------------------------------------------------------
+
+    def coefficient(self, role: str, own: tuple[int, ...], pool: Sequence[Index]) -> str:
+        """A parameter or constant in an expression, gated by some of the pool."""
+        if self.ridge is not None and not own and role == "mean" and self.chance(0.6):
+            base, gates = self.ridge
+            factor = round(float(self.rng.uniform(0.3, 3)), 2)
+            text = self.name("q")
+            self.say(f'{text} = pg.param("{text}", prior=pg.Normal(0.5, {base} * {factor}))')
+            return self.gated(text, gates)
+        tied = self.tied(role, own, list(pool))
+        if tied is not None and self.chance(0.4):
+            return tied
+        gates = [index for index in pool if self.chance(0.5)]
+        kind = self.pick(["new", "shared", "held", "constant"])
+        prior = self.constrained and self.chance(0.6)
+        sizes = tuple(index.size for index in gates)
+        if kind == "held" and role == "mean" and not prior:
+            return self.gated(f'pg.param("{self.name("q")}", {self.held(role, own, gates)})', gates)
+        if kind == "constant" and role == "mean" and not prior:
+            value = np.round(self.rng.normal(size=sizes + own), 2).tolist()
+            return self.gated(f"pg.constant({value})", gates)
+        text = self.name("q")
+        if prior and role == "mean":
+            setting = f", {self.constraint(role, own, gates)}"
+        else:
+            setting = f", prior={self.prior(role.split()[-1], own, sizes)}" if prior else ""
+        self.say(f'{text} = pg.param("{text}"{setting})')
+        self.ties.append(Tie(text, role, own, sizes))
+        return self.gated(text, gates)
+
+    def term(
+        self, role: str, child: tuple[int, ...], regressor: Regressor, pool: Sequence[Index]
+    ) -> str:
+        """A coefficient times a regressor."""
+        if regressor.length is None:
+            bare = role == "mean" and self.chance(0.15)
+            return regressor.text if bare else (
+                f"{self.coefficient(role, child, pool)} * {regressor.text}"
+            )  # fmt: skip
+        if role == "mean" and child == (regressor.length,) and self.chance(0.3):
+            bare = self.chance(0.5)
+            return regressor.text if bare else (
+                f"{self.coefficient(role, child, pool)} * {regressor.text}"
+            )  # fmt: skip
+        return f"{self.coefficient(role, (*child, regressor.length), pool)} @ {regressor.text}"
+
+    def expression(
+        self, role: str, child: tuple[int, ...], regressors: Sequence[Regressor],
+        pool: Sequence[Index],
+    ) -> str:  # fmt: skip
+        """A sum of terms."""
+        terms = [self.term(role, child, regressor, pool) for regressor in regressors]
+        if not terms or self.chance(0.5):
+            terms.append(self.coefficient(role, child, pool))
+        if role == "mean" and self.chance(0.1):
+            terms.append("0.5")
+        return (" - " if self.chance(0.15) else " + ").join(terms)
+
+    def some(self, regressors: Sequence[Regressor], share: float) -> list[Regressor]:
+        """Some of the regressors."""
+        return [regressor for regressor in regressors if self.chance(share)]
+
+    # --- nodes ----------------------------------------------------------------------------------
 
     def gaussian(
-        self, kind: str, scope: list[str], gates: list[str], parents: list[str],
-        covariates: list[str], *, looks_back: bool = False, dim: int | None = None,
-    ) -> str:  # fmt: skip
-        """A Gaussian node with terms of parents, covariates and its own past."""
-        name = self.name("f" if kind == "latent" else "y")
-        if dim is not None:
-            self.dims[name] = dim
-        terms = [self.term(parent, dim, gates) for parent in parents]
-        terms += [f"{self.param(gates)} * {covariate}" for covariate in covariates]
-        if looks_back:
-            back = f"pg.prev('{name}')"
-            plain = self.flip(0.2)
-            terms.append(back if plain else f"{self.param(gates)} {'@' if dim else '*'} {back}")
-        if self.flip(0.6) or not terms:
-            terms.append(self.param(gates))
-        if self.flip(0.15):
-            terms.append("0.5")
-        sign = " - " if self.flip(0.15) and len(terms) > 1 else " + "
-        mean = sign.join(terms)
-        family = self.family(mean, dim, gates, kind, covariates)
-        first = ""
-        if looks_back and (kind == "latent" or self.flip(0.4)):
-            first = self.first(dim, kind)
-        self.say(f"{name} = pg.{kind}('{name}', {family}{first})")
-        return name
+        self, word: str, pool: Sequence[Index], *, outer: bool, back: bool = False
+    ) -> None:
+        """A Gaussian node whose mean has terms: parents, covariates, its own past.
 
-    def term(self, parent: str, dim: int | None, gates: list[str]) -> str:
-        width = self.dims.get(parent)
-        if width is None or (width == dim and self.flip(0.2)):
-            return f"{self.param(gates)} * {parent}" if self.flip(0.8) or dim != width else parent
-        return f"{self.param(gates)} @ {parent}"
+        Args:
+            word: latent or observed.
+            pool: what may index its parameters.
+            outer: whether latents around the scope may be parents.
+            back: whether it looks back.
+        """
+        if word == "latent" and not self.features.gaussian:
+            return
+        length = self.pick([None, None, 2, 2, 3])
+        child = () if length is None else (length,)
+        gates = self.pool(pool, 2)
+        name = self.name("f" if word == "latent" else "y")
+        chosen = self.some(self.parents(outer=outer), 0.7)
+        chosen += self.some(self.known(), 0.5 if word == "observed" else 0.25)
+        if back:
+            chosen.append(Regressor(f'pg.prev("{name}")', length))
+        if length is not None:  # so that the terms that read the node itself find it
+            self.vectors[name] = length
+        spread, empty = self.spread(length, gates)
+        mean = self.expression("mean", child, chosen, gates)
+        self.ridge = None
+        size = f", size={length}" if length is not None and word == "latent" else ""
+        family = "Normal" if length is None else "MvNormal"
+        first = ""
+        if back and (word == "latent" or self.chance(0.5)):
+            first = self.start(length)
+        self.declare(word, name, f"pg.{family}(mean={mean}{spread}{size})", empty, gates, first)
+        event = child
+
+        def draw(rng: np.random.Generator, *_: Any) -> Any:
+            return np.round(rng.normal(0.0, 1.5, event), 3)
+
+        self.columns.append(Column(name, self.scope, draw, event, kind=word))
+        if word == "latent" or self.chance(0.4):
+            self.put(Regressor(name, length, node=name))
+
+    def spread(self, length: int | None, gates: list[Index]) -> tuple[str, bool]:
+        """The text of a variance or covariance, and whether it is the slot's own parameter."""
+        if length is not None:
+            text, bare = self.covariance(length, gates)
+            return ("" if text is None else f", cov={text}"), bare
+        if self.constrained and self.chance(0.3):
+            return f", var={self.base_of_ridges(gates)}", False
+        text = self.slot("var", "var", (), gates)
+        scales = [n for s in self.scope.around for n in self.positive.get(s.name, [])]
+        if scales and not bare_slot(text) and self.chance(0.4):
+            text = f"{text} {self.pick(['*', '/'])} {self.pick(scales)}"
+        return ("" if text is None else f", var={text}"), bare_slot(text)
+
+    def base_of_ridges(self, gates: Sequence[Index]) -> str:
+        """A variance with a prior, to which the priors of coefficients may be linked."""
+        chosen = [index for index in gates if index.latent and self.chance(0.5)]
+        text, sizes = self.name("q"), tuple(index.size for index in chosen)
+        self.say(f'{text} = pg.param("{text}", prior={self.prior("var", (), sizes)})')
+        self.ridge = text, chosen
+        return self.gated(text, chosen)
+
+    def start(self, length: int | None) -> str:
+        """The first step of a Gaussian chain."""
+        if length is None:
+            return self.pick(["first=pg.Normal(0.0, 2.0)", "first=pg.Normal()", ""])
+        fixed = f"first=pg.MvNormal(mean=0.0, cov=pg.identity({length}))"
+        return self.pick([fixed, "first=pg.MvNormal(cov=pg.diagonal())", ""])
 
     def family(
-        self, mean: str, dim: int | None, gates: list[str], kind: str, covariates: list[str]
-    ) -> str:
-        if dim is None:
-            var = self.param(gates)
-            if covariates and kind == "observed" and self.flip(0.3):
-                var = f"{var} * {self.positive}"
-            if kind == "latent" and self.flip(0.3):
-                var = "1.0"
-            return f"pg.Normal(mean={mean}, var={var})"
-        cov = [
-            self.param(gates),
-            f"pg.diagonal({self.param(gates)})",
-            f"pg.spherical({self.param(gates)})",
-            f"pg.identity({dim})",
-        ][int(self.rng.integers(4))]
-        size = f", size={dim}" if kind == "latent" else ""
-        return f"pg.MvNormal(mean={mean}, cov={cov}{size})"
+        self, family: str, size: int | None, length: int | None, pool: list[Index], extra: str = ""
+    ) -> tuple[str, bool]:
+        """A family; where there are covariates, sometimes behind its link."""
+        link = LINKS.get(family)
+        if not self.features.links or link is None or not self.known() or not self.chance(0.35):
+            return super().family(family, size, length, pool, extra)
+        own = (size or length or 0,) if link == "logits" else () if length is None else (length,)
+        role = "logits mean" if link == "logits" else "link mean"
+        parts = [f"{link}={self.expression(role, own, self.some(self.known(), 0.7), pool)}"]
+        if link == "log_rate" and self.chance(0.2):
+            parts.append(f"rate={self.coefficient('rate', own, pool)}")
+        if size is not None or length is not None:
+            parts.append(f"size={size or length}")
+        return f"pg.{family}({', '.join([*parts, *([extra] if extra else [])])})", False
 
-    def first(self, dim: int | None, kind: str) -> str:
-        if dim is None:
-            return ", first=pg.Normal()" if self.flip() else ", first=pg.Normal(0.0, 2.0)"
-        return f", first=pg.MvNormal(mean=0.0, cov=pg.identity({dim}))"
-
-    # --- the whole --------------------------------------------------------------------------------
-
-    def make(self) -> Case:
-        rng = self.rng
-        gates = [self.discrete([], []) for _ in range(int(rng.integers(0, 2)))]
-        inside = ["unit", "plate", "sequence", "tree"][int(rng.integers(4))]
-        scope = [] if inside == "unit" else ["s"]
-        outer: list[str] = []
-        if self.flip(0.6):
-            dim = 2 if self.flip(0.4) else None
-            outer.append(self.gaussian("latent", [], gates, [], [], dim=dim))
-            self.give(outer[-1], [])
-        if scope:
-            self.sizes["s"] = [
-                int(rng.integers(1, 6 if inside == "tree" else 4)) for _ in range(self.n_units)
-            ]
-            self.say(f"with pg.{inside}('s'):")
-            if inside == "tree":
-                self.data["s.parent"] = [self.parents(size) for size in self.sizes["s"]]
-            self.depth += 1
-        covariates = []
-        if self.flip(0.5):
-            covariates.append("x")
-            self.say("x = pg.covariate('x')")
-            self.say("v = pg.covariate('v')")
-            self.positive = "v"
-            self.data["x"] = self.numbers(scope, None, 0.0)
-            self.data["v"] = _arrays(
-                self.values(scope, (), lambda shape: rng.gamma(3.0, 0.4)), len(scope)
-            ) if scope else rng.gamma(3.0, 0.4, self.n_units)  # fmt: skip
-        sequence = inside in ("sequence", "tree")
-        if scope and self.flip(0.4):
-            gates = [*gates, self.discrete(scope, gates if self.flip() else [], after=sequence)]
-        latents = list(outer)
-        for _ in range(int(rng.integers(0, 3))):
-            dim = 2 if self.flip(0.4) else None
-            parents = [p for p in latents if self.flip(0.4)]
-            made = self.gaussian(
-                "latent", scope, gates, parents, covariates if self.flip(0.3) else [], dim=dim,
-                looks_back=sequence and self.flip(0.6),
-            )  # fmt: skip
-            latents.append(made)
-            self.give(made, scope)
-        for _ in range(int(rng.integers(1, 3))):
-            dim = int(rng.integers(2, 4)) if self.flip(0.4) else None
-            parents = [p for p in latents if self.flip(0.6)]
-            back = sequence and self.flip(0.25)
-            made = self.gaussian(
-                "observed", scope, gates, parents, covariates if self.flip(0.7) else [], dim=dim,
-                looks_back=back,
-            )  # fmt: skip
-            values = self.numbers(scope, dim, 0.25 if self.flip(0.5) else 0.0)
-            if back:  # the first value may be conditioned on
-                for unit, part in enumerate(values):
-                    roots = [0] if inside == "sequence" else self.data["s.parent"][unit] < 0
-                    part[roots] = rng.normal(size=np.shape(part[roots]))
-            self.data[made] = values
-            if self.flip(0.3):
-                latents.append(made)
-        return Case(
-            "\n".join(self.lines), self.data, self.sizes, self.n_units, self.dims, self.categories
-        )
-
-    def parents(self, size: int) -> Any:
-        """A random forest, its members in any order."""
-        above = np.array([int(self.rng.integers(-1, k)) if k else -1 for k in range(size)])
-        place = self.rng.permutation(size)
-        found = np.full(size, -1)
-        found[place] = np.where(above < 0, -1, place[above])
-        return found
-
-    def give(self, name: str, scope: list[str]) -> None:
-        """Now and then, values of a latent in some rows."""
-        if self.flip(0.2):
-            self.data[name] = self.numbers(scope, self.dims.get(name), 0.6)
+    def leaf(self, lags: Sequence[Index] = (), *, must: bool = False) -> None:
+        """An observed node of any family; single coordinates of all Gaussians may be missing."""
+        super().leaf(lags, must=must)
+        if self.families[-1:] == ["MvNormal"]:
+            self.columns[-1].separable = True
 
 
-def _arrays(nested: Any, depth: int) -> Any:
-    """The innermost lists as arrays."""
-    if depth == 1:
-        return [np.array(part, dtype=float) for part in nested]
-    return [_arrays(part, depth - 1) for part in nested]
+# --- the kinds of graph -------------------------------------------------------------------------
 
 
-def make_case(seed: int, n_units: int = 3) -> Case:
-    """A random case."""
-    return Maker(np.random.default_rng(seed), n_units).make()
+def _covariates(b: MixedBuilder) -> None:
+    for _ in range(b.between(0, 2)):
+        b.covariate()
+    if b.chance(0.15):
+        b.input()
+
+
+def _leaves(b: MixedBuilder, pool: Sequence[Index], *, outer: bool, back: bool = False) -> None:
+    """Observed nodes: Gaussians with terms, and others."""
+    b.gaussian("observed", pool, outer=outer, back=back and b.chance(0.25))
+    for _ in range(b.between(0, 2)):
+        if b.chance(0.5):
+            b.leaf()
+        else:
+            b.gaussian("observed", pool, outer=outer)
+
+
+def _top(b: MixedBuilder, most: int = 2) -> None:
+    """Covariates, discrete and Gaussian latents of the unit."""
+    _covariates(b)
+    for _ in range(b.between(0, most)):
+        b.latent()
+    if b.chance(0.2):
+        b.observed_gate()
+    if b.chance(0.5):
+        b.gaussian("latent", b.indexes(), outer=True)
+
+
+def _members(b: MixedBuilder, *, back: bool) -> None:
+    """What stands inside a plate or sequence.
+
+    Gaussians are gated by latents of their own scope, or hang together with what is around them;
+    both at once is refused, and drawn now and then.
+    """
+    around = [index for index in b.indexes() if index not in b.scope.indexes]
+    _covariates(b)
+    if b.chance(0.5):
+        if back:
+            name = b.name("s")
+            lag = Index(f'pg.prev("{name}")', 2, True, name, 1)
+            b.latent([*b.indexes(), lag], [lag], name, 2)
+        else:
+            b.latent()
+    inner = b.chance(0.5)
+    fits = b.chance(0.95)
+    pool = b.indexes() if inner or not fits else [*around, *_seen(b)]
+    outer = not inner or not fits
+    for _ in range(b.between(0, 2)):
+        b.gaussian("latent", pool, outer=outer, back=back and outer and b.chance(0.6))
+    _leaves(b, pool, outer=outer, back=back)
+
+
+def _seen(b: MixedBuilder) -> list[Index]:
+    """What may index and is no latent of the present scope."""
+    return [index for index in b.scope.indexes if not index.latent]
+
+
+def _unit(b: MixedBuilder) -> None:
+    _top(b)
+    if b.chance(0.4):
+        b.gaussian("latent", b.indexes(), outer=True)
+    _leaves(b, b.indexes(), outer=True)
+
+
+def _plate(b: MixedBuilder) -> None:
+    _top(b, 1)
+    with b.inside("plate", b.pick([None, 2, 3]), 1, 3):
+        _members(b, back=False)
+    if b.chance(0.3):
+        b.gaussian("observed", b.indexes(), outer=True)
+
+
+def _sequence(b: MixedBuilder) -> None:
+    _top(b, 1)
+    with b.inside("sequence", None, 1, 4):
+        _members(b, back=True)
+    if b.chance(0.2):
+        b.leaf()
+
+
+def _tree(b: MixedBuilder) -> None:
+    _top(b, 1)
+    with b.inside("tree", None, 1, 5):
+        _members(b, back=True)
+
+
+def _nested(b: MixedBuilder) -> None:
+    _top(b, 1)
+    kind = b.pick(["plates", "sequence in plate", "plate in sequence"])
+    first = "sequence" if kind == "plate in sequence" else "plate"
+    with b.inside(first, b.pick([None, 2]) if first == "plate" else None, 1, 2):
+        if b.chance(0.5):
+            b.gaussian("latent", b.indexes(), outer=True, back=first == "sequence")
+        if first == "sequence" and b.chance(0.3):
+            b.leaf(must=True)
+        with b.inside("sequence" if kind == "sequence in plate" else "plate", None, 1, 2):
+            _members(b, back=kind == "sequence in plate")
+
+
+MIXED: dict[str, Callable[[MixedBuilder], None]] = {
+    "unit": _unit,
+    "plate": _plate,
+    "sequence": _sequence,
+    "tree": _tree,
+    "nested": _nested,
+}
+
+
+def mixed_cases(kind: str, **options: bool) -> SearchStrategy[MixedCase]:
+    """Random mixed graphs of one kind, with parameters and data.
+
+    Args:
+        kind: `unit`, `plate`, `sequence`, `tree` or `nested`.
+        options: as in `build_mixed`.
+    """
+    tapes = st.binary(min_size=TAPE, max_size=TAPE)
+    return tapes.map(lambda tape: build_mixed(tape, kind, **options))
+
+
+def build_mixed(
+    tape: Iterable[int],
+    kind: str,
+    *,
+    fitted: bool = False,
+    absent: bool = False,
+    priors: bool = True,
+) -> MixedCase:
+    """The case that some choices decide.
+
+    Args:
+        tape: numbers below 256.
+        kind: `unit`, `plate`, `sequence`, `tree` or `nested`.
+        fitted: leave out variances that a single value would make zero.
+        absent: leave some observed nodes out of the data.
+        priors: whether there may be priors, lower bounds and partly fixed covariances.
+    """
+    rest = iter(tape)
+    features = Features(*[next(rest) > OFTEN for _ in fields(Features)])
+    features = replace(features, priors=features.priors and priors)
+    builder = MixedBuilder(rest, features, fitted=fitted)
+    MIXED[kind](builder)
+    case = MixedCase("\n".join(builder.lines), builder.seed, builder.sizes, builder.vectors, {})
+    lags = {n.name: n.lag() for n in case.record.nodes if n.conditioned}
+    case.data = MixedFiller(builder, lags).fill(absent=absent)
+    case.lengths = lengths_of(builder)
+    if features.weights and builder.chance(0.6):
+        case.weights = random_weights(builder)
+    return case
+
+
+class MixedFiller(Filler):
+    """Draws data, with holes where the features say so."""
+
+    builder: MixedBuilder
+
+    def column(self, column: Column, rate: float) -> Any:
+        """Values of one name, holes at this rate."""
+        return super().column(column, rate if self.builder.features.holes else 0.0)
+
+    def is_given(self, column: Column) -> bool:
+        """Whether values of a latent are in the data."""
+        return self.builder.features.given and super().is_given(column)
+
+
+def lengths_of(builder: Builder) -> dict[str, Any]:
+    """Per scope and unit, its members, nested over the members around it."""
+    found: dict[str, Any] = {}
+    scopes = {s.name: s for c in builder.columns for s in c.scope.around[1:]}
+
+    def nested(
+        info: ScopeInfo, outer: Sequence[ScopeInfo], unit: int, path: tuple[int, ...]
+    ) -> Any:
+        if not outer:
+            return info.lengths[unit, path]
+        members = range(outer[0].lengths[unit, path])
+        return [nested(info, outer[1:], unit, (*path, k)) for k in members]
+
+    for name, info in scopes.items():
+        units = range(len(info.paths))
+        found[name] = [nested(info, info.around[1:-1], unit, ()) for unit in units]
+    return found

@@ -8,7 +8,7 @@ is the simplest graph, so that failures shrink.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 from oracle import Oracle, longest_lag
 
-from pgem.declare.records import Gate, LeafRecord, ModelRecord, NodeRecord
+from pgem.declare.records import Gate, LeafRecord, ModelRecord, NodeRecord, slot_of
 
 Floats = NDArray[np.float64]
 Path = tuple[int, ...]
@@ -132,13 +132,16 @@ def parameter_shapes(
     found: dict[str, Shape] = {}
     for node in record.nodes:
         for leaf in (*node.components, *node.firsts):
-            for name, role in SLOTS[leaf.family]:
-                slot = leaf.slots[name]
+            roles = dict(SLOTS[leaf.family])
+            for name, slot in leaf.slots.items():
                 if slot.kind != "param" or slot.name in found:
                     continue
                 gates = tuple(_gate_size(gate, sizes) for gate in slot.gates)
                 own = _own_shape(leaf, node, name, sizes, vectors)
-                found[slot.name] = _shape(record, slot.name, role, gates, own)
+                shape = _shape(record, slot.name, roles.get(name, "mean"), gates, own)
+                if slot_of(name) == "logits":
+                    shape.held[(slice(None),) * len(gates) + (0,)] = True
+                found[slot.name] = shape
     return found
 
 
@@ -154,10 +157,16 @@ def _own_shape(
     vectors: Mapping[str, int],
 ) -> tuple[int, ...]:
     if leaf.family == "Categorical":
-        return (sizes[node.name],)
+        child: tuple[int, ...] = (sizes[node.name],)
+    else:
+        child = (vectors[node.name],) if node.name in vectors else ()
+    times = leaf.slots[slot].times
+    if times is not None and times.contracts:
+        factors = (*times.covariates, times.parent)
+        return (*child, *(vectors[name] for name in factors if name in vectors))
     length = vectors.get(node.name)
-    if length is None:
-        return ()
+    if length is None or leaf.family == "Categorical":
+        return child
     if slot == "cov":
         return {"full": (length, length), "diagonal": (length,), "spherical": ()}[
             leaf.slots[slot].structure
@@ -326,13 +335,13 @@ class Builder:
     """Writes a declaration line by line.
 
     Args:
-        tape: bytes that decide everything; zeros, and nothing once it has run out, choose what is
-            simplest.
+        tape: numbers below 256 that decide everything; zeros, and nothing once it has run out,
+            choose what is simplest.
         fitted: leave out what makes the likelihood unbounded (variances of single values).
         constrained: many parameters have priors, lower bounds or partly fixed covariances.
     """
 
-    def __init__(self, tape: bytes, *, fitted: bool, constrained: bool = False) -> None:
+    def __init__(self, tape: Iterable[int], *, fitted: bool, constrained: bool = False) -> None:
         self.tape, self.fitted, self.constrained = iter(tape), fitted, constrained
         self.seed = self.byte() + 256 * self.byte()
         self.rng = np.random.default_rng([self.seed, 0])
@@ -567,7 +576,8 @@ class Builder:
         if role == "rate":
             return f"pg.Gamma({numbers(1, 4, *entry)}, {numbers(0.5, 3, *entry)})"
         if role == "mean" and own and self.chance(0.5):
-            cov = _rounded(self.rng, "cov", gates, own * 2).tolist()
+            lead = gates if len(own) == 1 else ()
+            cov = _rounded(self.rng, "cov", lead, own[-1:] * 2).tolist()
             return f"pg.MvNormal({numbers(-1, 1, *own)}, {cov})"
         if role == "mean":
             return f"pg.Normal({numbers(-1, 1, *entry)}, {numbers(0.2, 2, *entry)})"
@@ -628,7 +638,7 @@ class Builder:
                 text, bare = self.covariance(length or 1, pool)
             else:
                 text = self.slot(slot, role, own, pool)
-                bare = _bare(text)
+                bare = bare_slot(text)
             empty |= bare
             if text is not None:
                 parts.append(f"{slot}={text}")
@@ -642,9 +652,9 @@ class Builder:
         own = {"full": (length, length), "diagonal": (length,), "spherical": ()}[structure]
         if structure == "full":
             text = self.slot("cov", "cov", own, pool)
-            return text, _bare(text)
+            return text, bare_slot(text)
         text = self.slot("cov", f"{structure} cov", own, pool)
-        return f"pg.{structure}({text or ''})", _bare(text)
+        return f"pg.{structure}({text or ''})", bare_slot(text)
 
     # --- nodes ----------------------------------------------------------------------------------
 
@@ -857,7 +867,7 @@ def random_datum(rng: np.random.Generator, family: str, event: tuple[int, ...]) 
     return np.round(rng.normal(0.0, 2.0, event), 3)
 
 
-def _bare(text: str | None) -> bool:
+def bare_slot(text: str | None) -> bool:
     """Whether a slot's parameter is its own, and so gated by what the node is given."""
     return text is None or (text.startswith("pg.param(") and not text.startswith('pg.param("'))
 
@@ -901,7 +911,7 @@ class Filler:
         data = {}
         for column in self.builder.columns:
             if column.kind == "latent":
-                if not self.builder.chance(0.15):
+                if not self.is_given(column):
                     continue
                 rate = self.builder.pick([0.6, 0.95, 0.0])
             elif column.kind == "covariate":
@@ -912,6 +922,11 @@ class Filler:
                     continue
             data[column.name] = self.column(column, rate)
         return data
+
+    def is_given(self, column: Column) -> bool:
+        """Whether values of a latent are in the data."""
+        del column
+        return self.builder.chance(0.15)
 
     def leave_out(self, column: Column, data: Mapping[str, Any]) -> bool:
         """Whether an observed node gets no key: its lengths are known and its holes affordable."""
@@ -1164,8 +1179,12 @@ def build_case(
     lags = {n.name: longest_lag(n) for n in case.record.nodes if n.conditioned}
     case.data = Filler(builder, lags).fill(absent=absent)
     if weighted and builder.chance(0.6):
-        choices = np.array([0.0, 1.0, 2.0, 0.5, 3.25])
-        case.weights = builder.rng.choice(choices, len(builder.unit.paths)).tolist()
-        if not any(case.weights):
-            case.weights[0] = 1.0
+        case.weights = random_weights(builder)
     return case
+
+
+def random_weights(builder: Builder) -> list[float]:
+    """Weights of the units, some of them zero."""
+    choices = np.array([0.0, 1.0, 2.0, 0.5, 3.25])
+    weights = builder.rng.choice(choices, len(builder.unit.paths)).tolist()
+    return weights if any(weights) else [1.0, *weights[1:]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from dense import Cell, Dense, Path
-from mixed import Case
 from numpy.typing import NDArray
+
+import pgem as pg
 
 Floats = NDArray[np.float64]
 GATING = {
@@ -51,6 +53,56 @@ GATING = {
 """What gates the values: the declaration, and the gates of the mean."""
 
 
+@dataclass
+class Case:
+    """A model with data and parameters.
+
+    Attributes:
+        code: the declaration.
+        data: by node.
+        sizes: members of plates and sequences, for the oracle.
+        n_units: number of units.
+    """
+
+    code: str
+    data: dict[str, Any]
+    sizes: dict[str, Any]
+    n_units: int
+    dims: dict[str, int]
+    categories: dict[str, int]
+    model: pg.Model = field(init=False)
+
+    def __post_init__(self) -> None:
+        names: dict[str, Any] = {"pg": pg, "np": np}
+        exec(self.code, names)
+        self.model = names["m"]
+
+    def oracle(self) -> Dense:
+        """The dense oracle of these data."""
+        dense = Dense(self.model.record, self.data, self.sizes, self.n_units, self.categories)
+        dense.dims = self.dims
+        return dense
+
+    def params(self, rng: np.random.Generator) -> dict[str, Floats]:
+        """Random parameters inside their constraints."""
+        found = {}
+        for name, layout in self.model.compile(self.data).params.items():
+            role, shape = layout.role.name, layout.shape
+            if role == "probability vector":
+                value = rng.dirichlet(np.full(shape[-1], 2.0), shape[:-1])
+            elif role == "mean":
+                value = rng.normal(size=shape) * 0.7
+            elif role == "variance":
+                value = rng.gamma(4.0, 0.25, shape) + 0.1
+            else:
+                root = rng.normal(size=shape) * 0.5
+                value = root @ np.swapaxes(root, -1, -2) + 0.4 * np.eye(shape[-1])
+            if layout.value is not None:
+                value = np.where(layout.fixed, layout.value, value)
+            found[name] = np.asarray(value)
+        return found
+
+
 class Switching(Case):
     """A case whose oracle knows which values say nothing.
 
@@ -70,12 +122,15 @@ class Switching(Case):
 class Forgetful(Dense):
     """Values that are missing, with nothing that is seen after them, teach nothing."""
 
-    def is_idle(self, name: str, unit: int, path: Path) -> bool:
+    def is_idle(self, name: str, unit: int, path: Path) -> NDArray[np.bool_]:
+        idle = super().is_idle(name, unit, path)
+        if not self.is_gaussian(name):
+            return idle
         later = [c for c in self.cells(unit) if self.is_gaussian(c[0]) and c[1][-1] >= path[-1]]
-        return super().is_idle(name, unit, path) or all(self._gone(cell, unit) for cell in later)
+        return np.ones_like(idle) if all(self._gone(cell, unit) for cell in later) else idle
 
     def _gone(self, cell: Cell, unit: int) -> bool:
-        return bool(np.isnan(np.atleast_1d(np.asarray(self.seen(cell[0], unit, cell[1])))).all())
+        return bool(np.isnan(self.seen(cell[0], unit, cell[1])).all())
 
 
 def make_case(seed: int, n_units: int = 3, gating: str = "") -> Switching:

@@ -16,7 +16,7 @@ from pgem.families._roles import MEAN, PROBS, Role
 
 def check_constant(
     name: str, slot: SlotRecord, family: Family, own: tuple[int, ...], gates: tuple[int, ...],
-    where: str,
+    where: str, *, unlearned: bool = False,
 ) -> None:  # fmt: skip
     """A constant has the shape of its gates and slot, and lies inside the slot's constraint.
 
@@ -27,6 +27,7 @@ def check_constant(
         own: the slot's own axes.
         gates: sizes of its gates.
         where: origin of the node.
+        unlearned: nothing of the conditional is learned, and none of its values seen.
 
     Raises:
         DeclarationError: shape or values do not fit.
@@ -44,7 +45,9 @@ def check_constant(
     if table.shape != shapes[0]:
         unit = np.eye(own[0]) if len(own) == 2 else np.ones(own)
         table = table.reshape(table.shape + (1,) * len(own)) * unit
-    check_inside(f"slot '{name}'", table, family.role_of(name.rpartition(".")[2]), where)
+    role = family.role_of(name.rpartition(".")[2])
+    if not (unlearned and role.accepts_known(table).all()):
+        check_inside(f"slot '{name}'", table, role, where)
 
 
 def check_domain(key: str, family: Family, size: int, where: str) -> None:

@@ -316,7 +316,21 @@ def _check_given(
         if slot.kind == "constant" and not (slot.times is not None and slot.times.parent):
             gates = _gate_sizes(slot, sizes)
             own = family.own_shape(name)
-            check_constant(f"{component.key}.{name}", slot, family, own, gates, origin)
+            known = _is_unlearned(graph, component)
+            full = f"{component.key}.{name}"
+            check_constant(full, slot, family, own, gates, origin, unlearned=known)
+
+
+def _is_unlearned(graph: ModelGraph, component: Component) -> bool:
+    """Whether a latent's conditional holds nothing but known values.
+
+    Without noise it has no density to learn from, but it may still be integrated over.
+    """
+    known = (
+        slot.kind == "constant" or (slot.kind == "param" and graph.params[slot.name].fixed is True)
+        for slot in component.leaf.slots.values()
+    )
+    return graph.nodes[component.node].kind == "latent" and all(known)
 
 
 def vector_sizes(graph: ModelGraph, params: Mapping[str, Any]) -> dict[str, int]:

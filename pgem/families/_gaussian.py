@@ -19,6 +19,8 @@ from pgem.families._parts import value_range
 from pgem.families._tiles import PRODUCTS, SQUARES, TileForm
 
 LOG_2PI = float(np.log(2 * np.pi))
+NO_DIGITS = 1e-6
+"""An expected square this far below zero, per row, is rounding that has eaten all digits."""
 LARGEST_TERM = 3e5
 """Bound on the terms of a log-density about the common centre: their rounding stays below 1e-10."""
 WIDEST = 24
@@ -210,6 +212,23 @@ def _full_settled(
     first = total[:, :size]
     second = recentre_full(first, _unpacked(total[:, size:], size), count, shift)
     return count, first - count[:, None] * shift, second
+
+
+def full_expected_log_density(count: Floats, outer: Floats, cov: Floats) -> float:
+    """Σ over cells of expected log-densities from outer products about the mean [C, D, D].
+
+    -inf where a covariance is singular, or so nearly that a trace comes out below zero.
+    """
+    sign, logdet = np.linalg.slogdet(2 * np.pi * cov)
+    if not (sign > 0).all():
+        return -np.inf
+    try:
+        traces = np.einsum("cii->c", np.linalg.solve(cov, outer))
+    except np.linalg.LinAlgError:
+        return -np.inf
+    if (traces < -NO_DIGITS * (1 + count)).any():
+        return -np.inf
+    return float(-0.5 * (count * logdet + traces).sum())
 
 
 def full_moments(

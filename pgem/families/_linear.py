@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Integers, Mask
+from pgem.arrays import Floats, Integers, Mask, square_root
 from pgem.families import _patterns
 from pgem.families._family import Family, Observations, Slots, Statistics
-from pgem.families._gaussian import LOG_2PI, full_log_density
+from pgem.families._gaussian import LOG_2PI, full_expected_log_density, full_log_density
 from pgem.families._parts import Slot, flat_rows
 from pgem.families._roles import MEAN, Role
 
@@ -386,6 +386,13 @@ class Linear(WithTerms):
         spread = data.known.get("spread")
         return mean + filled, cov if spread is None else cov * spread[:, None, None]
 
+    def row_moments(self, data: Observations, slots: Slots) -> tuple[Floats, Floats]:
+        """Mean [N, C, ...] and covariance [N, C, ...] of every row in every cell, given what of it
+        is shown."""
+        cells = [self.unseen(data, slots, cell) for cell in range(len(slots[self.spread]))]
+        mean, cov = (np.stack(parts, axis=1) for parts in zip(*cells, strict=True))
+        return (mean, cov) if self.is_vector else (mean[:, :, 0], cov[:, :, 0, 0])
+
     # --- M-step -------------------------------------------------------------------------------
 
     def residual_squares(self, stats: Statistics, slots: Slots, origin: Slots) -> Floats:
@@ -452,11 +459,7 @@ class Linear(WithTerms):
         if self.diagonal:
             terms = count[:, None] * (LOG_2PI + np.log(noise)) + squares / noise
             return float(-0.5 * np.where(count[:, None] > 0, terms, 0.0).sum())
-        sign, logdet = np.linalg.slogdet(2 * np.pi * noise)
-        if not (sign > 0).all():
-            return -np.inf  # no density: a collapsed covariance
-        traces = np.einsum("cii->c", np.linalg.solve(noise, squares))
-        return float(-0.5 * (count * logdet + traces).sum())
+        return full_expected_log_density(count, squares, noise)
 
     # --- values -------------------------------------------------------------------------------
 
@@ -468,7 +471,7 @@ class Linear(WithTerms):
         if self.diagonal:
             deviation = np.sqrt(noise) * normal
         else:
-            deviation = np.einsum("nij,nj->ni", np.linalg.cholesky(noise), normal)
+            deviation = np.einsum("nij,nj->ni", square_root(noise), normal)
         if spread is not None:
             deviation = deviation * np.sqrt(spread)[:, None]
         value = mean + deviation

@@ -69,6 +69,10 @@ class Role(ABC):
     def accepts(self, value: Floats) -> Mask:
         """Which entries (or whole values) satisfy the constraint, as a mask."""
 
+    def accepts_known(self, value: Floats) -> Mask:
+        """The same for known values that nothing is divided by: a variance may be zero."""
+        return self.accepts(value)
+
     @abstractmethod
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         """The maximiser of the conditional Q; rows without data keep `previous`.

@@ -12,6 +12,9 @@ from pgem.families._role import DEGENERATE, PositiveRole, Role, Statistic, row_s
 
 T = TypeVar("T", bound=np.generic)
 
+ROUNDING = 1e-12
+"""A known covariance may have eigenvalues this far below zero, as a share of its largest entry."""
+
 
 class Mean(Role):
     """A linear coefficient; statistic: (precision, precision times value).
@@ -72,6 +75,9 @@ class Variance(PositiveRole):
     solution = r"@= = \frac{@1}{@0}"
     per_value = ("1", "(x - m)^2")
 
+    def accepts_known(self, value: Floats) -> Mask:
+        return np.isfinite(value) & (value >= 0)
+
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, squares = statistic
         return with_fixed(safe_divide(squares, count, previous), previous, fixed)
@@ -105,6 +111,12 @@ class Covariance(Role):
     def accepts(self, value: Floats) -> Mask:
         flat = are_positive_definite(_matrices(value)).reshape(value.shape[:-2])
         return np.broadcast_to(flat[..., None, None], value.shape)
+
+    def accepts_known(self, value: Floats) -> Mask:
+        good = np.zeros(value.shape, dtype=bool)
+        for row in np.ndindex(value.shape[:-2]):
+            good[row] = is_semidefinite(value[row])
+        return good
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
         count, outer = statistic
@@ -264,3 +276,13 @@ def are_positive_definite(matrices: Floats) -> Mask:
     least = np.linalg.eigvalsh(correlations).min(axis=1, initial=1.0)
     good[good] = least > np.finfo(float).eps * matrices.shape[-1]
     return good
+
+
+def is_semidefinite(matrix: Floats) -> bool:
+    """Whether a matrix [D, D] is finite, symmetric and without negative variance, to rounding."""
+    if not np.isfinite(matrix).all():
+        return False
+    scale = np.abs(matrix).max()
+    if np.abs(matrix - matrix.T).max() > 1e-8 * scale:
+        return False
+    return bool(np.linalg.eigvalsh(matrix).min() >= -ROUNDING * scale)

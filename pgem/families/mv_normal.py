@@ -141,11 +141,7 @@ class MvNormal(Family):
         shift = slots["mean"] - origin["mean"]
         if self._full:
             outer = _gaussian.recentre_full(first, second, count, shift)
-            sign, logdet = np.linalg.slogdet(2 * np.pi * slots["cov"])
-            if not (sign > 0).all():
-                return -np.inf  # no density: a collapsed covariance
-            solved = np.linalg.solve(slots["cov"], outer)
-            return float(-0.5 * (count * logdet + np.einsum("cii->c", solved)).sum())
+            return _gaussian.full_expected_log_density(count, outer, slots["cov"])
         squares, var = _gaussian.recentre(first, second, count, shift), self._variances(slots)
         constant = _gaussian.LOG_2PI + np.log(var)
         return float(-0.5 * (count * constant + squares / var).sum())

@@ -26,8 +26,8 @@ class NodeOutline:
         parents: nodes that gate it or stand in its mean, at any lag.
         has_children: whether it gates another node.
         feeds: whether it stands in another node's mean.
-        linear: whether one of its slots is a product, or a mean is a sum, with covariates or other
-            nodes.
+        linear: whether it is Gaussian, and a slot is a product, or the mean a sum, with covariates
+            or other nodes.
         below_latent: whether a continuous latent stands in one of its slots.
         lag: how far it looks back.
         conditioned: whether its first steps are conditioned on.
@@ -151,8 +151,9 @@ def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> Node
         tuple(dict.fromkeys([*gates, *(parent for parent, _ in record.parents())])),
         has_children,
         feeds,
-        leaves[0].family.gaussian
-        and any(slot.times for leaf in record.components for slot in leaf.slots.values()),
+        record.switch is None
+        and leaves[0].family.gaussian
+        and any(slot.times for slot in record.leaf.slots.values()),
         any(_is_continuous(graph, parent) for parent, _ in record.parents()),
         record.lag(),
         record.conditioned,

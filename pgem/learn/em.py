@@ -59,6 +59,7 @@ class Run:
         verdict: how it ended.
         empty: parameters with rows that no data reached in the last M-step.
         floored: parameters whose spread was raised to the floor in it.
+        climbed: parameters whose conditional maxima crawled in it, and were climbed numerically.
     """
 
     params: Params
@@ -66,6 +67,7 @@ class Run:
     verdict: Verdict
     empty: set[str] = field(default_factory=set)
     floored: set[str] = field(default_factory=set)
+    climbed: tuple[str, ...] = ()
 
     @property
     def objective(self) -> float:
@@ -132,8 +134,9 @@ def _maximise(
         stats.most_sweeps = 1 if options.m_step == "once" else stats.most_sweeps
         try:
             new = program.m_step(params, stats, run.empty)
-        except np.linalg.LinAlgError:
-            return params, "a covariance became singular in the M-step"
+        except np.linalg.LinAlgError as problem:
+            return params, f"a covariance became singular in the M-step ({problem})"
+        run.climbed = stats.climbed
         if stats.runaways:
             return new, (
                 f"no finite maximum in {', '.join(stats.runaways)} (separated classes, or counts "

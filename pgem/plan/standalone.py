@@ -196,9 +196,13 @@ def iterate(
         outcome = Outcome(params, [_total(log_p, data) + prior], prior)
         for _ in range(max_iter):
             size = float(np.abs(data.arrays["weights"] * _finite(log_p, data)).sum())
-            new = m_step(outcome.params, stats, set())
+            try:
+                new = m_step(outcome.params, stats, set())
+            except np.linalg.LinAlgError:
+                outcome.verdict = "degenerate"
+                return outcome
+            collapsed = bool(stats.runaways) or _collapsed(new, learned, data.arrays)
             stats = _empty()
-            collapsed = _collapsed(new, learned, data.arrays)
             log_p = log_p if collapsed else e_step(data, new, stats, semiring)
             if collapsed or _impossible(log_p, data) is not None:
                 outcome.verdict = "degenerate"

@@ -67,7 +67,9 @@ def fill(
         codes[name] = table.reshape(len(table), -1).argmax(axis=1)
     for name, drawn in found.draws.items():
         part = next(p for p in program.parts.values() if p.node == name)
-        numbers[name] = drawn if part.family.event_shape else drawn[:, 0]
+        drawn = drawn if part.family.event_shape else drawn[:, 0]
+        seen = numbers.get(name)
+        numbers[name] = drawn if seen is None else np.where(np.isnan(seen), drawn, seen)
     drawn_so_far = replace(columns, codes=codes, numbers=numbers)
     for name in total_nodes(program):
         if _has_holes(drawn_so_far, name):

@@ -77,6 +77,9 @@ class Fit:
             for name in sorted(run.empty)
         )
         notes += tuple(f"'{name}' was raised to the floor" for name in sorted(run.floored))
+        if run.climbed:
+            names = ", ".join(map(repr, run.climbed))
+            notes += (f"conditional maxima of {names} crawled: Q was climbed numerically",)
         if self._bound is not None:
             notes += tuple(_unseen(self._bound))
         self.verdict = Verdict(str(run.verdict), run.verdict.detail, notes)
@@ -420,14 +423,39 @@ class Fit:
 
 
 def _unseen(bound: Bound) -> Iterator[str]:
-    """Remarks on coordinates of vectors that no row of the data shows."""
+    """Remarks on coordinates of vectors that no row of the data shows, alone or together."""
     for name, node in bound.program.outline.nodes.items():
         values = bound.columns.numbers.get(name)
-        if node.kind == "observed" and values is not None and values.ndim == 2 and len(values):
-            gone = np.flatnonzero(np.isnan(values).all(axis=0))
-            if 0 < len(gone) < values.shape[1]:
-                listed = ", ".join(f"'{k}'" for k in gone)
-                yield (
-                    f"'{name}' has no value in coordinate {listed}: what concerns it alone is not "
-                    "determined by the data"
-                )
+        if node.kind != "observed" or values is None or values.ndim != 2 or not len(values):
+            continue
+        seen = ~np.isnan(values)
+        if seen.all():
+            continue
+        alone = seen.any(axis=0)
+        if alone.any() and not alone.all():
+            listed = ", ".join(f"'{k}'" for k in np.flatnonzero(~alone))
+            yield (
+                f"'{name}' has no value in coordinate {listed}: what concerns it alone is not "
+                "determined by the data"
+            )
+        covariances = _free_covariances(bound.program, name)
+        counts = seen.astype(np.float32)
+        together = counts.T @ counts > 0
+        apart = np.argwhere(np.triu(~together & np.outer(alone, alone)))
+        if covariances and len(apart):
+            listed = ", ".join(f"'{i}' and '{j}'" for i, j in apart[:5].tolist())
+            more = f" (and {len(apart) - 5} more pairs)" if len(apart) > 5 else ""
+            yield (
+                f"'{name}' has no row with both coordinates {listed}{more}: these entries of "
+                f"{', '.join(map(repr, covariances))} are not determined by the data"
+            )
+
+
+def _free_covariances(program: Program, node: str) -> list[str]:
+    """Matrices without a prior that are learned as the spread of a node."""
+    return [
+        name
+        for name, layout in program.params.items()
+        if layout.role.has_spread and layout.n_own == 2 and layout.is_free and not layout.prior
+        if any(program.parts[key].node == node for key, _ in layout.uses)
+    ]

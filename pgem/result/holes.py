@@ -9,6 +9,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.families import Observations
+from pgem.families._linear import Linear
 from pgem.families._link import Linked
 from pgem.families._scaled import Scaled
 from pgem.plan import Part, Program
@@ -114,8 +115,8 @@ def _component_moments(
         return  # such as all sequences of one step
     program, part = bound.program, bound.program.parts[key]
     slots = cell_slots(program, key, params)
-    if isinstance(part.family, Linked):
-        yield from _moments_by_row(bound, part, slots, rows, x)
+    if isinstance(part.family, Linear | Linked):
+        yield _moments_by_row(bound, part, part.family, slots, rows, x)
         return
     known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
     if not len(rows):
@@ -136,11 +137,14 @@ def _component_moments(
 
 
 def _moments_by_row(
-    bound: Bound, part: Part, slots: dict[str, Floats], rows: Integers, x: Floats
-) -> Iterator[tuple[Integers, Floats, Floats]]:
-    """Under a link every row has its own moments: mean and covariance [n, C, ...]."""
-    family = part.family
-    assert isinstance(family, Linked)
+    bound: Bound,
+    part: Part,
+    family: Linear | Linked,
+    slots: dict[str, Floats],
+    rows: Integers,
+    x: Floats,
+) -> tuple[Integers, Floats, Floats]:
+    """Under covariates every row has its own moments: mean and covariance [n, C, ...]."""
     gone = np.isnan(x[rows]).reshape(len(rows), -1).any(axis=1)
     some = np.flatnonzero(gone)
     known = {**bound.known_values(part), **bound.design(part, family)}
@@ -148,7 +152,7 @@ def _moments_by_row(
     mean, cov = family.row_moments(Observations(family, x[rows[some]], here), slots)
     if mean.ndim == 3 and cov.ndim == 3:
         cov = cov[..., None] * np.eye(mean.shape[2])
-    yield some, mean, cov
+    return some, mean, cov
 
 
 def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tuple[Integers, Floats]:

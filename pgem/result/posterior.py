@@ -80,7 +80,9 @@ def marginals(
         size = program.analysis.layout.sizes[name]
         flat[name] = (columns.codes[name][:, None] == np.arange(size)).astype(float)
     order = [n for n in program.outline.nodes if n in flat]
-    integrated = {n: _own_axes(m, n, variant) for n, m in answers.moments.items()}
+    integrated = {
+        n: _certain(columns, n, *_own_axes(m, n, variant)) for n, m in answers.moments.items()
+    }
     integrated |= {n: m for n in _continuous(program) if (m := _given_moments(columns, n, variant))}
     moments = {
         name: integrated[name]
@@ -197,6 +199,16 @@ def _own_axes(moments: tuple[Floats, Floats], name: str, program: Program) -> tu
     if family.event_shape:
         return moments
     return moments[0][:, 0], moments[1][:, 0, 0]
+
+
+def _certain(columns: Columns, name: str, mean: Floats, cov: Floats) -> tuple[Floats, Floats]:
+    """Moments of which those of seen values are what the data say, to the last digit."""
+    values = columns.numbers.get(name)
+    if values is None:
+        return mean, cov
+    gone = np.isnan(values)
+    either = gone[..., :, None] & gone[..., None, :] if values.ndim > 1 else gone
+    return np.where(gone, mean, values), np.where(either, cov, 0.0)
 
 
 def _given_moments(columns: Columns, name: str, program: Program) -> tuple[Floats, Floats] | None:

@@ -22,6 +22,12 @@ from pgem.routines.priors import Prior, of_link, of_prior
 from pgem.routines.tables import Entry, Stats
 
 T = TypeVar("T", bound=np.generic)
+LOWERED = 1e-9
+"""Share of Q by which a sweep may lower it through rounding."""
+CRAWLING = 200
+"""After so many sweeps Q is climbed numerically."""
+CLIMBABLE = 60
+"""Up to so many free entries."""
 Use = tuple[str, str]
 """A component and one of its slots."""
 
@@ -100,10 +106,16 @@ def maximise(
         params: current values.
         readers: which parameter every slot reads.
         empty: receives the names of parameters with rows without data.
+
+    Raises:
+        LinAlgError: a covariance that it depends on is singular.
     """
     value = params[learned.name]
     previous = rows_of(value, learned.n_gates)
-    total = summed_statistic(stats, learned, params, readers)
+    try:
+        total = summed_statistic(stats, learned, params, readers)
+    except np.linalg.LinAlgError:
+        raise np.linalg.LinAlgError(f"'{learned.name}' depends on it") from None
     fixed = rows_of(learned.fixed, learned.n_gates)
     if empty is not None and ((learned.role.weight(total) <= 0) & ~learned.all_fixed).any():
         empty.add(learned.name)
@@ -208,20 +220,34 @@ def sweeps(
 
     Sweeps converge slowly where parameters are strongly coupled (a Gamma shape and its rates), so
     after every second sweep the path is extrapolated (SQUAREM, Varadhan & Roland 2008), and the
-    extrapolated point is taken if its Q is higher.
+    extrapolated point is taken if its Q is higher.  A sweep that lowers Q is taken back: a nearly
+    singular covariance has no digits left.  (A Q without a value stays: that is a collapse.)
+    Where sweeps crawl all the same, the rest is climbed numerically, which `stats.climbed` tells.
     """
     before = objective(stats, keys, learned, params, readers)
     path = [_point(learned, params)]
     for sweep in range(stats.most_sweeps):
+        kept = {item.name: params[item.name] for item in learned}
         yield sweep
         after = objective(stats, keys, learned, params, readers)
+        if np.isfinite(after) and after < before - LOWERED * abs(before):
+            params.update(kept)
+            return
         if after - before <= 1e-12 * abs(after):
             return
         before = after
+        if sweep == CRAWLING and _n_free(learned) <= CLIMBABLE:
+            params.update(climb(stats, keys, learned, params, readers))
+            stats.climbed = (*stats.climbed, *(item.name for item in learned))
+            return
         path.append(_point(learned, params))
         if len(path) == 3:
             before = _extrapolate(path, stats, keys, learned, params, readers, before)
             path = [_point(learned, params)]
+
+
+def _n_free(learned: Sequence[Learned]) -> int:
+    return sum(int((~item.fixed).sum()) for item in learned)
 
 
 def _point(learned: Sequence[Learned], params: Params) -> Floats:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgem.arrays import Floats
+from pgem.arrays import Floats, square_root
 from pgem.routines.region_groups import Groups
-from pgem.routines.region_kernels import Kernel, make_kernel, masked_product, square_root
+from pgem.routines.region_kernels import Kernel, make_kernel, masked_product
 from pgem.routines.region_layout import Designs, LinkLayout, MemberLayout, PieceLayout
 
 BLOCK = 1 << 16

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers, Mask, safe_divide
+from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.region_layout import PieceLayout
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -120,20 +120,6 @@ def _cholesky_or_nan(matrix: Floats) -> Floats:
 def invert_lower(lower: Floats) -> Floats:
     """Inverses of lower factors [..., d, d]."""
     return np.asarray(1.0 / lower if lower.shape[-1] == 1 else np.linalg.inv(lower), dtype=float)
-
-
-def square_root(matrices: Floats) -> Floats:
-    """R [..., d, d] with R Rᵀ the given covariances, which may be singular."""
-    deviation = np.sqrt(np.maximum(np.diagonal(matrices, axis1=-2, axis2=-1), 0.0))
-    if matrices.shape[-1] == 1:
-        return deviation[..., None]
-    outer = deviation[..., :, None] * deviation[..., None, :]
-    scaled = safe_divide(matrices, outer, 0.0)  # correlations: small variances keep their digits
-    finite = np.isfinite(scaled).all(axis=(-1, -2), keepdims=True)
-    values, vectors = np.linalg.eigh(np.where(finite, scaled, np.eye(matrices.shape[-1])))
-    least = 4 * np.finfo(float).eps * matrices.shape[-1]
-    root = vectors * np.sqrt(np.where(values > least, values, 0.0))[..., None, :]
-    return np.asarray(np.where(finite, deviation[..., :, None] * root, np.nan))
 
 
 def masked_product(mask: Mask, values: Floats) -> Floats:

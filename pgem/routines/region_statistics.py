@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Integers, Mask
+from pgem.arrays import Floats, Integers, Mask, square_root
 from pgem.routines.region_eliminate import transpose
 from pgem.routines.region_forms import BLOCK, Evaluation, Forms
 from pgem.routines.region_groups import Groups, block_size, sum_groups
-from pgem.routines.region_kernels import masked_total, square_root
+from pgem.routines.region_kernels import masked_total
 from pgem.routines.region_layout import Designs
 from pgem.routines.region_parts import RegionStatistics
 

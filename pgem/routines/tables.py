@@ -546,11 +546,13 @@ class Stats(dict[str, Entry]):
         use_priors: whether the M-step adds the statistics of priors (MAP).
         most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
         runaways: coefficients that the M-step found to have no finite maximum, in words.
+        climbed: parameters whose conditional maxima crawled, so that Q was climbed numerically.
     """
 
     most_sweeps = 1000
     use_priors = False
     runaways: tuple[str, ...] = ()
+    climbed: tuple[str, ...] = ()
 
     def add(self, log_table: LogTable, posterior: Floats | Spread, *, summed: bool = False) -> None:
         """Add the statistics of a table under its posterior.

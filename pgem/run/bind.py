@@ -490,6 +490,7 @@ class Bound:
                 received=f"'{x.shape[1]}'" if x.ndim == 2 else f"'{x.shape[1:]}'",
             )
         self._check_support(part, x, known)
+        self._check_noise(part, x)
         self._check_holes(part, x)
 
     def _check_support(self, part: Part, x: Floats, known: dict[str, Floats]) -> None:
@@ -500,14 +501,37 @@ class Bound:
                 bad = bad & outside_support(other.family, x, self.known_values(other))
         if bad.any():
             row = int(np.argmax(bad))
+            beside = [f"{n}='{known[n][row]:g}'" for n in part.family.known_slots if n in known]
+            received = " with ".join([f"'{x[row]}'", *([", ".join(beside)] if beside else [])])
             raise DataError(
                 f"node '{node.name}' has a value outside the support of "
                 f"{' and '.join(type(family).__name__ for family in node.families)}",
                 where=node.origin,
                 expected=", or ".join(family.support.name for family in node.families),
-                received=f"'{x[row]}' in {self.rows.place(part.scope, row)}",
+                received=f"{received} in {self.rows.place(part.scope, row)}",
                 advice="correct it, use NaN for a missing value, or choose another family",
             )
+
+    def _check_noise(self, part: Part, x: Floats) -> None:
+        """Values of a latent are given only where it has noise of its own, and so a density."""
+        node = self.program.outline.nodes[part.node]
+        if node.kind != "latent" or np.isnan(x).all():
+            return
+        leaf = self.program.analysis.layout.components[part.key].component.leaf
+        for slot in part.family.slots:
+            record, role = leaf.slots[slot.name], part.family.role_of(slot.name)
+            if not role.has_spread or record.kind != "constant":
+                continue
+            table = np.asarray(record.value, dtype=float)
+            whole = table.ndim == len(record.gates) + len(part.family.own_shape(slot.name))
+            if not (role.accepts(table) if whole else table > 0).all():
+                raise DataError(
+                    f"latent node '{node.name}' has values in the data, but no noise of its own in "
+                    f"slot '{slot.name}', and so no density",
+                    where=node.origin,
+                    received=f"'{table.tolist()}'",
+                    advice=f"leave '{node.name}' out of the data, or give it a variance",
+                )
 
     def _barred(self, part: Part, x: Floats, known: dict[str, Floats]) -> Mask | None:
         """Values that a component of a switch cannot take."""

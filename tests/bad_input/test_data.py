@@ -108,7 +108,7 @@ FITS = "fit = OPEN.fit({'kind': list('aabbc') * 4}, max_iter=2)\n"
     ("an infinite value", "MIXTURE.fit({'x': [1.0, inf, 2.0]})", ERROR, "'x'", "infinite", "row '1'", "NaN"),
     ("a negative count", "COUNTS.fit({'n': [1, -1, 2], 'k': [1, 2, 3]})", ERROR, "'n'", "Poisson", "counts", "'-1", "unit '1'"),
     ("a count that is not whole", "COUNTS.fit({'n': [1, 1.5, 2], 'k': [1, 2, 3]})", ERROR, "'n'", "'1.5' in unit '1'"),
-    ("more successes than trials", "COUNTS.fit({'n': [1, 1, 2], 'k': [1, 2, 11]})", ERROR, "'k'", "Binomial", "'11", "unit '2'"),
+    ("more successes than trials", "COUNTS.fit({'n': [1, 1, 2], 'k': [1, 2, 11]})", ERROR, "'k'", "Binomial", "'11", "trials='10'", "unit '2'"),
     # categories
     ("a code beyond the size", "KINDS.fit({'kind': [0, 1, 3], 'sex': ['f', 'm', 'f']})", ERROR, "'kind'", "'3' in row '2'", "from 0 to 2"),
     ("a code that is not whole", "KINDS.fit({'kind': [0, 1.5, 2], 'sex': ['f', 'm', 'f']})", ERROR, "'kind'", "'1.5'"),

@@ -182,6 +182,8 @@ def test_parameters_without_data_are_named(declare: Any, data: Any, named: Any) 
 def test_coordinates_that_are_never_seen_together() -> None:
     x = np.where(np.stack([X > 0, X <= 0], axis=1), ROWS[:30, :2], nan)
     fit = settled(made(vectors), {"x": x})
+    assert "both coordinates '0' and '1'" in " ".join(fit.verdict.notes)
+    assert "both" not in " ".join(settled(made(vectors), {"x": ROWS[:30, :2]}).verdict.notes)
     np.testing.assert_allclose(fit.params["x.mean"], np.nanmean(x, axis=0), rtol=1e-4)
     with pytest.warns(pg.FitWarning, match="x.cov"):
         assert np.isnan(fit.standard_errors()["x.cov"][0, 1])

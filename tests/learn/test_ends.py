@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
@@ -27,6 +28,18 @@ def test_a_shared_mean_over_collapsing_covariances_ends_well(seed: int) -> None:
         fit = shared_mean().fit({"x": x}, seed=seed, max_iter=100)
     assert fit.verdict in ("converged", "degenerate", "iteration_limit")
     assert np.diff(fit.trace).min(initial=0.0) >= -1e-9 * (12 + abs(fit.trace[-1]))
+
+
+@pytest.mark.parametrize("seed", [0, 4, 6, 10, 17, 30, 38, 76, 83, 116])
+def test_more_coordinates_than_rows_in_a_class_end_as_a_collapse(seed: int) -> None:
+    """Q has no maximum; on the way there nothing that rounding has eaten is taken for one."""
+    with pg.Model("shared") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.MvNormal(mean=pg.param("mu"), cov=pg.param("S")[z]))
+    x = np.random.default_rng(seed).normal(size=(5, 3))
+    with pytest.warns(pg.FitWarning, match=r"'S'\[|'mu' depends"):
+        fit = model.fit({"x": x}, seed=seed, max_iter=100)
+    assert fit.verdict == "degenerate"
 
 
 def test_events_without_exposure_are_degenerate() -> None:
@@ -128,3 +141,19 @@ def test_a_learned_first_spread_is_pointed_out() -> None:
         h = pg.latent("h", pg.Normal(mean=pg.prev("h")))
         pg.observed("y", pg.Normal(mean=h))
     assert "'h.first.var' is learned: with a single sequence" in str(model.compile().report)
+
+
+def test_conditional_maxima_that_crawl_are_climbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numerical end of an M-step reaches what conditional maxima in turn reach, and is told."""
+    with pg.Model("scales") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.Gamma(shape=pg.param("a"), rate=pg.param("b")[z]))
+    x = np.concatenate([RNG.gamma(3.0, 1.0, 80), RNG.gamma(3.0, 5.0, 80)])
+    start = {"z.probs": [0.5, 0.5], "a": 2.0, "b": [1.0, 0.3]}
+    whole = model.fit({"x": x}, start=start, max_iter=1, tol=0)
+    assert not whole.verdict.notes
+    monkeypatch.setattr(sys.modules["pgem.routines.maximise"], "CRAWLING", 1)
+    climbed = model.fit({"x": x}, start=start, max_iter=1, tol=0)
+    assert "conditional maxima of 'a', 'b' crawled" in " ".join(climbed.verdict.notes)
+    for name, value in whole.params.items():
+        assert climbed.params[name] == pytest.approx(value, rel=1e-4)

@@ -449,3 +449,21 @@ def test_a_prior_under_a_link_with_a_learned_variance() -> None:
     assert rising(fit)
     assert objective(at) == pytest.approx(fit.objective, abs=1e-9)
     assert best(objective, at, {}) <= fit.objective + 1e-7
+
+
+def test_a_covariate_of_a_mean_that_also_multiplies_a_rate_counts_row_by_row() -> None:
+    """Units are not replaced by points of equal second moments where more than these count."""
+    rng = np.random.default_rng(15)
+    x = rng.uniform(0.5, 2.0, size=4000)
+    data = {"x": x, "y": 1.0 + x + rng.normal(size=4000), "n": rng.poisson(2.0 * x)}
+    with pg.Model("both") as model:
+        seen = pg.covariate("x")
+        pg.observed("y", pg.Normal(mean=pg.param("a") * seen + pg.param("b")))
+        pg.observed("n", pg.Poisson(pg.param("r") * seen))
+    fit = model.fit(data, tol=1e-14)
+    p, n = fit.params, data["n"]
+    rate = p["r"] * x
+    both = norm.logpdf(data["y"], p["a"] * x + p["b"], np.sqrt(p["y.var"]))
+    both = both + n * np.log(rate) - rate - gammaln(n + 1)
+    assert fit.log_likelihood == pytest.approx(both.sum(), abs=1e-7)
+    assert p["r"] == pytest.approx(n.sum() / x.sum())

@@ -317,3 +317,55 @@ def test_gaussian_latents(tmp_path: Path) -> None:
     design = [np.column_stack([np.ones(n), rng.normal(size=n)]) for n in (3, 4, 2, 5, 4, 3, 6)]
     data = {"w": design, "y": [rng.normal(size=len(w)) for w in design]}
     check(slopes, data, tmp_path, max_iter=10, tol=0.0)
+
+
+def clicks(rng: np.random.Generator, n: int) -> dict[str, Any]:
+    """Binary outcomes of two classes, which depend on two inputs each."""
+    x = rng.normal(size=(n, 2))
+    z = rng.random(n) < 1 / (1 + np.exp(-2 * x[:, 0]))
+    y = rng.binomial(6, 1 / (1 + np.exp(-(x @ [1.0, -1.0]) * np.where(z, 1, -1))))
+    return {"x": x, "y": y.astype(float), "a": rng.poisson(np.exp(0.5 + 0.3 * x[:, 1]))}
+
+
+def class_membership() -> pg.Model:
+    with pg.Model("members") as model:
+        x = pg.covariate("x")
+        w = pg.param("w", prior=pg.Normal(0.0, 4.0))
+        z = pg.latent("z", pg.Categorical(logits=w @ x + pg.param("b"), size=2))
+        pg.observed("y", pg.Binomial(logit=pg.param("slope")[z] @ x, trials=6))
+        pg.observed("a", pg.Poisson(pg.param("rate")[z], log_rate=pg.param("trend") @ x))
+    return model
+
+
+def test_links_in_class_membership_and_emissions(tmp_path: Path) -> None:
+    data = clicks(np.random.default_rng(6), 80)
+    data["y"][::7] = np.nan
+    check(class_membership(), data, tmp_path, max_iter=12, tol=0.0)
+
+
+def test_links_in_transitions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    with pg.Model("moves") as model, pg.sequence("t"):
+        x, before = pg.covariate("x"), pg.prev("s")
+        moves = pg.Categorical(logits=pg.param("W")[before] * x + pg.param("b")[before], size=2)
+        s = pg.latent("s", moves, first=pg.Categorical(logits=pg.param("first") * x, size=2))
+        pg.observed("y", pg.Poisson(log_rate=pg.param("beta") * x + pg.param("level")[s]))
+    lengths = (6, 9, 5, 12, 7)
+    x = [rng.integers(0, 2, n).astype(float) for n in lengths]
+    y = [rng.poisson(1 + 4 * (rng.random(n) < 0.5)).astype(float) for n in lengths]
+    y[3][4:6] = np.nan
+    check(model, {"x": x, "y": y}, tmp_path, max_iter=12, tol=0.0)
+
+
+def test_links_with_data_beside_the_script(tmp_path: Path) -> None:
+    data = clicks(np.random.default_rng(8), 6000)
+    check(class_membership(), data, tmp_path, max_iter=3, tol=0.0)
+    assert (tmp_path / "alone.npz").exists()
+
+
+def test_separated_classes_end_a_script_as_they_end_a_fit(tmp_path: Path) -> None:
+    with pg.Model("separated") as model:
+        pg.observed("y", pg.Bernoulli(logit=pg.param("b") * pg.covariate("x")))
+    data = {"x": np.array([-2.0, -1.0, 1.0, 2.0]), "y": np.array([0, 0, 1, 1])}
+    with pytest.warns(pg.errors.FitWarning, match="separated classes"):
+        check(model, data, tmp_path)
