@@ -187,8 +187,10 @@ def _states_first(graph: ModelGraph, inside: list[str], nodes: list[str]) -> lis
 
 def _falls_apart(graph: ModelGraph, nodes: list[str], inside: list[str], chain: str) -> bool:
     """Whether values that are seen cut a region's sequence up into stretches."""
+    if not chain or graph.scopes[chain].kind != "sequence":  # branches tie too many members
+        return False
     seen = all(graph.nodes[name].kind == "observed" for name in inside)
-    return bool(chain) and seen and all(graph.nodes[name].scope == chain for name in nodes)
+    return seen and all(graph.nodes[name].scope == chain for name in nodes)
 
 
 def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tuple[str, Gate]]:

@@ -273,3 +273,17 @@ def test_a_wide_table_is_refused_with_lines_that_compile(code: str) -> None:
     model = run(code)["m"]
     assert isinstance(model, pg.Model)
     assert model.compile().source
+
+
+def test_holes_in_values_that_children_look_back_at_under_a_hidden_tree() -> None:
+    with pg.Model("cells") as model, pg.tree("cell"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        mean = pg.param("slope")[s] @ pg.prev("y")
+        pg.observed("y", pg.Normal(mean=mean), first=pg.Normal())
+    data = {"y": [np.array([0.1, np.nan, 0.3])], "cell.parent": [np.array([-1, 0, 1])]}
+    with pytest.raises(pg.errors.IntractableError) as caught:
+        model.fit(data)
+    text = str(caught.value)
+    assert "'y' has holes" in text
+    assert "member to member" in text
+    assert "complete values of 'y'" in text
