@@ -11,7 +11,8 @@ from numpy.random import Generator
 from pgem.arrays import Floats
 from pgem.errors import FitError
 from pgem.routines import Joint, Semiring, Stats
-from pgem.run.bind import Bound, Shard
+from pgem.run.bind import Bound
+from pgem.run.shard import Shard
 from pgem.run.threads import in_order
 
 SUM = Semiring()
