@@ -50,7 +50,10 @@ def log_softmax(table: Floats, axis: int) -> tuple[Floats, Floats]:
     shares = table - peak
     np.exp(shares, out=shares)
     total = shares.sum(axis=axis, keepdims=True)
-    shares /= total if (total > 0).all() else np.where(total > 0, total, 1.0)
+    if (total > 0).all():
+        shares /= total
+        return np.log(total) + peak, shares
+    shares /= np.where(total > 0, total, 1.0)
     return safe_log(total) + peak, shares
 
 

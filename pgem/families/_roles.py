@@ -48,16 +48,14 @@ class Probs(Role):
         return np.maximum(value, 1e-300)
 
     def maximise(self, statistic: Statistic, previous: Floats, fixed: Mask) -> Floats:
-        counts, share = statistic[0], np.ones(1)
-        if fixed.any():
-            counts = np.where(fixed, 0.0, counts)
-            share = 1.0 - np.where(fixed, previous, 0.0).sum(axis=-1, keepdims=True)
+        counts = statistic[0]
+        if not fixed.any():
+            total = counts.sum(axis=-1, keepdims=True)
+            return counts / total if (total > 0).all() else safe_divide(counts, total, previous)
+        counts = np.where(fixed, 0.0, counts)
+        share = 1.0 - np.where(fixed, previous, 0.0).sum(axis=-1, keepdims=True)
         total = counts.sum(axis=-1, keepdims=True)
-        if (total > 0).all():
-            new = counts * (share / total)
-        else:
-            new = np.where(total > 0, share * counts / np.where(total > 0, total, 1.0), previous)
-        return with_fixed(new, previous, fixed)
+        return with_fixed(safe_divide(share * counts, total, previous), previous, fixed)
 
     def neutral(self, shape: tuple[int, ...], centre: Floats, scale: Floats) -> Floats:
         return np.full(shape, 1.0 / shape[-1])

@@ -56,10 +56,15 @@ class Categorical(Family):
     def log_density(self, data: Observations, slots: Slots) -> Floats:
         """Entries looked up instead of multiplied; zero where the value is missing."""
         table = self.coefficients(slots)
-        table = np.concatenate([table, np.zeros((len(table), 1))], axis=1)
-        known = data.observed & self.possible(data.filled)
-        codes = data.x if known.all() else np.where(known, data.x, table.shape[1] - 1)
-        return table.take(codes.astype(np.int64), axis=1).T
+        codes = data.__dict__.get("codes")  # kept with the values, which do not change
+        if codes is None:
+            known = data.observed & self.possible(data.filled)
+            codes = np.where(known, data.x, table.shape[1]).astype(np.int64)
+            data.__dict__["codes"] = codes
+            data.__dict__["all_known"] = bool(known.all())
+        if not data.__dict__["all_known"]:
+            table = np.concatenate([table, np.zeros((len(table), 1))], axis=1)
+        return table.take(codes, axis=1).T
 
     def tile_form(
         self, data: Observations, slots: Slots, held: frozenset[str] = frozenset()
