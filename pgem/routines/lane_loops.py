@@ -12,43 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgem.routines.elementary import exp
 from pgem.routines.loops import _inline, compiled
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
 EIGHT = np.uint64(8)
 STEPS = np.uint64(16)
 """Steps of a tile."""
-LOWEST = -708.0
-"""exp of less counts as 0: it is below the smallest number that has all its digits."""
-LOG2_E = float(np.log2(np.e))
-LN_2, LN_2_REST = 0.693145751953125, 1.42860682030941723212e-6
-"""log 2 as a number of few digits, and the rest."""
-SHIFT, BIAS = np.int64(52), np.int64(1023)
-"""Where the exponent stands among the bits of a number, and what is added to it."""
-
-
-@_inline
-def _exp(x):  # type: ignore[no-untyped-def]
-    """exp(x) for x ≤ 0, right to about an ulp: Taylor's series within ½ log 2 of 0."""
-    inside = max(x, LOWEST)
-    whole = np.floor(inside * LOG2_E + 0.5)
-    r = (inside - whole * LN_2) - whole * LN_2_REST
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    power = np.int64((np.int64(whole) + BIAS) << SHIFT).view(np.float64)
-    return p * power if x > LOWEST else (0.0 if x == x else x)
 
 
 # --- parts of a tile ----------------------------------------------------------------------------
@@ -105,7 +75,7 @@ def read_logs(logs, first, left, width, active, n_steps, size, tile, level, leas
                 value = tile[at + i] - peak[i]
                 lower = value < least[i] and value > -np.inf
                 least[i] = value if lower else least[i]
-                tile[at + i] = _exp(value)
+                tile[at + i] = exp(value)
         for k in range(start + n_states * width, start + size * width):
             tile[k] = 0.0
 

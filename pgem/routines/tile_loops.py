@@ -1,9 +1,7 @@
 """The loops behind `tiles.py`, compiled by Numba when first called and then kept on disk.
 
 A tile is a few hundred rows: features, scores and posteriors of a tile stay in the processor's
-cache, features and cells lie one a row, and the two matrix products go to BLAS.  The exponential
-and the logarithm are polynomials after a reduction by powers of two (Muller 2016, chapters 6 and
-11; relative error below 4e-16), since calls of the C library keep loops from being vectorised.
+cache, features and cells lie one a row, and the two matrix products go to BLAS.
 """
 
 from __future__ import annotations
@@ -12,13 +10,9 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-LOG2_E = 1.4426950408889634
-LOG_2_HIGH, LOG_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-TO_WHOLE = 6755399441055744.0
-"""1.5 × 2⁵²: adding it leaves the nearest whole number in the last bits."""
+from pgem.routines.elementary import exp, log
+
 ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 BLOCK = 512
 """Columns of a table at a time, so that they stay in the processor's first cache."""
@@ -27,76 +21,9 @@ AS_GIVEN, SQUARES, PRODUCTS = ZERO, ONE, TWO
 
 
 def _compiled(function: Any) -> Any:
-    # no value is NaN or infinite here, which lets maxima and selections be vectorised; sums must
-    # not be reordered, since the exponential rounds by adding and subtracting a large number
+    # no value is NaN or infinite here, which lets maxima and selections be vectorised
     fast = {"contract", "nnan", "ninf", "nsz"}
     return nb.njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)(function)
-
-
-def _same_bits(source: Any, target: Any) -> Any:
-    """A compiled function that reads the bits of one type as another."""
-
-    def typed(_context: Any, _value: Any) -> Any:
-        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            return builder.bitcast(arguments[0], context.get_value_type(target))
-
-        return target(source), code
-
-    return intrinsic(typed)
-
-
-_bits = _same_bits(types.float64, types.int64)
-_double = _same_bits(types.int64, types.float64)
-
-
-@nb.njit(error_model="numpy", inline="always")
-def _exp(x):  # type: ignore[no-untyped-def]
-    """e^x for x ≤ 0; 0 below -708."""
-    bounded = max(x, -708.0)
-    shifted = bounded * LOG2_E + TO_WHOLE
-    power = shifted - TO_WHOLE
-    r = (bounded - power * LOG_2_HIGH) - power * LOG_2_LOW
-    p = 1 / 479001600.0
-    p = p * r + 1 / 39916800.0
-    p = p * r + 1 / 3628800.0
-    p = p * r + 1 / 362880.0
-    p = p * r + 1 / 40320.0
-    p = p * r + 1 / 5040.0
-    p = p * r + 1 / 720.0
-    p = p * r + 1 / 120.0
-    p = p * r + 1 / 24.0
-    p = p * r + 1 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    scaled = _double(_bits(p) + (_bits(shifted) << 52))
-    small = 0.0 if x < -708.0 else x  # what is no number stays none
-    return scaled if x >= -708.0 else small
-
-
-@nb.njit(error_model="numpy", inline="always")
-def _log(x):  # type: ignore[no-untyped-def]
-    """log x for normal x > 0."""
-    bits = _bits(x)
-    mantissa = _double((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
-    power = _double(((bits >> 52) & 0x7FF) | 0x4330000000000000) - 4503599627370496.0 - 1023.0
-    large = mantissa > 1.4142135623730951
-    mantissa = mantissa * 0.5 if large else mantissa
-    power = power + 1.0 if large else power
-    s = (mantissa - 1.0) / (mantissa + 1.0)
-    q = s * s
-    p = 1 / 21.0
-    p = p * q + 1 / 19.0
-    p = p * q + 1 / 17.0
-    p = p * q + 1 / 15.0
-    p = p * q + 1 / 13.0
-    p = p * q + 1 / 11.0
-    p = p * q + 1 / 9.0
-    p = p * q + 1 / 7.0
-    p = p * q + 1 / 5.0
-    p = p * q + 1 / 3.0
-    tail = 2.0 * s * q * p + power * LOG_2_LOW
-    return power * LOG_2_HIGH + (2.0 * s + tail)
 
 
 @nb.njit(error_model="numpy")
@@ -153,12 +80,12 @@ def _soften(scores, level, weights, log_p, peak, counts):  # type: ignore[no-unt
     for k in range(len(scores)):
         row = scores[k]
         for b in range(n):
-            share = _exp(row[b] - peak[b])
+            share = exp(row[b] - peak[b])
             row[b] = share
             log_p[b] += share
     for b in range(n):
         total = log_p[b]
-        log_p[b] = peak[b] + _log(total)
+        log_p[b] = peak[b] + log(total)
         peak[b] = weights[b] / total
     for k in range(len(scores)):
         row = scores[k]
@@ -308,12 +235,12 @@ def softmax(table, logs):  # type: ignore[no-untyped-def]
             for k in range(table.shape[1]):
                 row = table[p, k, first : first + size]
                 for b in range(size):
-                    share = _exp(row[b] - peak[b])
+                    share = exp(row[b] - peak[b])
                     row[b] = share
                     total[b] += share
             for b in range(size):
                 value = total[b]
-                found = peak[b] + _log(value)
+                found = peak[b] + log(value)
                 logs[p, first + b] = found if value > 0.0 else (-np.inf if value == 0.0 else value)
                 total[b] = 1.0 / value if value != 0.0 else 0.0
             for k in range(table.shape[1]):

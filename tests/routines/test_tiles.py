@@ -16,7 +16,7 @@ from pgem.arrays import log_softmax as by_numpy
 from pgem.families import Family, Slot
 from pgem.families.roles import RATE
 from pgem.families.supports import NON_NEGATIVE
-from pgem.routines import columns, tile_loops, tile_pass
+from pgem.routines import columns, tile_pass
 from pgem.run import bind
 
 RNG = np.random.default_rng(11)
@@ -197,7 +197,7 @@ def test_what_has_no_such_form_goes_by_tables(monkeypatch: pytest.MonkeyPatch) -
 def test_exponentials_and_logarithms() -> None:
     import numba as nb
 
-    exp, log = tile_loops._exp, tile_loops._log
+    from pgem.routines.elementary import exp, log
 
     @nb.njit(error_model="numpy")
     def fill(x, out, power):  # type: ignore[no-untyped-def]
