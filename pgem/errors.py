@@ -11,8 +11,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any, Self
 
 
 class PgemError(Exception):
@@ -64,7 +65,59 @@ class DeclarationError(PgemError):
 
 
 class IntractableError(PgemError):
-    """The posterior of this graph cannot be computed exactly within the limits."""
+    """The posterior of this graph cannot be computed exactly within the limits.
+
+    Args:
+        what, where, expected, received, advice: as for `PgemError`.
+        blocks: nodes that cannot be integrated or summed out.
+        because: what stands in their way, in a few words.
+        cost: what they would cost, if it is that.
+
+    Attributes:
+        blocks, because, cost: as given.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        received: object = None,
+        advice: str | None = None,
+        blocks: Iterable[str] = (),
+        because: str = "",
+        cost: str = "",
+    ) -> None:
+        super().__init__(what, where=where, expected=expected, received=received, advice=advice)
+        self.blocks, self.because, self.cost = tuple(blocks), because, cost
+        self._make_report: Callable[[], Any] | None = None
+
+    @property
+    def report(self) -> Any:
+        """Per latent block of the whole model what would be exact, and what blocks the others.
+
+        A `Report`, like `program.report`; None where the data alone are the obstacle.
+        """
+        return None if self._make_report is None else self._make_report()
+
+    def with_report(self, make: Callable[[], Any]) -> Self:
+        """The same error with a report, which is made when it is looked at."""
+        self._make_report = make
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = (self.blocks, self.because, self.cost, self.report)
+        return _restore_intractable, (str(self), self.what, self.advice, *state)
+
+
+def _restore_intractable(
+    text: str, what: str, advice: str | None, blocks: tuple[str, ...], because: str, cost: str,
+    report: Any,
+) -> IntractableError:  # fmt: skip
+    error = IntractableError(text, blocks=blocks, because=because, cost=cost)
+    error.what, error.advice = what, advice
+    return error if report is None else error.with_report(lambda: report)
 
 
 class DataError(PgemError):

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pgem.analyse import analyse, vector_sizes
+from pgem.analyse import vector_sizes
 from pgem.arrays import Floats
 from pgem.declare import Declaration, ModelRecord
 from pgem.errors import DeclarationError, FitWarning, IntractableError
 from pgem.families import Family
 from pgem.graph import ModelGraph, Outline, Schema, build_graph, make_outline
 from pgem.learn import Options, Run, best_run, check_hard, check_options, start_params
-from pgem.plan import Program, make_program
+from pgem.plan import Program, Report, program_for
 from pgem.result import Fit, as_mapping, full_params, posterior
 from pgem.run import Bound, Columns, expect, log_likelihood, make_schema, read_data
 
@@ -48,7 +48,7 @@ def compile_model(declaration: Declaration, schema: Schema | None = None) -> Pro
         IntractableError: no exact E-step within the limits.
     """
     graph = build_graph(declaration.record, declaration.families)
-    return make_program(analyse(graph, schema or Schema()))
+    return program_for(graph, schema or Schema())
 
 
 def bind(program: Program, data: Any) -> Bound:
@@ -92,6 +92,23 @@ class Model(Declaration):
             return self._program(Schema())
         mapping, _ = as_mapping(data, self._outline())
         return self._program(make_schema(read_data(mapping, self._outline(), fitting=False)))
+
+    def report(self, data: Any = None) -> Report:
+        """What is exact, block by block, at which cost, and what blocks the rest.
+
+        That of the program, or if the model is refused that of the refusal.
+
+        Args:
+            data: as for `compile`.
+
+        Raises:
+            DeclarationError: the declaration does not fit together. DataError: the data do not.
+        """
+        try:
+            return self.compile(data).report
+        except IntractableError as problem:
+            found: Report = problem.report
+            return found
 
     def fit(
         self,
@@ -252,10 +269,7 @@ class Model(Declaration):
         return make_outline(self._graph())
 
     def _program(self, schema: Schema) -> Program:
-        programs = self._graph().__dict__.setdefault("_programs", {})
-        if schema.key() not in programs:
-            programs[schema.key()] = make_program(analyse(self._graph(), schema))
-        return programs[schema.key()]  # type: ignore[no-any-return]
+        return program_for(self._graph(), schema)
 
 
 def load(path: str | Path, families: Iterable[type[Family]] = ()) -> Fit:

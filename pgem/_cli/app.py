@@ -16,7 +16,7 @@ import pgem
 from pgem._cli.check import check_data, check_program
 from pgem._cli.modules import ModelFile, load_model
 from pgem._cli.tables import BadFile
-from pgem.errors import FitWarning, PgemError
+from pgem.errors import FitWarning, IntractableError, PgemError
 from pgem.graph import build_graph
 
 app = typer.Typer(
@@ -140,7 +140,11 @@ def check(
         values: tuple[Any, Any] | None = None
         if data is not None or file.brings_data:
             values = file.read(data)
-        typer.echo(_checked(file, values))
+        try:
+            typer.echo(_checked(file, values))
+        except IntractableError as problem:
+            typer.echo(f"model '{file.model.name}' is refused\n\n{problem.report}\n")
+            raise
 
 
 def _checked(file: ModelFile, values: tuple[Any, Any] | None) -> str:

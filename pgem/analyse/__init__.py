@@ -28,6 +28,7 @@ from pgem.analyse.layout import (
     vector_sizes,
 )
 from pgem.analyse.regions import Region, find_regions, is_axis, is_random
+from pgem.analyse.survey import Elimination, Survey, survey
 from pgem.graph import ModelGraph, Schema
 
 
@@ -53,6 +54,13 @@ class Analysis:
     regions: list[Region]
     conjugates: list[Conjugate]
 
+    @property
+    def elimination(self) -> Elimination:
+        """The part that is about what is not observed."""
+        return Elimination(
+            self.graph, self.schema, self.layout.sizes, self.schedule, self.regions, self.conjugates
+        )
+
 
 def analyse(graph: ModelGraph, schema: Schema) -> Analysis:
     """Sizes, elimination order and M-step of a model.
@@ -75,6 +83,7 @@ __all__ = [
     "Collect",
     "Conjugate",
     "Eliminate",
+    "Elimination",
     "Factor",
     "Layout",
     "ParamLayout",
@@ -84,11 +93,13 @@ __all__ = [
     "Segments",
     "Settled",
     "Step",
+    "Survey",
     "Transitions",
     "Var",
     "analyse",
     "gate_token",
     "is_axis",
     "is_random",
+    "survey",
     "vector_sizes",
 ]

@@ -364,6 +364,9 @@ class _Worker:
                 received=", ".join(f"'{v}'" for v in dict.fromkeys(others)),
                 advice="leave duration= out (durations are then geometric):\n    "
                 + self.line(node, f'after="{node.name}"'),
+                blocks=dict.fromkeys([node.name, *(v.node for v in others)]),
+                because=f"'{node.name}' has explicit durations, beside which {other} runs along "
+                f"'{scan.scope}'",
             )
         own = [f for f in scan.inputs if f.kind == "node" and f.node == node.name]
         rest = [f for f in scan.inputs if f not in own]
@@ -380,6 +383,8 @@ class _Worker:
             expected=f"complete values of '{name}', or geometric durations",
             advice="cut the sequences at the holes, or leave duration= out:\n    "
             + self.line(node, f'after="{node.name}"'),
+            blocks=[name],
+            because=f"'{node.name}', which gates it, has explicit durations",
         )
 
     def is_beside(self, var: Var, node: NodeRecord) -> bool:
@@ -461,6 +466,9 @@ class _Worker:
             expected=f"at most {MAX_TABLE:,} entries",
             received=f"'{cost:,}' entries in scope '{scope}'",
             advice=self.alternative(nodes, widest),
+            blocks=nodes,
+            because=f"need one table, of more than {MAX_TABLE:,} entries",
+            cost=f"{cost:,} entries a row",
         )
 
     def alternative(self, nodes: Sequence[str], widest: str) -> str:

@@ -128,7 +128,7 @@ def make_layout(graph: ModelGraph, schema: Schema, regions: Sequence[Region] = (
     Raises:
         DeclarationError: a size is missing, or two uses of a parameter disagree.
     """
-    sizes = _sizes(graph, schema)
+    sizes = find_sizes(graph, schema)
     components = {}
     families = _families(graph, schema, sizes, regions)
     for key, component in graph.components.items():
@@ -369,7 +369,12 @@ def _size(gate: Gate, sizes: Mapping[str, int]) -> int:
     return sizes[gate.name]
 
 
-def _sizes(graph: ModelGraph, schema: Schema) -> dict[str, int]:
+def find_sizes(graph: ModelGraph, schema: Schema) -> dict[str, int]:
+    """Number of values of every discrete variable, plate and covariate that may index.
+
+    Raises:
+        DeclarationError: neither declaration nor data tell one of them.
+    """
     sizes = {n: s.size for n, s in graph.scopes.items() if s.size is not None}
     sizes |= {n: s for n in graph.covariates if (s := _covariate_size(graph, schema, n))}
     for name, node in graph.nodes.items():

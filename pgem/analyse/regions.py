@@ -12,10 +12,11 @@ its own steps.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from pgem.analyse.alternatives import discrete_parent, gate_outside, latent_inside, suggest
+from pgem.analyse.refuse import Refuse, stop
 from pgem.declare import Gate
 from pgem.errors import IntractableError
 from pgem.graph import ModelGraph, Schema
@@ -53,16 +54,21 @@ def is_axis(graph: ModelGraph, schema: Schema, node: str) -> bool:
 
 def is_random(graph: ModelGraph, schema: Schema, name: str) -> bool:
     """Whether a node with infinitely many values is integrated over."""
+    if name in schema.given:
+        return False
     return name in schema.open or (graph.nodes[name].kind == "latent" and not graph.is_finite(name))
 
 
-def find_regions(graph: ModelGraph, schema: Schema, apart: Container[str] = ()) -> list[Region]:
+def find_regions(
+    graph: ModelGraph, schema: Schema, apart: Container[str] = (), refuse: Refuse = stop
+) -> list[Region]:
     """All regions, by their first node.
 
     Args:
         graph: the model.
         schema: what the data told.
         apart: nodes that are integrated out otherwise.
+        refuse: told of every obstacle.
 
     Raises:
         IntractableError: a region is not linear-Gaussian, or gated from inside.
@@ -75,10 +81,11 @@ def find_regions(graph: ModelGraph, schema: Schema, apart: Container[str] = ()) 
             new = {name} | linked
             touched = [group for group in groups if group & new]
             groups = [g for g in groups if g not in touched] + [new.union(*touched)]
-            _check_gaussian(graph, name, linked)
+            for problem in _not_linear(graph, name, linked):
+                refuse(problem)
     order = list(graph.nodes)
     groups.sort(key=lambda group: min(map(order.index, group)))
-    return [_region(graph, schema, sorted(g, key=order.index), random) for g in groups]
+    return [_region(graph, schema, sorted(g, key=order.index), random, refuse) for g in groups]
 
 
 def _parents(graph: ModelGraph, name: str) -> list[tuple[str, int]]:
@@ -88,27 +95,32 @@ def _parents(graph: ModelGraph, name: str) -> list[tuple[str, int]]:
     return [(t.parent, t.lag) for t in times if t.parent]
 
 
-def _check_gaussian(graph: ModelGraph, name: str, parents: set[str]) -> None:
+def _not_linear(graph: ModelGraph, name: str, parents: set[str]) -> Iterator[IntractableError]:
     """A node of a region is Gaussian; its latent parents stand in its mean."""
     node = graph.nodes[name]
     for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
         if not component.family.gaussian:
-            raise _not_gaussian(graph, name, type(component.family).__name__, parents)
+            yield _not_gaussian(graph, name, type(component.family).__name__, parents)
+            continue
         for slot_name, slot in component.leaf.slots.items():
             if slot.times is not None and slot.times.parent in parents and not _linear(slot_name):
-                raise IntractableError(
+                yield IntractableError(
                     f"node '{name}' has the latent '{slot.times.parent}' in its slot '{slot_name}'",
                     where=node.origin,
                     expected="a Gaussian latent in the mean: there the posterior stays Gaussian",
                     advice=f"pg.Normal(mean=pg.param('loading') * {slot.times.parent})",
+                    blocks=[slot.times.parent],
+                    because=f"stands in '{slot_name}' of '{name}', not in its mean",
                 )
     if node.switch is not None:
-        raise IntractableError(
+        yield IntractableError(
             f"node '{name}' is a switch and has a continuous latent parent or holes",
             where=node.origin,
             expected="one Gaussian family",
             advice=f"index the parameters of one family: pg.{node.kind}('{name}', pg.Normal(...), "
             "given=...)",
+            blocks=sorted(parents) or [name],
+            because=f"'{name}' is a switch",
         )
 
 
@@ -126,6 +138,8 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
             where=node.origin,
             expected=f"complete values of '{holed[0]}'",
             advice=f"leave out the units in which '{holed[0]}' has holes, or fill these beforehand",
+            blocks=sorted(parents),
+            because=f"'{name}' below it is {family}",
         )
     if parents:
         latent = min(parents)
@@ -140,6 +154,8 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
                 graph,
                 discrete_parent(graph, latent, name),
             ),
+            blocks=sorted(parents),
+            because=f"'{name}' below it is {family}",
         )
     return IntractableError(
         f"node '{name}' is {family} and has holes, and other nodes are multiplied by it: what it "
@@ -147,10 +163,14 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
         where=node.origin,
         expected=f"complete values of '{name}', or a Gaussian node",
         advice=f"leave the rows without '{name}' out, or declare it as a covariate",
+        blocks=[name],
+        because=f"is {family}, and others are multiplied by it",
     )
 
 
-def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str]) -> Region:
+def _region(
+    graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str], refuse: Refuse
+) -> Region:
     inside = [name for name in nodes if name in random]
     top = min((graph.nodes[n].scope for n in inside), key=lambda s: len(graph.path(s)))
     chains = {
@@ -160,13 +180,18 @@ def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str
         if lag and parent in random
     }
     if len(chains) > 1:
-        raise IntractableError(
-            f"the latents {', '.join(map(repr, inside))} run along two sequences",
-            where=graph.nodes[inside[0]].origin,
-            received=" and ".join(map(repr, sorted(chains))),
-            expected="one sequence",
+        along = " and ".join(map(repr, sorted(chains)))
+        refuse(
+            IntractableError(
+                f"the latents {', '.join(map(repr, inside))} run along two sequences",
+                where=graph.nodes[inside[0]].origin,
+                received=along,
+                expected="one sequence",
+                blocks=inside,
+                because=f"run along {along} together",
+            )
         )
-    chain = next(iter(chains), "")
+    chain = min(chains, default="")
     home = graph.scopes[chain].parent if chain == top else top
     gates = _axis_gates(graph, schema, nodes)
     variables = tuple(dict.fromkeys((gate.name, gate.lag) for _, gate in gates))
@@ -174,7 +199,7 @@ def _region(graph: ModelGraph, schema: Schema, nodes: list[str], random: set[str
         if graph.nodes[gate.name].scope not in graph.path(home):
             if _falls_apart(graph, nodes, inside, chain):
                 return Region(inside[0], tuple(nodes), chain, chain, variables, True)
-            raise _gated_inside(graph, _states_first(graph, inside, nodes), name, gate, chain)
+            refuse(_gated_inside(graph, _states_first(graph, inside, nodes), name, gate, chain))
     return Region(inside[0], tuple(nodes), home, chain, variables)
 
 
@@ -211,7 +236,7 @@ def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tup
 def _gated_inside(
     graph: ModelGraph, inside: list[str], name: str, gate: Gate, chain: str
 ) -> IntractableError:
-    where = graph.nodes[name].origin
+    where, scope = graph.nodes[name].origin, graph.nodes[gate.name].scope
     latent = graph.nodes[inside[0]]
     if chain and graph.nodes[gate.name].scope == chain:
         holed, tree = latent.kind == "observed", graph.scopes[chain].kind == "tree"
@@ -237,8 +262,9 @@ def _gated_inside(
                 graph,
                 gate_outside(graph, inside[0], gate.name, chain),
             ),
+            blocks=inside,
+            because=f"'{gate.name}', which gates '{name}', changes along '{chain}' too",
         )
-    scope = graph.nodes[gate.name].scope
     return IntractableError(
         f"node '{name}' depends on the continuous latent '{inside[0]}' of scope '{latent.scope}' "
         f"and is gated by '{gate.name}' of the inner scope '{scope}': the exact posterior of "
@@ -250,4 +276,6 @@ def _gated_inside(
             graph,
             latent_inside(graph, inside[0], name, gate.name),
         ),
+        blocks=inside,
+        because=f"'{gate.name}' of the inner scope '{scope}' gates '{name}'",
     )

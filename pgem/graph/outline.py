@@ -58,6 +58,11 @@ class NodeOutline:
         """Own axes of one value."""
         return max(family.event_ndim for family in self.families)
 
+    @property
+    def is_opened_by_holes(self) -> bool:
+        """Whether it is a variable where it is missing: others depend on its value."""
+        return self.has_children if self.finite else self.feeds
+
 
 @dataclass(frozen=True)
 class ScopeOutline:

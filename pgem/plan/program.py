@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis
+from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis, survey
 from pgem.arrays import Floats
 from pgem.declare import SlotRecord
+from pgem.errors import IntractableError
 from pgem.families import Family
-from pgem.graph import Outline, Schema, make_outline
+from pgem.graph import ModelGraph, Outline, Schema, make_outline
 from pgem.plan.e_step import is_last, n_dims
+from pgem.plan.holes import hole_rows
 from pgem.plan.naming import on_shelf
-from pgem.plan.report import Report, make_report
+from pgem.plan.report import Report, make_report, refusal_report
 from pgem.plan.source import prior_families, write_source
 
 if TYPE_CHECKING:
@@ -147,11 +150,7 @@ class Program:
 
     def variant(self, schema: Schema) -> Program:
         """The same model compiled for data of another missing pattern, or with other queries."""
-        kept = self.analysis.graph.__dict__.setdefault("_programs", {})
-        key = schema.key()
-        if key not in kept:
-            kept[key] = make_program(analyse(self.analysis.graph, schema))
-        return kept[key]  # type: ignore[no-any-return]
+        return program_for(self.analysis.graph, schema)
 
     def explain(self, format: str = "text") -> str:
         """The derivation: factorisation, posterior, expected statistics, M-step.
@@ -214,6 +213,24 @@ class Program:
         )
 
 
+def program_for(graph: ModelGraph, schema: Schema) -> Program:
+    """The program of a graph for a schema; kept with the graph.
+
+    Raises:
+        IntractableError: no exact E-step within the limits; its `report` says what would be exact.
+    """
+    kept = graph.__dict__.setdefault("_programs", {})
+    key = schema.key()
+    if key not in kept:
+        try:
+            kept[key] = make_program(analyse(graph, schema))
+        except IntractableError as problem:
+            problem.with_report(lambda: refusal_report(survey(graph, schema)))
+            problem.add_note("  model.report() says what would be exact, and all that blocks")
+            raise
+    return kept[key]  # type: ignore[no-any-return]
+
+
 def make_program(analysis: Analysis) -> Program:
     """Print the listing, and load it."""
     source = write_source(analysis)
@@ -230,7 +247,7 @@ def make_program(analysis: Analysis) -> Program:
         {scope: n_dims(analysis, scope) for scope in analysis.graph.scopes},
         _row_costs(analysis, 1),
         _row_costs(analysis, TILED),
-        make_report(analysis),
+        make_report(analysis, cache(lambda: hole_rows(analysis))),
         functions["e_step"],
         functions["m_step"],
         analysis,

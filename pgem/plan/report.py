@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from pgem.analyse import (
     Analysis,
@@ -12,9 +12,12 @@ from pgem.analyse import (
     Climb,
     Collect,
     Eliminate,
+    Elimination,
     Factor,
     Scan,
     Segments,
+    Survey,
+    Var,
     is_axis,
     is_random,
 )
@@ -23,6 +26,11 @@ from pgem.families._link import Linked
 from pgem.families._roles import MEAN
 from pgem.routines import Prior
 
+REFUSED = "refused"
+REFUSAL_NOTE = (
+    "Refused: these have no exact posterior within the limits, so the model does not compile; "
+    "the other rows are as if they were given."
+)
 EXACTNESS = {NUMERIC: "local", OWN_FIT: "as good as that fit"}
 
 
@@ -42,16 +50,31 @@ class Report:
 
     Attributes:
         e_step: rows of the E-step.
-        m_step: rows of the M-step.
+        m_step: rows of the M-step; none where the E-step is refused.
         notes: remarks.
     """
 
     e_step: tuple[Row, ...]
     m_step: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    _find_holes: Callable[[], tuple[Row, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the posterior is computed exactly, so that the model compiles."""
+        return all(row.exact != REFUSED for row in self.e_step)
+
+    @property
+    def holes(self) -> tuple[Row, ...]:
+        """Per observed node what missing values would mean: analysed when it is looked at."""
+        return self._find_holes()
 
     def __str__(self) -> str:
-        lines = ["E-step", *_table(self.e_step), "", "M-step", *_table(self.m_step)]
+        lines = ["E-step", *_table(self.e_step)]
+        if self.is_exact:
+            lines += ["", "M-step", *_table(self.m_step)]
+        if self.holes:
+            lines += ["", "Missing values", *_table(self.holes)]
         return "\n".join([*lines, *([""] if self.notes else []), *self.notes])
 
 
@@ -62,27 +85,72 @@ def _table(rows: tuple[Row, ...]) -> list[str]:
     return [f"  {line}".rstrip() for line in lines]
 
 
-def make_report(analysis: Analysis) -> Report:
-    """The report of an analysis."""
+def make_report(analysis: Analysis, find_holes: Callable[[], tuple[Row, ...]] = tuple) -> Report:
+    """The report of an analysis.
+
+    Args:
+        analysis: what was found.
+        find_holes: makes the rows on missing values.
+    """
     return Report(
-        (
-            *(
-                INTEGRATED[f.kind](analysis, f)
-                for f in analysis.schedule.factors
-                if f.kind in INTEGRATED
-            ),
-            *(_e_row(analysis, step) for step in analysis.schedule.steps),
-        ),
+        tuple(row for row, _ in _e_rows(analysis.elimination)),
         tuple(_m_rows(analysis)),
         tuple(_notes(analysis)),
+        find_holes,
     )
 
 
-def _region_row(analysis: Analysis, factor: Factor) -> Row:
+def refusal_report(found: Survey) -> Report:
+    """The report of a model that is refused: what blocks, and what would be exact beside it."""
+    rows = []
+    for row, nodes in _e_rows(found.rest):
+        beside = found.beside(nodes)
+        given = f"exact given {', '.join(beside)}" if beside else row.exact
+        rows.append(replace(row, exact=given))
+    return Report((*_refused_rows(found), *rows), (), (REFUSAL_NOTE,))
+
+
+def _refused_rows(found: Survey) -> list[Row]:
+    """One row per refused block, with all that stands in its way."""
+    costs = {problem.blocks: problem.cost for problem in found.refused}
+    return [Row(", ".join(names), why, REFUSED, costs[names]) for names, why in reasons(found)]
+
+
+def reasons(found: Survey) -> list[tuple[tuple[str, ...], str]]:
+    """What is refused, block by block, and all that stands in the way of each."""
+    blocks: dict[tuple[str, ...], dict[str, None]] = {}
+    for problem in found.refused:
+        blocks.setdefault(problem.blocks, {})[problem.because] = None
+    return [(names, "; ".join(told)) for names, told in blocks.items()]
+
+
+def _e_rows(found: Elimination) -> Iterator[tuple[Row, list[str]]]:
+    """What is integrated out, then what is summed out, each with the nodes that it is about."""
+    for factor in found.schedule.factors:
+        if factor.kind in INTEGRATED:
+            yield integrated_row(found, factor), [factor.node]
+    for step in found.schedule.steps:
+        yield summed_row(found, step), _nodes_of(step)
+
+
+def _nodes_of(step: Eliminate | Collect | Scan) -> list[str]:
+    """The variables of a step, or if it has none the nodes of its factors."""
+    if isinstance(step, Eliminate):
+        return [step.var.node]
+    if isinstance(step, Scan):
+        return [var.node for var in step.shift]
+    return [node for factor in step.inputs for node in (factor.node, *_names(factor.axes)) if node]
+
+
+def _names(axes: Iterable[Var]) -> list[str]:
+    return [var.node for var in axes]
+
+
+def _region_row(found: Elimination, factor: Factor) -> Row:
     """Gaussian nodes that are integrated out together."""
-    size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
-    region = next(r for r in analysis.regions if r.name == factor.node)
-    latents = [n for n in region.nodes if is_random(analysis.graph, analysis.schema, n)]
+    size = math.prod(found.sizes[v.node] for v in factor.axes)
+    region = next(r for r in found.regions if r.name == factor.node)
+    latents = [n for n in region.nodes if is_random(found.graph, found.schema, n)]
     others = [n for n in region.nodes if n not in latents]
     along = f" along {region.chain}" if region.chain else f" in scope {factor.scope}"
     how = f"integrated out{along}, jointly Gaussian with {', '.join(others) or 'nothing else'}"
@@ -90,19 +158,19 @@ def _region_row(analysis: Analysis, factor: Factor) -> Row:
     return Row(", ".join(latents), how, "exact", cost)
 
 
-def _conjugate_row(analysis: Analysis, factor: Factor) -> Row:
+def _conjugate_row(found: Elimination, factor: Factor) -> Row:
     """A latent that is integrated out under conjugate children."""
-    size = math.prod(analysis.layout.sizes[v.node] for v in factor.axes)
-    below = next(c.children for c in analysis.conjugates if c.name == factor.node)
+    size = math.prod(found.sizes[v.node] for v in factor.axes)
+    below = next(c.children for c in found.conjugates if c.name == factor.node)
     how = f"integrated out in scope {factor.scope}, conjugate to {', '.join(below) or 'nothing'}"
     return Row(factor.node, how, "exact", f"{size} entries a row")
 
 
-def _stretch_row(analysis: Analysis, factor: Factor) -> Row:
+def _stretch_row(found: Elimination, factor: Factor) -> Row:
     """Holes that tie steps of a sequence together."""
-    region = next(r for r in analysis.regions if r.name == factor.node)
+    region = next(r for r in found.regions if r.name == factor.node)
     gates = ", ".join(dict.fromkeys(v.node for v in factor.axes))
-    holed = [n for n in region.nodes if is_random(analysis.graph, analysis.schema, n)]
+    holed = [n for n in region.nodes if is_random(found.graph, found.schema, n)]
     how = f"holes integrated out along {region.chain}, where they tie steps together"
     return Row(", ".join(holed), how, "exact", f"1 Gaussian for every course of {gates} there")
 
@@ -110,8 +178,14 @@ def _stretch_row(analysis: Analysis, factor: Factor) -> Row:
 INTEGRATED = {"region": _region_row, "conjugate": _conjugate_row, "stretch": _stretch_row}
 
 
-def _e_row(analysis: Analysis, step: Eliminate | Collect | Scan) -> Row:
-    sizes = analysis.layout.sizes
+def integrated_row(found: Elimination, factor: Factor) -> Row:
+    """How nodes are integrated out."""
+    return INTEGRATED[factor.kind](found, factor)
+
+
+def summed_row(found: Elimination, step: Eliminate | Collect | Scan) -> Row:
+    """How discrete variables are summed out."""
+    sizes = found.sizes
     if isinstance(step, Eliminate):
         names = ", ".join(sorted(str(v) for v in step.clique))
         cost = f"{step.cost} entries a row ({names})"

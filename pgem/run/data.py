@@ -306,7 +306,7 @@ def make_schema(
     for name, node in outline.nodes.items():
         if not node.finite:
             holed = name not in columns.numbers or columns.missing(name).any()
-            asked = node.feeds or (holes_as_axes and node.linear)
+            asked = node.is_opened_by_holes or (holes_as_axes and node.linear)
             if node.kind == "observed" and asked and holed:
                 opened.add(name)
             continue
@@ -316,7 +316,7 @@ def make_schema(
         elif (
             node.kind == "observed"
             and holes.any()
-            and (node.has_children or (holes_as_axes and not node.below_latent))
+            and (node.is_opened_by_holes or (holes_as_axes and not node.below_latent))
         ):
             axes.add(name)
         if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):

@@ -110,6 +110,23 @@ def test_check(path: Path) -> None:
         assert word in result.stdout
 
 
+def test_check_of_a_refused_model_reports_it(tmp_path: Path) -> None:
+    text = """
+import pgem as pg
+
+with pg.Model("m") as model:
+    f = pg.latent("f", pg.Normal(0.0, 1.0))
+    z = pg.latent("z", pg.Categorical(size=2))
+    pg.observed("x", pg.Bernoulli(logit=pg.param("a") * f))
+    pg.observed("y", pg.Poisson(), given=z)
+"""
+    result = run("check", write(tmp_path, text))
+    assert result.exit_code == 1
+    for word in ("model 'm' is refused", "'x' below it is Bernoulli", "summed out in scope unit"):
+        assert word in result.stdout
+    assert "no closed form" in result.stderr
+
+
 def test_fit_without_a_folder_uses_results(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("fit", MODELS / "old_faithful.py", "--quiet")
