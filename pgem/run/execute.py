@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,7 +70,9 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
     Raises:
         FitError: a unit of positive weight has probability zero, or a value that is no number.
     """
-
+    found = _expect_jointly(bound, params) if semiring.name == "sum" else None
+    if found is not None:
+        return found
     semiring = replace(semiring, is_large=bound.is_large)
 
     def work(shard: Shard) -> tuple[float, float, Stats]:
@@ -93,6 +96,23 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
         size += absolute
         stats.merge(part)
     return Expected(total, size, stats)
+
+
+def _expect_jointly(bound: Bound, params: dict[str, Floats]) -> Expected | None:
+    """The same for small units in one product; None where they are not, or the total is no number.
+
+    What is wrong with a total is left to the listing to find.
+    """
+    joint = bound.joint(params)
+    if joint is None:
+        return None
+    with np.errstate(all="ignore"):
+        log_p, stats = joint.expect(params)
+        terms = joint.weights * log_p
+        total = float(np.add.reduce(terms))
+    if not math.isfinite(total):
+        return None
+    return Expected(total, float(np.add.reduce(np.abs(terms))), stats)
 
 
 def check_units(log_p: Floats, bound: Bound, first: int = 0) -> None:
