@@ -18,16 +18,16 @@ import copy
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers
-from pgem.families._family import Family
+from pgem.families._family import Family, Statistics
 from pgem.families._roles import Role
-from pgem.families._tiles import AS_GIVEN, TileForm
+from pgem.families._tiles import AS_GIVEN, PRODUCTS, TileForm
 from pgem.routines.contract import Semiring, product
 from pgem.routines.maximise import Params, Readers
 from pgem.routines.tables import Axis, Entry, LogTable, NodeData, Source, Stats, split_gates
@@ -37,6 +37,8 @@ LARGEST = 1 << 16
 """Entries of B up to which it is used: some ten microseconds each way."""
 PLAIN = {"arguments", "settings", "structures", "size", "owner"}
 """What every settled family has."""
+Settle = Callable[[Floats], Statistics]
+"""Sums of features [cells, P] → statistics."""
 EStep = Callable[..., Floats]
 """A generated E-step: (shard, params, stats, semiring) → log p [N]."""
 
@@ -131,6 +133,7 @@ class Group:
         family: the family.
         members: the components.
         width: features of a value.
+        form: of the density at the parameters that B was made with.
         alone: the only slot that is learned, if each member learns it by itself, so that all have
             their maximum in one solve; else "".
         kept: what was last maximised together, and the parameters that it is made of.
@@ -139,6 +142,7 @@ class Group:
     family: Family
     members: list[Member]
     width: int
+    form: TileForm
     alone: str = ""
     kept: tuple[Floats, Params] | None = None
 
@@ -171,6 +175,22 @@ class Group:
             for slot in names
         }
 
+    def coefficients(self, slots: Params) -> tuple[Floats, Settle] | None:
+        """θ [cells, P], and how sums of the features become statistics.
+
+        None where the density has no such form at these values, or about another centre.
+        """
+        if self.form.kind == AS_GIVEN:
+            return self.family.coefficients(slots), _as_given
+        node = self.members[0].source.node
+        form = self.family.tile_form(node.points, slots, node.held)
+        if form is None or form.kind != self.form.kind:
+            return None
+        if not np.array_equal(form.centre, self.form.centre):
+            return None
+        theta = np.concatenate([form.level[:, None], form.theta], axis=1)
+        return theta, partial(_settled, form.settle)
+
     def maxima(self, table: Floats, slots: Params, params: Params) -> Params:
         """The parameters that maximise Q, all in one solve; none where a row is without data."""
         previous = slots[self.alone]
@@ -184,32 +204,50 @@ class Group:
         return values
 
 
+def _as_given(table: Floats) -> Statistics:
+    return (table,)
+
+
+def _settled(settle: Callable[[Floats, Floats], Statistics], table: Floats) -> Statistics:
+    return settle(table[:, 0], table[:, 1:])
+
+
+class Found(NamedTuple):
+    """What an E-step found of a group: the sums of its features [cells, P] and its slots."""
+
+    group: Group
+    table: Floats
+    slots: Params
+    settle: Settle
+
+
 class JointStats(Stats):
     """The expected statistics of all components, laid out when they are asked for.
 
     Args:
-        found: of each group the statistics [cells, P] and the slot values.
+        found: of each group.
         params: the parameters of the E-step.
     """
 
-    def __init__(self, found: list[tuple[Group, Floats, Params]], params: Params) -> None:
+    def __init__(self, found: list[Found], params: Params) -> None:
         super().__init__()
         self.found, self.params = found, params
         self.maxima: Params | None = None
 
     def __missing__(self, key: str) -> Entry:
-        for group, table, slots in self.found:
+        for group, table, slots, settle in self.found:
+            arrays = settle(table)
             for member in group.members:
-                here = member.cells
+                here, source = member.cells, member.source
                 own = {slot: value[here] for slot, value in slots.items()}
-                source = member.source
-                self[member.key] = Entry(source.node.family, source.cells, (table[here],), own)
+                mine = tuple(array[here] for array in arrays)
+                self[member.key] = Entry(source.node.family, source.cells, mine, own)
         return self[key] if key in self else dict.__missing__(key)  # type: ignore[attr-defined]
 
     def maximum(self, name: str) -> Floats | None:
         if self.maxima is None:
             self.maxima = {}
-            for group, table, slots in self.found:
+            for group, table, slots, _ in self.found:
                 if group.alone and not self.use_priors:
                     self.maxima |= group.maxima(table, slots, self.params)
         return self.maxima.get(name)
@@ -231,13 +269,20 @@ class LogLinear:
     weights: Floats
     groups: list[Group]
 
-    def expect(self, params: Params) -> tuple[Floats, JointStats]:
+    def expect(self, params: Params) -> tuple[Floats, JointStats] | None:
         """Log-likelihoods [N] and expected statistics.
 
-        Not a number where a coefficient is infinite (a probability of 0).
+        Not a number where a coefficient is infinite (a probability of 0); None where a density does
+        not have the form at these parameters.
         """
-        slots = [group.slots(params) for group in self.groups]
-        parts = [group.family.coefficients(s) for group, s in zip(self.groups, slots, strict=True)]
+        parts, ways = [], []
+        for group in self.groups:
+            slots = group.slots(params)
+            form = group.coefficients(slots)
+            if form is None:
+                return None
+            parts.append(form[0])
+            ways.append((group, slots, form[1]))
         theta = np.concatenate(parts, axis=None) if len(parts) > 1 else parts[0].reshape(-1)
         joint = self.matrix.dot(theta)
         if self.base is not None:
@@ -250,9 +295,10 @@ class LogLinear:
         joint *= self.weights / total
         counts = joint.reshape(-1).dot(self.matrix)
         found, start = [], 0
-        for group, values in zip(self.groups, slots, strict=True):
+        for group, slots, settle in ways:
             stop = start + group.n_cells * group.width
-            found.append((group, counts[start:stop].reshape(-1, group.width), values))
+            table = counts[start:stop].reshape(-1, group.width)
+            found.append(Found(group, table, slots, settle))
             start = stop
         return np.log(total) + peak, JointStats(found, params)
 
@@ -275,7 +321,8 @@ def make_log_linear(
         readers: which parameter every slot reads.
         alone: parameters that stand in one slot, with nothing fixed, no bound and no prior.
     """
-    if not all(_reads_whole(shard[key]) for key in keys):
+    n_units = shard.n_units
+    if n_units > LARGEST or not all(_reads_whole(shard[key]) for key in keys):
         return None
     semiring, noted = _Numbers(), _Noted()
     e_step(_Numbered(shard), params, noted, semiring)
@@ -284,8 +331,8 @@ def make_log_linear(
     if forms is None or any(table.source is not None for table in rest):
         return None
     shape = np.broadcast_shapes(*(table.array.shape[1:] for table in (*noted.tables, *rest)))
-    n_units, n_joint = len(shard.weights), math.prod(shape)
-    width = sum(form.columns.shape[0] * form.theta.shape[0] for form in forms.values())
+    n_joint = math.prod(shape)
+    width = sum(_width(form) * len(form.theta) for form in forms.values())
     if n_units * n_joint * width > LARGEST:
         return None
     sources = {t.source.node.key: t.source for t in noted.tables if isinstance(t.source, Source)}
@@ -329,7 +376,7 @@ def _forms(tables: Sequence[LogTable], shard: Any) -> dict[str, TileForm] | None
         node, seen = shard[source.node.key], split_gates(source.cells)[0]
         form = node.family.tile_form(node.points, source.slots, node.held)
         by_group = seen and node.index is None and source.own is None
-        if form is None or form.kind != AS_GIVEN or by_group:
+        if form is None or by_group:
             return None
         forms[node.key] = form
     return forms
@@ -342,11 +389,12 @@ def _groups(
     groups: dict[Any, Group] = {}
     for key, source in sources.items():
         family = source.node.family
-        width = len(forms[key].columns)
+        form, width = forms[key], _width(forms[key])
         shapes = tuple((slot, value.shape[1:]) for slot, value in source.slots.items())
         kind = (type(family), family.size, tuple(family.structures.items()), width, shapes)
-        settled = set(vars(family)) <= PLAIN  # nothing else that its coefficients may depend on
-        group = groups.setdefault(kind if settled else key, Group(family, [], width))
+        # with nothing else that its coefficients may depend on
+        settled = set(vars(family)) <= PLAIN and form.kind == AS_GIVEN
+        group = groups.setdefault(kind if settled else key, Group(family, [], width, form))
         group.members.append(Member(key, source, readers.get(key, {}), group.n_cells))
     return list(groups.values())
 
@@ -369,9 +417,23 @@ def _columns(group: Group, numbers: Mapping[str, Floats], forms: Mapping[str, Ti
     for member in group.members:
         values, cells = _places(numbers[member.key], member.source)
         seen = np.flatnonzero(numbers[member.key] > 0)  # in a hole there is nothing
-        features = forms[member.key].columns.T
+        features = _features(forms[member.key])
         table[seen, member.first + cells[seen]] = features[values[seen]]
     return table.reshape(n_rows, -1)
+
+
+def _features(form: TileForm) -> Floats:
+    """What the coefficients are multiplied by [values, P]."""
+    if form.kind == AS_GIVEN:
+        return form.columns.T
+    z = form.columns - form.centre[:, None]
+    rows, columns = np.triu_indices(len(z)) if form.kind == PRODUCTS else (slice(None), slice(None))
+    return np.concatenate([np.ones((1, z.shape[1])), z, z[rows] * z[columns]]).T
+
+
+def _width(form: TileForm) -> int:
+    """Number of features, with the 1 that the level is multiplied by."""
+    return int(form.theta.shape[1]) + int(form.kind != AS_GIVEN)
 
 
 def _places(numbers: Floats, source: Source) -> tuple[Integers, Integers]:

@@ -107,7 +107,10 @@ def _expect_jointly(bound: Bound, params: dict[str, Floats]) -> Expected | None:
     if joint is None:
         return None
     with np.errstate(all="ignore"):
-        log_p, stats = joint.expect(params)
+        found = joint.expect(params)
+        if found is None:
+            return None
+        log_p, stats = found
         terms = joint.weights * log_p
         total = float(np.add.reduce(terms))
     if not math.isfinite(total):
