@@ -165,7 +165,7 @@ class WithTerms(Family):
     def title(self) -> str:
         return self.base.title
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of columns of φ."""
         return width_of(self.terms)

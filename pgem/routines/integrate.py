@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,8 +103,17 @@ class GaussianPart:
         """Whether there is something to learn about it, so that its statistics are asked for."""
         return not self.node.held.issuperset(self.slots)
 
-    def by_configuration(self, values: Floats) -> Floats:
-        """Values per cell [C, ...], for each coefficient set and configuration [K, G, ...]."""
+    @cached_property
+    def coefs(self) -> Floats:
+        """C for each coefficient set and configuration [K, G, d, columns]."""
+        return self._by_configuration(self.family.coefs(self.slots))
+
+    @cached_property
+    def noise(self) -> Floats:
+        """V for each of them [K, G, d, d], or variances [K, G, d]."""
+        return self._by_configuration(self.family.noise(self.slots))
+
+    def _by_configuration(self, values: Floats) -> Floats:
         return values[None] if self.in_order else values[self.cell]
 
     def by_cell(self, array: Floats) -> Floats:
@@ -162,10 +171,8 @@ def evaluate(
     laid_out: LaidOut, parts: Mapping[str, GaussianPart]
 ) -> tuple[Region | AlikeRegion, Floats]:
     """The region at the parameters of its parts, and log p [rows, G]."""
-    coefs, noise = {}, {}
-    for key, part in parts.items():
-        coefs[key] = part.by_configuration(part.family.coefs(part.slots))
-        noise[key] = part.by_configuration(part.family.noise(part.slots))
+    coefs = {key: part.coefs for key, part in parts.items()}
+    noise = {key: part.noise for key, part in parts.items()}
     n_configurations = next(iter(parts.values())).cell.shape[1]
     for key, (size, _) in laid_out.started.items():
         coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
@@ -173,7 +180,7 @@ def evaluate(
     alike = laid_out.alike
     if alike is not None and alike.fits(n_configurations):
         whole = partial(laid_out.layout.evaluate, coefs, noise)
-        one = AlikeRegion(alike, _only(coefs), _only(noise), whole)
+        one = AlikeRegion(alike, coefs, noise, whole)
         return one, one.log_p
     found = laid_out.layout.evaluate(coefs, noise)
     log_p = found.log_p
@@ -182,13 +189,11 @@ def evaluate(
     return found, log_p
 
 
-def _only(values: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Of the only coefficient set."""
-    return {key: value[0] for key, value in values.items()}
-
-
 def _part(part: Gaussian, axes: Sequence[Axis]) -> GaussianPart:
     node, slots = part
+    same = node.cache.get("part")
+    if same is not None and _is_same(same[0], slots) and same[1] == axes:
+        return same[2]  # type: ignore[no-any-return]
     cells = cells_of(node, slots)
     values = slot_values(cells, slots, node.family)
     key = ("configurations", cells, *axes)
@@ -196,7 +201,14 @@ def _part(part: Gaussian, axes: Sequence[Axis]) -> GaussianPart:
         cell = _configurations(cells, axes)
         in_order = len(cell) == 1 and np.array_equal(cell[0], np.arange(cells.n_cells))
         node.cache[key] = cell, in_order
-    return GaussianPart(node, cells, values, *node.cache[key])
+    made = GaussianPart(node, cells, values, *node.cache[key])
+    node.cache["part"] = slots, axes, made
+    return made
+
+
+def _is_same(kept: Mapping[str, Gated], slots: Mapping[str, Gated]) -> bool:
+    """Whether the very same values stand in all slots, as where all are constants."""
+    return all(kept[name].value is gated.value for name, gated in slots.items())
 
 
 def _configurations(cells: Cells, axes: Sequence[Axis]) -> Integers:

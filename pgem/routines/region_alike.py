@@ -54,29 +54,18 @@ class AlikeLayout:
         members: parents before their children.
         n_rows: rows of the region.
         n_own: columns of ε.
-        roots: of each latent member's covariances, the last ones and their roots.
+        kept: of each member without parents, its last coefficients and covariances, and its forms.
     """
 
     members: list[AlikeMember]
     n_rows: int
     n_own: int
-    roots: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    kept: dict[str, tuple[Floats, Floats, _Forms]] = field(default_factory=dict)
 
     def fits(self, n_configurations: int) -> bool:
         """Whether the rows are few enough."""
         sizes = [self.n_own, *(m.values.shape[1] for m in self.members if m.values is not None)]
         return bool(self.n_rows * n_configurations * sum(sizes) <= LARGEST)
-
-    def root(self, member: AlikeMember, covs: Floats) -> Floats:
-        """R [G, d, d] with R Rᵀ the covariances [G, d, d], or variances [G, d]."""
-        kept = self.roots.get(member.name)
-        if kept is None or not np.array_equal(kept[0], covs):
-            if member.piece.diagonal:
-                root = np.sqrt(covs)[..., None] * np.eye(covs.shape[-1])
-            else:
-                root = square_root(covs)
-            kept = self.roots[member.name] = covs, root
-        return kept[1]
 
 
 def lay_out_alike(members: Sequence[Member], n_rows: int) -> AlikeLayout | None:
@@ -166,8 +155,8 @@ class AlikeRegion:
 
     Args:
         layout: of the region.
-        coefs: C of each piece [G, d, M].
-        covs: V of each piece [G, d, d], or variances [G, d].
+        coefs: C of each piece [1, G, d, M].
+        covs: V of each piece [1, G, d, d], or variances [1, G, d].
         whole: makes the ordinary region, for what is asked of single rows.
 
     Attributes:
@@ -184,12 +173,12 @@ class AlikeRegion:
         whole: Callable[[], Region],
     ) -> None:
         self._layout, self._whole = layout, whole
-        self._n_g = len(next(iter(coefs.values())))
+        self._n_g = next(iter(coefs.values())).shape[1]
         self._forms: dict[str, _Forms] = {}
         with np.errstate(all="ignore"):
             for member in layout.members:
                 key = member.piece.key
-                self._forms[member.name] = self._make_forms(member, coefs[key], covs[key])
+                self._forms[member.name] = self._forms_of(member, coefs[key], covs[key])
             self._evaluate()
 
     def moments(self) -> dict[str, tuple[Floats, Floats]]:
@@ -221,6 +210,16 @@ class AlikeRegion:
                 if keys is None or member.piece.key in keys
             }
 
+    def _forms_of(self, member: AlikeMember, coefs: Floats, covs: Floats) -> _Forms:
+        """The forms of a member; kept where they only depend on constants."""
+        kept = self._layout.kept.get(member.name)
+        if kept is not None and kept[0] is coefs and kept[1] is covs:
+            return kept[2]
+        forms = self._make_forms(member, coefs[0], covs[0])
+        if not member.piece.links:
+            self._layout.kept[member.name] = coefs, covs, forms
+        return forms
+
     def _make_forms(self, member: AlikeMember, coefs: Floats, covs: Floats) -> _Forms:
         piece, layout = member.piece, self._layout
         phi = np.empty((self._n_g, coefs.shape[2]))
@@ -232,7 +231,10 @@ class AlikeRegion:
             slopes[:, link.start : link.stop] += parent.slope
         forms = _Forms(phi, slopes, (coefs @ phi[:, :, None])[:, :, 0], coefs @ slopes)
         if member.values is None:
-            forms.root = layout.root(member, covs)
+            if piece.diagonal:
+                forms.root = np.sqrt(covs)[..., None] * np.eye(covs.shape[-1])
+            else:
+                forms.root = square_root(covs)
             forms.slope[:, :, member.own] = forms.root
         elif piece.diagonal:
             valid = covs > 0

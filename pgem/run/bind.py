@@ -170,6 +170,11 @@ class Bound(Values):
             )
         ]
 
+    @property
+    def only(self) -> Shard | None:
+        """The only shard, if there is one and it was made."""
+        return self._kept[0] if self._kept is not None and len(self._kept) == 1 else None
+
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
         if self._kept is None:

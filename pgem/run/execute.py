@@ -73,7 +73,8 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
     found = _expect_jointly(bound, params) if semiring.name == "sum" else None
     if found is not None:
         return found
-    semiring = replace(semiring, is_large=bound.is_large)
+    if semiring.is_large != bound.is_large:
+        semiring = replace(semiring, is_large=bound.is_large)
 
     def work(shard: Shard) -> tuple[float, float, Stats]:
         part = Stats()
@@ -81,13 +82,15 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
             log_p = bound.program.e_step(shard, params, part, semiring)
             weights = bound.weights[shard.first : shard.last]
             terms = weights * log_p
-            total = float(terms.sum())
-            if not np.isfinite(total):
+            total = float(np.add.reduce(terms))
+            if not math.isfinite(total):
                 check_units(log_p, bound, shard.first)
                 terms = np.where(weights > 0, terms, 0.0)  # 0 times -inf is 0
-                total = float(terms.sum())
-            return total, float(np.abs(terms, out=terms).sum()), part
+                total = float(np.add.reduce(terms))
+            return total, float(np.add.reduce(np.abs(terms, out=terms))), part
 
+    if bound.only is not None and not bound.is_large:
+        return Expected(*work(bound.only))
     total, size, stats = 0.0, 0.0, Stats()
     for value, absolute, part in in_order(
         work, bound.shards(), bound.n_threads, is_large=bound.is_large
