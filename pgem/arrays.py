@@ -18,8 +18,15 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 def safe_log(values: Floats) -> Floats:
     """Logarithm with log 0 = -inf and no warning."""
+    if np.count_nonzero(values) == np.size(values):
+        return np.log(values)
     with np.errstate(divide="ignore"):
         return np.log(values)
+
+
+def all_finite(values: Floats) -> bool:
+    """Whether no entry is infinite or NaN."""
+    return bool(np.count_nonzero(np.isfinite(values)) == values.size)
 
 
 def group_sum(values: Floats, groups: Integers, n_groups: int) -> Floats:
@@ -33,8 +40,9 @@ def group_sum(values: Floats, groups: Integers, n_groups: int) -> Floats:
 
 def safe_divide(numerator: Floats, denominator: Floats, empty: Floats | float) -> Floats:
     """Quotient where the denominator is positive, `empty` elsewhere."""
-    denominator = np.broadcast_to(denominator, np.shape(numerator))
     positive = denominator > 0
+    if np.count_nonzero(positive) == np.size(denominator):
+        return np.asarray(numerator / denominator)
     return np.where(positive, numerator / np.where(positive, denominator, 1.0), empty)
 
 

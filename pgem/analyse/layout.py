@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class ParamLayout:
         """Number of gate axes."""
         return len(self.shape) - self.n_own
 
-    @property
+    @cached_property
     def is_free(self) -> bool:
         """Whether anything of it is learned."""
         return not bool(self.fixed.all()) if self.fixed.size else True

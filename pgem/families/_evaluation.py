@@ -56,9 +56,11 @@ def coefficients(family: Family, slots: Slots) -> Floats:
         eta = family.natural_parameters(**inputs, **known)
         partition = np.asarray(log_partition(*eta, **known))
     if family.event_ndim == 0:
-        shape = np.broadcast_shapes(*(part.shape for part in eta))
-        parts = [-np.broadcast_to(partition, shape), *eta]
-        theta = np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1)
+        shape = eta[0].shape if len(eta) == 1 else np.broadcast_shapes(*(e.shape for e in eta))
+        theta = np.empty((*shape, 1 + len(eta)))
+        theta[..., 0] = -partition
+        for k, part in enumerate(eta, start=1):
+            theta[..., k] = part
     else:
         flat = [part.reshape(len(part), -1) for part in eta]
         lead = -np.broadcast_to(partition, (len(eta[0]),))

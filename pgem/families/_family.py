@@ -198,8 +198,8 @@ class Family(Facts):
         table = table.reshape(len(table), n_coordinates, -1)
         if self.size is None:
             table = table[:, 0]
-        columns = tuple(np.moveaxis(table, -1, 0))
-        return columns[0], columns[1:]
+        columns = [table[..., k] for k in range(table.shape[-1])]
+        return columns[0], tuple(columns[1:])
 
     def estimate(self, stats: Statistics, previous: Slots) -> dict[str, Floats]:
         """Joint weighted maximum likelihood of all slots per cell.

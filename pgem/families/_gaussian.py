@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
-from pgem.arrays import Floats, Mask
+from pgem.arrays import Floats, Integers, Mask
 from pgem.families._parts import value_range
 from pgem.families._tiles import PRODUCTS, SQUARES, TileForm
 
@@ -278,15 +279,22 @@ def _precision(cov: Floats) -> Floats:
         return np.full_like(cov, np.nan)
 
 
+@lru_cache(maxsize=64)
+def _triangle(size: int) -> tuple[Integers, Integers, Floats]:
+    """Rows and columns of the upper triangle, and ½ where they are the same, 1 elsewhere."""
+    rows, columns = np.triu_indices(size)
+    return rows, columns, np.where(rows == columns, 0.5, 1.0)
+
+
 def _packed(matrices: Floats) -> Floats:
     """Coefficients of z_i z_j, i ≤ j, in ½ zᵀ M z, row by row of the upper triangle."""
-    rows, columns = np.triu_indices(matrices.shape[1])
-    return matrices[:, rows, columns] * np.where(rows == columns, 0.5, 1.0)
+    rows, columns, halves = _triangle(matrices.shape[1])
+    return matrices[:, rows, columns] * halves
 
 
 def _unpacked(upper: Floats, size: int) -> Floats:
     """Symmetric matrices from the upper triangle, row by row."""
-    rows, columns = np.triu_indices(size)
+    rows, columns, _ = _triangle(size)
     out = np.empty((len(upper), size, size))
     out[:, rows, columns] = out[:, columns, rows] = upper
     return out
@@ -371,6 +379,6 @@ def recentre(first: Floats, second: Floats, count: Floats, shift: Floats) -> Flo
 
 def recentre_full(first: Floats, second: Floats, count: Floats, shift: Floats) -> Floats:
     """Second moments [C, D, D] about `origin + shift`."""
-    cross = np.einsum("ci,cj->cij", first, shift)
-    outer = np.einsum("c,ci,cj->cij", count, shift, shift)
-    return np.asarray(second - cross - np.swapaxes(cross, 1, 2) + outer)
+    cross = first[:, :, None] * shift[:, None, :]
+    outer = (count[:, None] * shift)[:, :, None] * shift[:, None, :]
+    return np.asarray(second - cross - cross.swapaxes(1, 2) + outer)

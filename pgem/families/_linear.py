@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class Term:
     parent: Regressor | None = None
     contracts: bool = False
 
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the entries of the coefficient stand in C row by row."""
+        return np.array_equal(self.placement.ravel(), np.arange(self.placement.size))
+
     def multiplier(self, values: Mapping[Regressor, Floats]) -> Any:
         """The product of its scalar factors per row [N], or a number."""
         product: Any = self.scale
@@ -79,9 +85,12 @@ def coefficients_of(terms: Sequence[Term], slots: Slots, shape: tuple[int, int, 
     """C [cells, d, columns], put together from the coefficients of all terms."""
     out = np.zeros(shape)
     for term in terms:
-        flat = flat_rows(slots[term.slot])
-        part = np.where(term.placement < 0, 0.0, flat[:, term.placement])
-        out[:, :, term.start : term.stop] = part
+        flat = slots[term.slot]
+        if term.in_order:
+            out[:, :, term.start : term.stop] = flat.reshape(shape[0], *term.placement.shape)
+        else:
+            part = np.where(term.placement < 0, 0.0, flat_rows(flat)[:, term.placement])
+            out[:, :, term.start : term.stop] = part
     return out
 
 
@@ -156,7 +165,7 @@ class WithTerms(Family):
     def title(self) -> str:
         return self.base.title
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of columns of φ."""
         return width_of(self.terms)

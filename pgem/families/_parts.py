@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -205,4 +206,4 @@ def like(known: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
 
 def flat_rows(table: Any) -> Any:
     """[N, ...] → [N, entries], also for no rows at all."""
-    return table.reshape(len(table), int(np.prod(table.shape[1:])))
+    return table.reshape(len(table), math.prod(table.shape[1:]))

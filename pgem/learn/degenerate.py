@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pgem.analyse import ParamLayout
-from pgem.arrays import Floats
+from pgem.arrays import Floats, all_finite
 from pgem.run import Bound
 
 BLOCK = 1 << 17
@@ -113,10 +113,11 @@ def find_collapsed(params: dict[str, Floats], bound: Bound) -> str:
         if not layout.is_free:
             continue
         value = params[name]
-        if np.isfinite(value).all() and not layout.role.has_spread:
+        finite = all_finite(value)
+        if finite and not layout.role.has_spread:
             continue
         rows = value.reshape(-1, *value.shape[layout.n_gates :])
-        if not np.isfinite(rows).all():
+        if not finite:
             bad = np.asarray(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
             return f"'{name}'{_row(layout, bad)} is not finite"
         bad = np.asarray(layout.role.collapsed(rows, _scale(bound, layout)))

@@ -148,4 +148,5 @@ def total(n_rows: int, *tables: LogTable) -> Floats:
     """log p of every unit [N]: what is left when everything is summed out."""
     if not tables:
         return np.zeros(n_rows)
-    return np.broadcast_to(product(*tables).reshape(-1), (n_rows,))
+    found = product(*tables).reshape(-1)
+    return found if len(found) == n_rows else np.broadcast_to(found, (n_rows,))

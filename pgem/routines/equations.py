@@ -8,17 +8,21 @@ share no entry; these are solved side by side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers, Mask
 from pgem.families._linear import Linear, WithTerms
-from pgem.routines.maximise import Learned, Params, rows_of
+from pgem.routines.maximise import Learned, Params, Readers, rows_of
 from pgem.routines.priors import Times
-from pgem.routines.tables import Entry
+from pgem.routines.tables import Entry, Stats
 
 RANK = 1e-13
 """Share of the largest eigenvalue (of equations scaled to a unit diagonal) that counts as zero."""
+SOUND = 1e-9
+"""Product of the eigenvalues of such equations above which none of them is near that."""
 
 
 def moved(
@@ -27,9 +31,9 @@ def moved(
     """The coefficients after a step of all free entries."""
     found = {}
     for item in learned:
-        ids = places[item.name]
-        change = np.where(ids < 0, 0.0, step[ids]).reshape(params[item.name].shape)
-        found[item.name] = np.asarray(params[item.name] + change)
+        ids, value = places[item.name], params[item.name]
+        change = step[ids] if ids.min(initial=0) >= 0 else np.where(ids < 0, 0.0, step[ids])
+        found[item.name] = np.asarray(value + change.reshape(value.shape))
     return found
 
 
@@ -65,6 +69,52 @@ def index_of(entry: Entry, reads: Mapping[str, str], places: Mapping[str, Intege
             part = np.where(term.placement < 0, -1, ids[:, term.placement])
             index[:, :, term.start : term.stop] = part
     return index
+
+
+def linear(entry: Entry) -> Linear:
+    """The family of a component whose mean is linear."""
+    assert isinstance(entry.family, Linear)
+    return entry.family
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Where the entries of coefficients stand.
+
+    Attributes:
+        places: a number for every free entry of each parameter, -1 for fixed ones.
+        size: their number.
+        indices: per component, the entry at each place of its coefficients, or -1.
+        columns: the free columns of the only component, where each entry stands in one place and
+            all rows have the same columns free: then every row is a system of its own.
+    """
+
+    places: dict[str, Integers]
+    size: int
+    indices: list[Integers]
+    columns: Integers | None
+
+
+def pattern_of(
+    stats: Stats, keys: Sequence[str], learned: Sequence[Learned], readers: Readers
+) -> Pattern:
+    """Where the entries of some coefficients stand; kept with the cells of the first component."""
+    cells, names = stats[keys[0]].cells, tuple(item.name for item in learned)
+    kept: dict[Any, Pattern] = cells.__dict__.setdefault("patterns", {})
+    what = (*keys, *names)
+    if what not in kept:
+        places, size = places_of(learned)
+        indices = [index_of(stats[key], readers[key], places) for key in keys]
+        kept[what] = Pattern(places, size, indices, _columns(indices, size))
+    return kept[what]
+
+
+def _columns(indices: Sequence[Integers], size: int) -> Integers | None:
+    index = indices[0]
+    free = index[0, 0] >= 0
+    alike = len(indices) == 1 and ((index >= 0) == free).all()
+    once = alike and np.array_equal(np.sort(index[:, :, free], axis=None), np.arange(size))
+    return np.flatnonzero(free) if once else None
 
 
 class Equations:
@@ -190,6 +240,37 @@ def _connected(rows: Integers, columns: Integers, size: int) -> Integers:
         if np.array_equal(lower, label):
             return label
         label = lower
+
+
+def solve_rows(matrix: Floats, right: Floats) -> tuple[Floats, Mask | None]:
+    """Solutions x [B, r, s] of x A = b for r right-hand sides each, and entries in a null space.
+
+    Args:
+        matrix: A, symmetric and positive semidefinite [B, s, s].
+        right: b [B, r, s].
+    """
+    if _is_sound(matrix):
+        return np.swapaxes(np.linalg.solve(matrix, np.swapaxes(right, 1, 2)), 1, 2), None
+    n, n_right, size = right.shape
+    step, loose = _solve(np.repeat(matrix, n_right, axis=0), right.reshape(-1, size))
+    return step.reshape(n, n_right, size), loose.reshape(n, n_right, size)
+
+
+def _is_sound(matrix: Floats) -> bool:
+    """Whether all eigenvalues of the scaled matrices [B, s, s] are well above `RANK`.
+
+    The product of a matrix's eigenvalues is that of its Cholesky factor's squared diagonal; if its
+    own diagonal is 1, s - 1 of them have at most the product (s / (s - 1))^(s - 1) < e.
+    """
+    diagonal = np.einsum("bii->bi", matrix)
+    if np.count_nonzero(diagonal > 0) != diagonal.size:
+        return False
+    try:
+        lower = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    left = np.einsum("bii->bi", lower) ** 2 / diagonal
+    return bool(np.multiply.reduce(left, axis=1).min() > SOUND)
 
 
 def _solve(matrix: Floats, right: Floats) -> tuple[Floats, Mask]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from pgem.families._parts import flat_rows
 from pgem.gating import Cells
 from pgem.routines.collect import ScopeData
 from pgem.routines.region import Link, Member, Piece, Region, RegionLayout
+from pgem.routines.region_alike import AlikeLayout, AlikeRegion, lay_out_alike
 from pgem.routines.tables import (
     Axis,
     Entry,
@@ -82,17 +84,45 @@ class GaussianPart:
         cells: its cells.
         slots: slot values per cell.
         cell: the cell of each coefficient set and configuration [K, G].
+        in_order: whether the configurations of the only coefficient set are the cells, in order.
     """
 
     node: NodeData
     cells: Cells
     slots: dict[str, Floats]
     cell: Integers
+    in_order: bool = False
 
     @property
     def family(self) -> Linear:
         assert isinstance(self.node.family, Linear)
         return self.node.family
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether there is something to learn about it, so that its statistics are asked for."""
+        return not self.node.held.issuperset(self.slots)
+
+    @cached_property
+    def coefs(self) -> Floats:
+        """C for each coefficient set and configuration [K, G, d, columns]."""
+        return self._by_configuration(self.family.coefs(self.slots))
+
+    @cached_property
+    def noise(self) -> Floats:
+        """V for each of them [K, G, d, d], or variances [K, G, d]."""
+        return self._by_configuration(self.family.noise(self.slots))
+
+    def _by_configuration(self, values: Floats) -> Floats:
+        return values[None] if self.in_order else values[self.cell]
+
+    def by_cell(self, array: Floats) -> Floats:
+        """Add what coefficient sets and configurations of one cell have: [K, G, ...] → [C, ...]."""
+        if self.in_order:
+            return np.asarray(array[0])
+        total: Floats = np.zeros((self.cells.n_cells, *array.shape[2:]))
+        np.add.at(total, self.cell, array)
+        return total
 
 
 def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> LogTable:
@@ -129,20 +159,29 @@ class LaidOut:
         layout: of the region.
         started: per piece of values that are conditioned on, their length and their number per
             home row.
+        alike: the same region where all of its rows are alike, or None.
     """
 
     layout: RegionLayout
     started: Mapping[str, tuple[int, Floats]]
+    alike: AlikeLayout | None = None
 
 
-def evaluate(laid_out: LaidOut, parts: Mapping[str, GaussianPart]) -> tuple[Region, Floats]:
+def evaluate(
+    laid_out: LaidOut, parts: Mapping[str, GaussianPart]
+) -> tuple[Region | AlikeRegion, Floats]:
     """The region at the parameters of its parts, and log p [rows, G]."""
-    coefs = {key: part.family.coefs(part.slots)[part.cell] for key, part in parts.items()}
-    noise = {key: part.family.noise(part.slots)[part.cell] for key, part in parts.items()}
+    coefs = {key: part.coefs for key, part in parts.items()}
+    noise = {key: part.noise for key, part in parts.items()}
     n_configurations = next(iter(parts.values())).cell.shape[1]
     for key, (size, _) in laid_out.started.items():
         coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
         noise[key] = np.ones((1, n_configurations, size))
+    alike = laid_out.alike
+    if alike is not None and alike.fits(n_configurations):
+        whole = partial(laid_out.layout.evaluate, coefs, noise)
+        one = AlikeRegion(alike, coefs, noise, whole)
+        return one, one.log_p
     found = laid_out.layout.evaluate(coefs, noise)
     log_p = found.log_p
     for size, count in laid_out.started.values():
@@ -152,15 +191,34 @@ def evaluate(laid_out: LaidOut, parts: Mapping[str, GaussianPart]) -> tuple[Regi
 
 def _part(part: Gaussian, axes: Sequence[Axis]) -> GaussianPart:
     node, slots = part
+    same = node.cache.get("part")
+    if same is not None and _is_same(same[0], slots) and same[1] == axes:
+        return same[2]  # type: ignore[no-any-return]
     cells = cells_of(node, slots)
     values = slot_values(cells, slots, node.family)
+    key = ("configurations", cells, *axes)
+    if key not in node.cache:
+        cell = _configurations(cells, axes)
+        in_order = len(cell) == 1 and np.array_equal(cell[0], np.arange(cells.n_cells))
+        node.cache[key] = cell, in_order
+    made = GaussianPart(node, cells, values, *node.cache[key])
+    node.cache["part"] = slots, axes, made
+    return made
+
+
+def _is_same(kept: Mapping[str, Gated], slots: Mapping[str, Gated]) -> bool:
+    """Whether the very same values stand in all slots, as where all are constants."""
+    return all(kept[name].value is gated.value for name, gated in slots.items())
+
+
+def _configurations(cells: Cells, axes: Sequence[Axis]) -> Integers:
+    """The cell of each coefficient set and configuration [K, G]."""
     numbered = arrange(np.arange(cells.n_cells, dtype=float)[None], cells)
     own = [gate for gate in cells.gates if isinstance(gate, Axis)]
     shape = [axis.size if axis in own else 1 for axis in axes]
     cell = numbered.reshape(len(numbered), *shape).astype(np.int64)
     sizes = [axis.size for axis in axes]
-    cell = np.broadcast_to(cell, (len(cell), *sizes)).reshape(len(cell), math.prod(sizes))
-    return GaussianPart(node, cells, values, cell)
+    return np.broadcast_to(cell, (len(cell), *sizes)).reshape(len(cell), math.prod(sizes))
 
 
 def lay_out(
@@ -197,7 +255,9 @@ def lay_out(
     layout = RegionLayout(
         members, region.scopes, region.parents, region.home, region.n_rows, region.chain
     )
-    return LaidOut(layout, started)
+    here = region.chain is None and not region.scopes
+    alike = lay_out_alike(members, region.n_rows) if here else None
+    return LaidOut(layout, started, alike)
 
 
 def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
@@ -246,7 +306,7 @@ class Integrated(Joint):
         data: its rows.
     """
 
-    region: Region
+    region: Region | AlikeRegion
     parts: Mapping[str, GaussianPart]
     data: RegionData
 
@@ -279,22 +339,22 @@ class Integrated(Joint):
 
 
 def entries_of(
-    region: Region, parts: Mapping[str, GaussianPart], weights: Floats
+    region: Region | AlikeRegion, parts: Mapping[str, GaussianPart], weights: Floats
 ) -> dict[str, Entry]:
-    """Expected statistics of every component.
+    """Expected statistics of every component of which something is learned.
 
     Args:
         region: evaluated at the parameters of the parts.
         parts: components by key.
         weights: posterior of the configurations of the gates [rows, G].
     """
+    learned = {key for key, part in parts.items() if part.is_learned}
     found = {}
-    for key, sums in region.statistics(weights).items():
-        if key in parts:
-            part = parts[key]
-            arrays = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
-            added = tuple(_by_cell(array, part) for array in arrays)
-            found[key] = Entry(part.family, part.cells, added, part.slots)
+    for key, sums in region.statistics(weights, learned).items():
+        part = parts[key]
+        arrays = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
+        added = tuple(map(part.by_cell, arrays))
+        found[key] = Entry(part.family, part.cells, added, part.slots)
     return found
 
 
@@ -310,10 +370,3 @@ def mixed_moments(mean: Floats, cov: Floats, weight: Floats) -> tuple[Floats, Fl
     apart = mean - total[:, None]
     spread = np.einsum("ng,ngij->nij", weight, np.broadcast_to(cov, (*mean.shape, mean.shape[2])))
     return total, spread + np.einsum("ng,ngi,ngj->nij", weight, apart, apart)
-
-
-def _by_cell(array: Floats, part: GaussianPart) -> Floats:
-    """Add what coefficient sets and configurations of one cell have: [K, G, ...] → [C, ...]."""
-    total = np.zeros((part.cells.n_cells, *array.shape[2:]))
-    np.add.at(total, part.cell, array)
-    return total

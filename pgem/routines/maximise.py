@@ -110,6 +110,9 @@ def maximise(
     Raises:
         LinAlgError: a covariance that it depends on is singular.
     """
+    found = stats.maximum(learned.name)
+    if found is not None:
+        return found
     value = params[learned.name]
     previous = rows_of(value, learned.n_gates)
     try:

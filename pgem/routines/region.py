@@ -14,7 +14,7 @@ more about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -82,12 +82,15 @@ class Region:
         self._at = self._vectors.find_means()
         self.log_p = self._vectors.log_density(self._at)
 
-    def statistics(self, weights: Floats) -> dict[str, RegionStatistics]:
+    def statistics(
+        self, weights: Floats, keys: Container[str] | None = None
+    ) -> dict[str, RegionStatistics]:
         """Expected statistics of every piece.
 
         Args:
             weights: posterior of the gate configurations of each top row, times the weight of the
                 row [n_top, G]; where it is 0, nothing is added.
+            keys: pieces that are asked for; all by default.
         """
         with np.errstate(all="ignore"):
             posteriors = self._matrices.posteriors()
@@ -103,6 +106,7 @@ class Region:
                 for scope in self._scopes
                 for member in scope.members
                 for piece in member.pieces
+                if keys is None or piece.piece.key in keys
             }
 
     def moments(self) -> dict[str, tuple[Floats, Floats]]:

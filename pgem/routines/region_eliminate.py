@@ -99,7 +99,7 @@ def join(inverse: Floats, gain: Floats, outer: Floats) -> Floats:
 
 def transpose(matrices: Floats) -> Floats:
     """The matrices transposed."""
-    return np.swapaxes(matrices, -1, -2)
+    return matrices.swapaxes(-1, -2)
 
 
 def largest_product(a: Floats, b: Floats) -> float:

@@ -38,6 +38,7 @@ from pgem.routines.integrate import (
     mixed_moments,
 )
 from pgem.routines.region import Region
+from pgem.routines.region_alike import AlikeRegion
 from pgem.routines.tables import (
     MAX_TABLE,
     Axis,
@@ -404,7 +405,7 @@ class _Solved:
         shaped = array.reshape(len(array), *self.sizes)
         return StretchTable(self.group.first, self.group.length, self.variables, shaped)
 
-    def chunks(self) -> Iterator[tuple[slice, Region, Floats]]:
+    def chunks(self) -> Iterator[tuple[slice, Region | AlikeRegion, Floats]]:
         """Regions with some combinations each, and their log p; a single one is kept."""
         total = math.prod(self.sizes)
         width = sum(node.family.dim for node in self.group.nodes.values()
@@ -420,7 +421,7 @@ class _Solved:
             stop = min(start + size, total)
             yield slice(start, stop), *self.at(np.arange(start, stop))
 
-    def at(self, combinations: Integers) -> tuple[Region, Floats]:
+    def at(self, combinations: Integers) -> tuple[Region | AlikeRegion, Floats]:
         """The region under some combinations of what gates it, and its log p."""
         return evaluate(self.layout, self.parts(combinations))
 

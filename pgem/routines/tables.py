@@ -575,6 +575,10 @@ class Stats(dict[str, Entry]):
         elif source is not None:
             self._add_source(log_table, source, posterior, summed)
 
+    def maximum(self, name: str) -> Floats | None:
+        """The maximum of a parameter, where it was found together with others."""
+        return None
+
     def merge(self, other: dict[str, Entry]) -> None:
         """Add statistics by component, as of another shard."""
         self._add_entries(other)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from pgem.arrays import Floats, Integers, Mask
 from pgem.plan import Program
 from pgem.routines.lane_plan import MOST_PARTS, describe
+from pgem.routines.log_linear import LogLinear, make_log_linear
 from pgem.run.column import Values
 from pgem.run.data import Columns
 from pgem.run.memory import expected_bytes
@@ -89,6 +92,8 @@ class Bound(Values):
         self.is_large = entries >= LARGE_FROM
         self.timer: Callable[[], float] | None = None
         self._kept: list[Shard] | None = None
+        self._joint: LogLinear | None = None
+        self._n_asked = 0
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
     @property
@@ -145,6 +150,9 @@ class Bound(Values):
         if self.timer is not None:
             lines.append(f"one iteration was measured: {1e3 * self.timer():.3g} ms")
         lines += self.scans()
+        if self._joint is not None:
+            n_rows, n_columns = self._joint.matrix.shape
+            lines.append(f"all units at once by a matrix of {n_rows} × {n_columns}")
         return "\n".join(["Data", *(f"  {line}" for line in lines), "", str(self.program.report)])
 
     def scans(self) -> list[str]:
@@ -162,6 +170,11 @@ class Bound(Values):
             )
         ]
 
+    @property
+    def only(self) -> Shard | None:
+        """The only shard, if there is one and it was made."""
+        return self._kept[0] if self._kept is not None and len(self._kept) == 1 else None
+
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
         if self._kept is None:
@@ -174,6 +187,37 @@ class Bound(Values):
                 return
             self._kept = list(fresh)
         yield from self._kept
+
+    def joint(self, params: dict[str, Floats]) -> LogLinear | None:
+        """All units in one product, if they are few and small; from the second E-step on."""
+        self._n_asked += 1
+        if self._n_asked == 2 and self._is_small():
+            with np.errstate(all="ignore"):
+                (shard,) = self.shards()
+                run, own = self.program, self._alone()
+                self._joint = make_log_linear(run.e_step, shard, run.parts, params, run.reads, own)
+        return self._joint
+
+    def _is_small(self) -> bool:
+        """Whether the units have nothing but discrete latents of their own, and are few."""
+        analysis, told = self.program.analysis, (self.flat, self.responsibilities, self.barren)
+        plain = not (analysis.regions or analysis.conjugates or self.program.queries or any(told))
+        few = not self.is_large and self.rows.n_units <= self.shard_size
+        return plain and few and len(self.program.scope_dims) == 1
+
+    def _alone(self) -> set[str]:
+        """Parameters that stand in one slot, with nothing fixed, no bound and no prior."""
+        linked = {
+            link.name
+            for layout in self.program.params.values()
+            if layout.prior is not None
+            for link in layout.prior.links.values()
+        }
+        return {
+            name
+            for name, p in self.program.params.items()
+            if len(p.uses) == 1 and not p.fixed.any() and p.lower is None and p.prior is None
+        } - linked
 
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,8 +70,11 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
     Raises:
         FitError: a unit of positive weight has probability zero, or a value that is no number.
     """
-
-    semiring = replace(semiring, is_large=bound.is_large)
+    found = _expect_jointly(bound, params) if semiring.name == "sum" else None
+    if found is not None:
+        return found
+    if semiring.is_large != bound.is_large:
+        semiring = replace(semiring, is_large=bound.is_large)
 
     def work(shard: Shard) -> tuple[float, float, Stats]:
         part = Stats()
@@ -78,13 +82,15 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
             log_p = bound.program.e_step(shard, params, part, semiring)
             weights = bound.weights[shard.first : shard.last]
             terms = weights * log_p
-            total = float(terms.sum())
-            if not np.isfinite(total):
+            total = float(np.add.reduce(terms))
+            if not math.isfinite(total):
                 check_units(log_p, bound, shard.first)
                 terms = np.where(weights > 0, terms, 0.0)  # 0 times -inf is 0
-                total = float(terms.sum())
-            return total, float(np.abs(terms, out=terms).sum()), part
+                total = float(np.add.reduce(terms))
+            return total, float(np.add.reduce(np.abs(terms, out=terms))), part
 
+    if bound.only is not None and not bound.is_large:
+        return Expected(*work(bound.only))
     total, size, stats = 0.0, 0.0, Stats()
     for value, absolute, part in in_order(
         work, bound.shards(), bound.n_threads, is_large=bound.is_large
@@ -93,6 +99,26 @@ def expect(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
         size += absolute
         stats.merge(part)
     return Expected(total, size, stats)
+
+
+def _expect_jointly(bound: Bound, params: dict[str, Floats]) -> Expected | None:
+    """The same for small units in one product; None where they are not, or the total is no number.
+
+    What is wrong with a total is left to the listing to find.
+    """
+    joint = bound.joint(params)
+    if joint is None:
+        return None
+    with np.errstate(all="ignore"):
+        found = joint.expect(params)
+        if found is None:
+            return None
+        log_p, stats = found
+        terms = joint.weights * log_p
+        total = float(np.add.reduce(terms))
+    if not math.isfinite(total):
+        return None
+    return Expected(total, float(np.add.reduce(np.abs(terms))), stats)
 
 
 def check_units(log_p: Floats, bound: Bound, first: int = 0) -> None:
