@@ -83,12 +83,7 @@ def piece_statistics(
     known = own if piece.piece.spread is None else own / piece.piece.spread
     known = np.where(own > 0, known, 0.0)
     codes = piece.codes
-    phi = _gram(codes, n_codes, known, at.phi, at.phi)
-    cross = _gram(codes, n_codes, known, at.residual, at.phi)
-    if forms.is_diagonal:
-        square = _squares(codes, n_codes, known, at.residual)
-    else:
-        square = _gram(codes, n_codes, known, at.residual, at.residual)
+    phi, cross, square = _mean_parts(forms, at, known)
     for part in _covariance_parts(forms, given, designs):
         for target, addend in zip((phi, cross, square), part, strict=True):
             target += addend
@@ -99,6 +94,24 @@ def piece_statistics(
         _outwards(cross),
         _outwards(square),
     )
+
+
+def _mean_parts(forms: Forms, at: Evaluation, known: Floats) -> tuple[Floats, Floats, Floats]:
+    """What the posterior means make of phi, cross and square [G, K, ...]."""
+    codes, n_codes, n_phi = forms.piece.codes, forms.coefs.shape[1], at.phi.shape[-1]
+    n_values = at.residual.shape[-1]
+    if at.both is not None and not (forms.is_diagonal and n_values > n_phi):
+        whole = _gram(codes, n_codes, known, at.both, at.both)
+        square = np.ascontiguousarray(whole[..., n_phi:, n_phi:])
+        if forms.is_diagonal:
+            square = np.diagonal(square, axis1=-2, axis2=-1).copy()
+        return whole[..., :n_phi, :n_phi].copy(), whole[..., n_phi:, :n_phi].copy(), square
+    if forms.is_diagonal:
+        square = _squares(codes, n_codes, known, at.residual)
+    else:
+        square = _gram(codes, n_codes, known, at.residual, at.residual)
+    phi = _gram(codes, n_codes, known, at.phi, at.phi)
+    return phi, _gram(codes, n_codes, known, at.residual, at.phi), square
 
 
 def _outwards(values: Floats) -> Floats:
