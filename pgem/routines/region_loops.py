@@ -243,11 +243,8 @@ def covariances(  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _add_later(total, rest, move, message, defect):  # type: ignore[no-untyped-def]
-    """Add what later steps tell to the gradient; return the square of the defect.
-
-    `rest` is what they tell where the defect is 0.
-    """
+def _subtract_pull(rest, message, defect):  # type: ignore[no-untyped-def]
+    """Take off what a defect changes in what later steps tell; return its square."""
     largest = 0.0
     for i in range(len(rest)):
         value = 0.0
@@ -255,49 +252,54 @@ def _add_later(total, rest, move, message, defect):  # type: ignore[no-untyped-d
             value += message[i, j] * defect[j]
         if i < len(defect):
             largest += value * defect[i]
-        value = rest[i] - value
-        for x in range(len(total)):
-            total[x] += move[i, x] * value
+        rest[i] -= value
     return largest
-
-
-@_jit
-def _solve(total, inverse, gain, mean, rest):  # type: ignore[no-untyped-def]
-    """Fill M⁻¹ h and what remains for the rest; return the square of the correction."""
-    n_own, n_rest = gain.shape
-    square = 0.0
-    for i in range(n_own):
-        value = 0.0
-        for j in range(n_own):
-            value += inverse[i, j] * total[j]
-        mean[i] = value
-        square += value * total[i]
-    for r in range(n_rest):
-        value = total[n_own + r]
-        for j in range(n_own):
-            value -= gain[j, r] * total[j]
-        rest[r] = value
-    return square
 
 
 @_jit
 def gradients(  # type: ignore[no-untyped-def]
     starts, local, step, move, inverse, gain, message, gradient, defect, means, told
 ):
-    """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square."""
-    total, largest = np.empty(move.shape[3]), 0.0
-    for g in range(len(move)):
+    """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square.
+
+    Arrays are indexed outright and the results stand in the inner loops: a view of a row costs
+    more than its numbers.
+    """
+    n_g, _, n_rest, width = move.shape
+    n_own = width - n_rest
+    total, largest = np.empty(width), 0.0
+    for g in range(n_g):
         for s in range(len(starts) - 1):
             rest = told[g, s]
             for t in range(starts[s + 1] - 1, starts[s] - 1, -1):
-                total[:] = gradient[g, t]
+                here, k = local[t], step[t]
+                for x in range(width):
+                    total[x] = gradient[g, t, x]
                 if t < starts[s + 1] - 1:
-                    ahead = message[g, step[t + 1]]
-                    square = _add_later(total, rest, move[g, local[t]], ahead, defect[g, t])
-                    if square > largest:  # which NaN is not
-                        largest = square
-                k = step[t]
-                square = _solve(total, inverse[g, k], gain[g, k], means[g, t], rest)
+                    some = False
+                    for i in range(defect.shape[2]):
+                        some |= defect[g, t, i] != 0.0
+                    if some:
+                        square = _subtract_pull(rest, message[g, step[t + 1]], defect[g, t])
+                        if square > largest:  # which NaN is not
+                            largest = square
+                    for i in range(n_rest):
+                        value = rest[i]
+                        for x in range(width):
+                            total[x] += move[g, here, i, x] * value
+                for i in range(n_own):
+                    means[g, t, i] = 0.0
+                for r in range(n_rest):
+                    rest[r] = total[n_own + r]
+                for j in range(n_own):
+                    value = total[j]
+                    for i in range(n_own):
+                        means[g, t, i] += inverse[g, k, j, i] * value
+                    for r in range(n_rest):
+                        rest[r] -= gain[g, k, j, r] * value
+                square = 0.0
+                for i in range(n_own):
+                    square += means[g, t, i] * total[i]
                 if square > largest:
                     largest = square
     return largest
