@@ -9,6 +9,8 @@ does it after all.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from pgem.arrays import Floats, Integers
@@ -158,19 +160,30 @@ class DirectVectors(Vectors):
         for member in self._chain.members:
             for piece in member.pieces:
                 forms = self._matrices.forms[piece.piece.key]
-                at.pieces[piece.piece.key] = self._evaluate_at(forms, x)
+                at.pieces[piece.piece.key] = self._make(forms, x)
             if self._chain.inner and member.is_parent:
                 values = self.values(member, at.pieces)
                 at.values[member.member.name] = values
                 if member.lags:
                     at.lagged[member.member.name] = values
 
+    def _make(self, forms: Forms, x: Floats) -> Evaluation:
+        """A piece at x, kept only where there are few rows or more is wanted than sums."""
+        if self._matrices.is_compiled:
+            from pgem.routines.region_rows import MadeRows, can_be_made
+
+            if can_be_made(forms):
+                given = self._expected.both(forms.piece.piece.key)
+                whole = partial(self._evaluate_at, forms, x)
+                return MadeRows(forms, x, self._inputs.values, given, whole)
+        return self._evaluate_at(forms, x)
+
     def _evaluate_at(self, forms: Forms, x: Floats) -> Evaluation:
-        piece, member, key = forms.piece, forms.member, forms.piece.piece.key
+        piece, member = forms.piece, forms.member
         n_phi = forms.phi.shape[2]
         maps = np.concatenate([forms.phi, forms.predicted], axis=2)
         both = piece.forms.times(piece.take(x), transpose(maps))
-        given = np.concatenate([self._expected.phi[key], self._expected.predicted[key]], axis=2)
+        given = self._expected.both(piece.piece.key)
         found = _given(piece.forms, given, self._inputs.values[piece.span])
         if found is not None:
             both[:, found[0]] += found[1]

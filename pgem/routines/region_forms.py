@@ -11,9 +11,7 @@ from pgem.arrays import Floats, square_root
 from pgem.routines.region_groups import Groups
 from pgem.routines.region_kernels import Kernel, make_kernel, masked_product
 from pgem.routines.region_layout import Designs, LinkLayout, MemberLayout, PieceLayout
-
-BLOCK = 1 << 16
-"""Numbers in a block of rows."""
+from pgem.routines.region_sums import gram, square_sums, weighted_squares
 
 
 @dataclass(eq=False)
@@ -193,6 +191,35 @@ class Evaluation:
     residual: Floats
     both: Floats | None = None
 
+    def squares(self, forms: Forms) -> Floats:
+        """eᵀ V⁻¹ e of the shown coordinates [G, R]."""
+        piece, kernel = forms.piece, forms.kernel
+        if forms.is_diagonal:
+            return weighted_squares(self.shown, piece.codes.spread(kernel.precision))
+        weighted = piece.kernels.times(self.shown, kernel.precision)
+        return np.asarray(np.einsum("grd,grd->gr", weighted, self.shown))
+
+    def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Σ w φ φᵀ, Σ w e φᵀ, and Σ w e eᵀ or its diagonal, by code [G, K, ...].
+
+        Args:
+            forms: of the piece.
+            weights: [G, R]; rows of weight 0 count for nothing.
+        """
+        codes, n_codes, n_phi = forms.piece.codes, forms.coefs.shape[1], self.phi.shape[-1]
+        if self.both is None or (forms.is_diagonal and self.residual.shape[-1] > n_phi):
+            if forms.is_diagonal:
+                square = square_sums(codes, n_codes, weights, self.residual)
+            else:
+                square = gram(codes, n_codes, weights, self.residual, self.residual)
+            phi = gram(codes, n_codes, weights, self.phi, self.phi)
+            return phi, gram(codes, n_codes, weights, self.residual, self.phi), square
+        whole = gram(codes, n_codes, weights, self.both, self.both)
+        square = whole[..., n_phi:, n_phi:].copy()
+        if forms.is_diagonal:
+            square = np.diagonal(square, axis1=-2, axis2=-1).copy()
+        return whole[..., :n_phi, :n_phi].copy(), whole[..., n_phi:, :n_phi].copy(), square
+
 
 def evaluate_piece(
     forms: Forms, values: Mapping[str, Floats], lagged: Mapping[str, Floats], noise: Floats
@@ -289,11 +316,7 @@ def slope(forms: Forms, shown: Floats) -> Floats:
 def log_density(forms: Forms, at: Evaluation) -> Floats:
     """log p of the shown coordinates [G, R]."""
     piece, kernel = forms.piece, forms.kernel
-    if forms.is_diagonal:
-        square = _weighted_squares(at.shown, piece.codes.spread(kernel.precision))
-    else:
-        weighted = piece.kernels.times(at.shown, kernel.precision)
-        square = np.einsum("grd,grd->gr", weighted, at.shown)
+    square = at.squares(forms)
     if piece.piece.spread is not None:
         square = square / piece.piece.spread
     constant = kernel.log_scale[:, piece.design.kernel]
@@ -301,14 +324,3 @@ def log_density(forms: Forms, at: Evaluation) -> Floats:
         n_shown = piece.shown.sum(axis=1)[piece.design.kernel]
         constant = constant + n_shown * np.log(piece.design.spread)
     return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
-
-
-def _weighted_squares(e: Floats, weights: Floats) -> Floats:
-    """Σ_d weight e² [G, R], in blocks of rows that stay in the cache."""
-    out = np.empty(e.shape[:2])
-    size = max(1, BLOCK // max(1, e.shape[0] * e.shape[2]))
-    for first in range(0, e.shape[1], size):
-        part = e[:, first : first + size]
-        mine = weights if weights.shape[1] == 1 else weights[:, first : first + size]
-        np.einsum("grd,grd->gr", part * mine, part, out=out[:, first : first + size])
-    return out

@@ -136,6 +136,10 @@ class Expected:
                 parts = [self._missing(forms[piece.piece.key], shown) for piece in member.pieces]
                 self.missing[member.member.name] = np.concatenate(parts, axis=1)
 
+    def both(self, key: str) -> Floats:
+        """Maps to [φ | C φ] [G, forms, M + d, Z]."""
+        return np.concatenate([self.phi[key], self.predicted[key]], axis=2)
+
     def _add_piece(self, forms: Forms, known: Floats) -> None:
         piece, n_g = forms.piece, len(forms.coefs)
         phi = np.empty((n_g, piece.forms.n, *known.shape))

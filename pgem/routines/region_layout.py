@@ -144,6 +144,11 @@ class PieceLayout:
             return slice(int(self.rows[0]), int(self.rows[-1]) + 1)
         return self.rows
 
+    @cached_property
+    def places(self) -> Integers:
+        """The member's rows that it describes [R]."""
+        return np.arange(len(self.forms.ids)) if self.rows is None else self.rows
+
     def take(self, values: Floats) -> Floats:
         """The piece's rows of [G, rows of the member, ...]; not to be written to."""
         return values[:, self.span]

@@ -16,13 +16,13 @@ ROUNDING = 1e-15
 """Relative change along a chain at which matrices count as settled."""
 
 
-def _jit(function: Any) -> Any:
+def jit(function: Any) -> Any:
     return nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})(
         function
     )
 
 
-@_jit
+@jit
 def _is_settled(a, b):  # type: ignore[no-untyped-def]
     """Whether two covariance-like matrices agree to rounding."""
     for i in range(len(a)):
@@ -32,7 +32,7 @@ def _is_settled(a, b):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
+@jit
 def _add_congruence(total, left, middle, half):  # type: ignore[no-untyped-def]
     """total += leftᵀ middle left, for a symmetric result."""
     n_rest, width = left.shape
@@ -53,7 +53,7 @@ def _add_congruence(total, left, middle, half):  # type: ignore[no-untyped-def]
             total[y, x] = total[x, y]
 
 
-@_jit
+@jit
 def _factorise(whole, root, inverse):  # type: ignore[no-untyped-def]
     """Fill R and M⁻¹ = Rᵀ R for M = I + the first block; return log |M|, NaN if not definite."""
     n = len(root)
@@ -88,7 +88,7 @@ def _factorise(whole, root, inverse):  # type: ignore[no-untyped-def]
     return log_det
 
 
-@_jit
+@jit
 def _message(whole, inverse, gain, spare, message):  # type: ignore[no-untyped-def]
     """Fill K and J'."""
     n_own, n_rest = gain.shape
@@ -113,7 +113,7 @@ def _message(whole, inverse, gain, spare, message):  # type: ignore[no-untyped-d
             message[r, q] = value
 
 
-@_jit
+@jit
 def eliminate_groups(information, root, inverse, gain, message, log_det):  # type: ignore[no-untyped-def]
     """Eliminate group by group."""
     spare = np.empty(gain.shape[2:])
@@ -124,7 +124,7 @@ def eliminate_groups(information, root, inverse, gain, message, log_det):  # typ
             _message(whole, inverse[g, k], gain[g, k], spare, message[g, k])
 
 
-@_jit
+@jit
 def eliminate_steps(  # type: ignore[no-untyped-def]
     keys, follows, n_first, information, move, shared, root, inverse, gain, message, log_det
 ):
@@ -160,7 +160,7 @@ def eliminate_steps(  # type: ignore[no-untyped-def]
     return n
 
 
-@_jit
+@jit
 def _place_outer(s, n_own, outer):  # type: ignore[no-untyped-def]
     """Before the first step the state is known, and what encloses it has its own covariance."""
     n_state = len(s) - n_own - len(outer)
@@ -168,7 +168,7 @@ def _place_outer(s, n_own, outer):  # type: ignore[no-untyped-def]
     s[n_own + n_state :, n_own + n_state :] = outer
 
 
-@_jit
+@jit
 def _carry(s, n_own, move, known, half):  # type: ignore[no-untyped-def]
     """Covariance T S Tᵀ of [state | outer], from that of the step before."""
     n_rest, width = move.shape
@@ -187,7 +187,7 @@ def _carry(s, n_own, move, known, half):  # type: ignore[no-untyped-def]
             s[n_own + j, n_own + i] = value
 
 
-@_jit
+@jit
 def _join(s, inverse, gain):  # type: ignore[no-untyped-def]
     """Fill in the rows and columns of the own noise."""
     n_own, n_rest = gain.shape
@@ -207,7 +207,7 @@ def _join(s, inverse, gain):  # type: ignore[no-untyped-def]
             s[j, i] = value
 
 
-@_jit
+@jit
 def covariances(  # type: ignore[no-untyped-def]
     keys, follows, n_first, back, back_keys, move, outer, inverse, gain, shared, found
 ):
@@ -242,7 +242,7 @@ def covariances(  # type: ignore[no-untyped-def]
     return n
 
 
-@_jit
+@jit
 def _subtract_pull(rest, message, defect):  # type: ignore[no-untyped-def]
     """Take off what a defect changes in what later steps tell; return its square."""
     largest = 0.0
@@ -256,7 +256,7 @@ def _subtract_pull(rest, message, defect):  # type: ignore[no-untyped-def]
     return largest
 
 
-@_jit
+@jit
 def gradients(  # type: ignore[no-untyped-def]
     starts, local, step, move, inverse, gain, message, gradient, defect, means, told
 ):
@@ -305,7 +305,7 @@ def gradients(  # type: ignore[no-untyped-def]
     return largest
 
 
-@_jit
+@jit
 def positions(  # type: ignore[no-untyped-def]
     starts, local, step, move, gain, means, defect, outer, found
 ):
