@@ -15,12 +15,15 @@ more about it.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers
+from pgem.routines.region_direct import DirectVectors, find_chain
+from pgem.routines.region_inputs import Inputs, make_inputs
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_matrices import Matrices
 from pgem.routines.region_parts import Link, Member, Piece, RegionStatistics
@@ -48,6 +51,12 @@ class RegionLayout(Layout):
         n_top: its number of rows.
         chain: the sequence along which some link looks back; None if none does.
     """
+
+    @cached_property
+    def steps(self) -> tuple[ScopeLayout, Inputs] | None:
+        """The scope of the chain with the columns of its rows, if few matrices serve them."""
+        chain = find_chain(self)
+        return None if chain is None else (chain, make_inputs(self, chain))
 
     def evaluate(self, coefs: Mapping[str, Floats], covs: Mapping[str, Floats]) -> Region:
         """Integrate the region out at given parameters.
@@ -78,7 +87,11 @@ class Region:
     ) -> None:
         self._scopes = list(layout.scopes.values())
         self._matrices = Matrices(layout, coefs, covs)
-        self._vectors = Vectors(layout, self._matrices)
+        self._vectors = (
+            Vectors(layout, self._matrices)
+            if layout.steps is None
+            else DirectVectors(layout, self._matrices, *layout.steps)
+        )
         self._at = self._vectors.find_means()
         self.log_p = self._vectors.log_density(self._at)
 
@@ -138,7 +151,8 @@ class Region:
                 noise = generator.standard_normal((self._matrices.n_g, scope.n_rows, scope.own))
                 root = self._matrices.steps[scope.name].root[:, self._matrices.step_of_row(scope)]
                 means[scope.name] = np.einsum("grij,gri->grj", root, noise)
-            point = self._vectors.move_to(self._at, self._vectors.positions(means, None))
+            vectors, at = self._vectors.to_move(self._at)
+            point = vectors.move_to(at, vectors.positions(means, None))
             chosen = self._to_rows(np.asarray(choice)[None])
             return {
                 member.member.name: self._values(member, point, generator)[

@@ -11,9 +11,7 @@ from pgem.arrays import Floats, square_root
 from pgem.routines.region_groups import Groups
 from pgem.routines.region_kernels import Kernel, make_kernel, masked_product
 from pgem.routines.region_layout import Designs, LinkLayout, MemberLayout, PieceLayout
-
-BLOCK = 1 << 16
-"""Numbers in a block of rows."""
+from pgem.routines.region_sums import gram, square_sums, weighted_squares
 
 
 @dataclass(eq=False)
@@ -134,13 +132,13 @@ def make_forms(
         if link.columns is not None:
             _add_state(phi, link)
         elif link.design is not None:
-            _add_parent(phi, link, link.design, values[link.link.parent])
+            add_parent(phi, link, link.design, values[link.link.parent])
     kernel = make_kernel(piece, covs)
     predicted = c[:, piece.form_code] @ phi
     return Forms(member, piece, c, kernel, phi, predicted, _root(member, kernel))
 
 
-def _add_parent(phi: Floats, link: LinkLayout, designs: Groups, value: Floats) -> None:
+def add_parent(phi: Floats, link: LinkLayout, designs: Groups, value: Floats) -> None:
     """A parent of this row or an enclosing one: its forms fill the last columns of x."""
     start, stop = link.link.start, link.link.stop
     place = phi[:, :, start:stop, phi.shape[-1] - value.shape[-1] :]
@@ -184,12 +182,43 @@ class Evaluation:
         predicted: C φ [G, R, d]; None: it is not kept, since nobody reads the value.
         shown: the residual of the shown coordinates, else 0 [G, R, d].
         residual: the expectation of the whole residual given the noise [G, R, d].
+        both: [φ | residual] if they stand side by side in memory [G, R, M + d].
     """
 
     phi: Floats
     predicted: Floats | None
     shown: Floats
     residual: Floats
+    both: Floats | None = None
+
+    def squares(self, forms: Forms) -> Floats:
+        """eᵀ V⁻¹ e of the shown coordinates [G, R]."""
+        piece, kernel = forms.piece, forms.kernel
+        if forms.is_diagonal:
+            return weighted_squares(self.shown, piece.codes.spread(kernel.precision))
+        weighted = piece.kernels.times(self.shown, kernel.precision)
+        return np.asarray(np.einsum("grd,grd->gr", weighted, self.shown))
+
+    def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Σ w φ φᵀ, Σ w e φᵀ, and Σ w e eᵀ or its diagonal, by code [G, K, ...].
+
+        Args:
+            forms: of the piece.
+            weights: [G, R]; rows of weight 0 count for nothing.
+        """
+        codes, n_codes, n_phi = forms.piece.codes, forms.coefs.shape[1], self.phi.shape[-1]
+        if self.both is None or (forms.is_diagonal and self.residual.shape[-1] > n_phi):
+            if forms.is_diagonal:
+                square = square_sums(codes, n_codes, weights, self.residual)
+            else:
+                square = gram(codes, n_codes, weights, self.residual, self.residual)
+            phi = gram(codes, n_codes, weights, self.phi, self.phi)
+            return phi, gram(codes, n_codes, weights, self.residual, self.phi), square
+        whole = gram(codes, n_codes, weights, self.both, self.both)
+        square = whole[..., n_phi:, n_phi:].copy()
+        if forms.is_diagonal:
+            square = np.diagonal(square, axis1=-2, axis2=-1).copy()
+        return whole[..., :n_phi, :n_phi].copy(), whole[..., n_phi:, :n_phi].copy(), square
 
 
 def evaluate_piece(
@@ -203,31 +232,42 @@ def evaluate_piece(
         lagged: values that later steps read [G, rows, d].
         noise: own noise of the rows of the scope [G, rows, own].
     """
-    piece, member = forms.piece, forms.member
-    y = member.values if piece.rows is None else member.values[piece.rows]
-    phi = np.empty((len(forms.coefs), len(y), forms.coefs.shape[-1]))
+    piece = forms.piece
+    phi = np.empty((len(forms.coefs), len(piece.forms.ids), forms.coefs.shape[-1]))
     phi[:] = piece.piece.const
     for link in piece.links:
         source = (lagged if link.link.lag else values)[link.link.parent]
-        _add_value(phi, link, source if link.rows is None else source[:, link.rows])
-    predicted = predict(forms, phi)
+        add_value(phi, link, source if link.rows is None else source[:, link.rows])
+    return finish(forms, phi, predict(forms, phi), noise)
+
+
+def finish(forms: Forms, phi: Floats, predicted: Floats, noise: Floats) -> Evaluation:
+    """A piece of which φ and C φ are known.
+
+    Args:
+        forms: of the piece.
+        phi: φ [G, R, M].
+        predicted: C φ [G, R, d]; may be overwritten.
+        noise: own noise of the rows of the scope [G, rows, own].
+    """
+    piece, member = forms.piece, forms.member
     if piece.is_hidden and forms.root is not None:
         shown = np.broadcast_to(0.0, predicted.shape)
         residual = np.zeros(predicted.shape)
-        residual[:, :, member.free] = _own_part(forms, piece.take(noise[:, :, member.own]))
+        residual[:, :, member.free] = own_part(forms, piece.take(noise[:, :, member.own]))
         return Evaluation(phi, predicted, shown, residual)
     keep = member.has_forms and not piece.is_complete
-    shown = np.subtract(y, predicted, out=None if keep else predicted)
+    shown = np.subtract(member.values[piece.span], predicted, out=None if keep else predicted)
     kept = predicted if keep else None
     if piece.is_complete:
         return Evaluation(phi, kept, shown, shown)
-    shown *= member.seen if piece.rows is None else member.seen[piece.rows]
+    shown *= member.seen[piece.span]
     residual = shown
     if forms.kernel.fill is not None:
         residual = piece.kernels.times(shown, np.swapaxes(forms.kernel.fill, -1, -2))
     if forms.root is not None:
         residual = residual.copy() if residual is shown else residual
-        residual[:, :, member.free] += _own_part(forms, piece.take(noise[:, :, member.own]))
+        residual[:, :, member.free] += own_part(forms, piece.take(noise[:, :, member.own]))
     return Evaluation(phi, kept, shown, residual)
 
 
@@ -236,7 +276,8 @@ def predict(forms: Forms, phi: Floats) -> Floats:
     return forms.piece.codes.times(phi, np.swapaxes(forms.coefs, -1, -2))
 
 
-def _add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
+def add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
+    """What a parent's values [G, R, size] add to φ [G, R, M]."""
     start, stop, scale = link.link.start, link.link.stop, link.link.scale
     if scale is None:
         phi[:, :, start:stop] += value
@@ -246,7 +287,8 @@ def _add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
         phi[:, :, start:stop] += scale[:, None] * value
 
 
-def _own_part(forms: Forms, noise: Floats) -> Floats:
+def own_part(forms: Forms, noise: Floats) -> Floats:
+    """What the own noise [G, R, own] adds to the missing free coordinates."""
     assert forms.root is not None
     kernels = forms.piece.kernels
     if forms.root.ndim == 3:
@@ -257,28 +299,24 @@ def _own_part(forms: Forms, noise: Floats) -> Floats:
     return part if spread is None else part * np.sqrt(spread)[:, None]
 
 
-def slope(forms: Forms, at: Evaluation) -> Floats:
-    """Gradient of a piece's log-density by x [G, R, X]."""
+def slope(forms: Forms, shown: Floats) -> Floats:
+    """Gradient of a piece's log-density by x [G, R, X], from its residual [1 or G, R, d]."""
     piece, precision = forms.piece, forms.kernel.precision
     if forms.is_diagonal:
         weighted = precision[:, piece.form_code, :, None] * forms.predicted
-        gradient = piece.forms.times(at.shown, weighted)
+        gradient = piece.forms.times(shown, weighted)
     elif piece.designs.few:
         weighted = precision[:, piece.design.kernel] @ forms.predicted[:, piece.design.form]
-        gradient = piece.designs.times(at.shown, weighted)
+        gradient = piece.designs.times(shown, weighted)
     else:
-        gradient = piece.forms.times(piece.kernels.times(at.shown, precision), forms.predicted)
+        gradient = piece.forms.times(piece.kernels.times(shown, precision), forms.predicted)
     return gradient if piece.piece.spread is None else gradient / piece.piece.spread[:, None]
 
 
 def log_density(forms: Forms, at: Evaluation) -> Floats:
     """log p of the shown coordinates [G, R]."""
     piece, kernel = forms.piece, forms.kernel
-    if forms.is_diagonal:
-        square = _weighted_squares(at.shown, piece.codes.spread(kernel.precision))
-    else:
-        weighted = piece.kernels.times(at.shown, kernel.precision)
-        square = np.einsum("grd,grd->gr", weighted, at.shown)
+    square = at.squares(forms)
     if piece.piece.spread is not None:
         square = square / piece.piece.spread
     constant = kernel.log_scale[:, piece.design.kernel]
@@ -286,14 +324,3 @@ def log_density(forms: Forms, at: Evaluation) -> Floats:
         n_shown = piece.shown.sum(axis=1)[piece.design.kernel]
         constant = constant + n_shown * np.log(piece.design.spread)
     return np.asarray(-0.5 * (square + piece.designs.spread(constant)))
-
-
-def _weighted_squares(e: Floats, weights: Floats) -> Floats:
-    """Σ_d weight e² [G, R], in blocks of rows that stay in the cache."""
-    out = np.empty(e.shape[:2])
-    size = max(1, BLOCK // max(1, e.shape[0] * e.shape[2]))
-    for first in range(0, e.shape[1], size):
-        part = e[:, first : first + size]
-        mine = weights if weights.shape[1] == 1 else weights[:, first : first + size]
-        np.einsum("grd,grd->gr", part * mine, part, out=out[:, first : first + size])
-    return out

@@ -135,16 +135,27 @@ class PieceLayout:
         mine = np.flatnonzero((designs >= self.start) & (designs < self.stop))
         return mine, designs[mine] - self.start
 
+    @cached_property
+    def span(self) -> Integers | slice:
+        """The member's rows that it describes, a slice where they stand together."""
+        if self.rows is None:
+            return slice(None)
+        if len(self.rows) and (np.diff(self.rows) == 1).all():
+            return slice(int(self.rows[0]), int(self.rows[-1]) + 1)
+        return self.rows
+
+    @cached_property
+    def places(self) -> Integers:
+        """The member's rows that it describes [R]."""
+        return np.arange(len(self.forms.ids)) if self.rows is None else self.rows
+
     def take(self, values: Floats) -> Floats:
-        """The piece's rows of [G, rows of the member, ...]."""
-        return values if self.rows is None else values[:, self.rows]
+        """The piece's rows of [G, rows of the member, ...]; not to be written to."""
+        return values[:, self.span]
 
     def add(self, total: Floats, values: Floats) -> None:
         """Add values of the piece's rows to those of all rows of the scope."""
-        if self.rows is None:
-            total += values
-        else:
-            total[:, self.rows] += values
+        total[:, self.span] += values
 
 
 @dataclass(eq=False)
@@ -176,6 +187,11 @@ class MemberLayout:
     pieces: list[PieceLayout] = field(default_factory=list)
     designs: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     n_designs: int = 0
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Rows by design."""
+        return Groups(self.designs, self.n_designs)
 
     @property
     def has_forms(self) -> bool:

@@ -16,13 +16,13 @@ ROUNDING = 1e-15
 """Relative change along a chain at which matrices count as settled."""
 
 
-def _jit(function: Any) -> Any:
+def jit(function: Any) -> Any:
     return nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})(
         function
     )
 
 
-@_jit
+@jit
 def _is_settled(a, b):  # type: ignore[no-untyped-def]
     """Whether two covariance-like matrices agree to rounding."""
     for i in range(len(a)):
@@ -32,7 +32,7 @@ def _is_settled(a, b):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
+@jit
 def _add_congruence(total, left, middle, half):  # type: ignore[no-untyped-def]
     """total += leftᵀ middle left, for a symmetric result."""
     n_rest, width = left.shape
@@ -53,7 +53,7 @@ def _add_congruence(total, left, middle, half):  # type: ignore[no-untyped-def]
             total[y, x] = total[x, y]
 
 
-@_jit
+@jit
 def _factorise(whole, root, inverse):  # type: ignore[no-untyped-def]
     """Fill R and M⁻¹ = Rᵀ R for M = I + the first block; return log |M|, NaN if not definite."""
     n = len(root)
@@ -88,7 +88,7 @@ def _factorise(whole, root, inverse):  # type: ignore[no-untyped-def]
     return log_det
 
 
-@_jit
+@jit
 def _message(whole, inverse, gain, spare, message):  # type: ignore[no-untyped-def]
     """Fill K and J'."""
     n_own, n_rest = gain.shape
@@ -113,7 +113,7 @@ def _message(whole, inverse, gain, spare, message):  # type: ignore[no-untyped-d
             message[r, q] = value
 
 
-@_jit
+@jit
 def eliminate_groups(information, root, inverse, gain, message, log_det):  # type: ignore[no-untyped-def]
     """Eliminate group by group."""
     spare = np.empty(gain.shape[2:])
@@ -124,7 +124,7 @@ def eliminate_groups(information, root, inverse, gain, message, log_det):  # typ
             _message(whole, inverse[g, k], gain[g, k], spare, message[g, k])
 
 
-@_jit
+@jit
 def eliminate_steps(  # type: ignore[no-untyped-def]
     keys, follows, n_first, information, move, shared, root, inverse, gain, message, log_det
 ):
@@ -160,7 +160,7 @@ def eliminate_steps(  # type: ignore[no-untyped-def]
     return n
 
 
-@_jit
+@jit
 def _place_outer(s, n_own, outer):  # type: ignore[no-untyped-def]
     """Before the first step the state is known, and what encloses it has its own covariance."""
     n_state = len(s) - n_own - len(outer)
@@ -168,7 +168,7 @@ def _place_outer(s, n_own, outer):  # type: ignore[no-untyped-def]
     s[n_own + n_state :, n_own + n_state :] = outer
 
 
-@_jit
+@jit
 def _carry(s, n_own, move, known, half):  # type: ignore[no-untyped-def]
     """Covariance T S Tᵀ of [state | outer], from that of the step before."""
     n_rest, width = move.shape
@@ -187,7 +187,7 @@ def _carry(s, n_own, move, known, half):  # type: ignore[no-untyped-def]
             s[n_own + j, n_own + i] = value
 
 
-@_jit
+@jit
 def _join(s, inverse, gain):  # type: ignore[no-untyped-def]
     """Fill in the rows and columns of the own noise."""
     n_own, n_rest = gain.shape
@@ -207,7 +207,7 @@ def _join(s, inverse, gain):  # type: ignore[no-untyped-def]
             s[j, i] = value
 
 
-@_jit
+@jit
 def covariances(  # type: ignore[no-untyped-def]
     keys, follows, n_first, back, back_keys, move, outer, inverse, gain, shared, found
 ):
@@ -242,12 +242,9 @@ def covariances(  # type: ignore[no-untyped-def]
     return n
 
 
-@_jit
-def _add_later(total, rest, move, message, defect):  # type: ignore[no-untyped-def]
-    """Add what later steps tell to the gradient; return the square of the defect.
-
-    `rest` is what they tell where the defect is 0.
-    """
+@jit
+def _subtract_pull(rest, message, defect):  # type: ignore[no-untyped-def]
+    """Take off what a defect changes in what later steps tell; return its square."""
     largest = 0.0
     for i in range(len(rest)):
         value = 0.0
@@ -255,55 +252,60 @@ def _add_later(total, rest, move, message, defect):  # type: ignore[no-untyped-d
             value += message[i, j] * defect[j]
         if i < len(defect):
             largest += value * defect[i]
-        value = rest[i] - value
-        for x in range(len(total)):
-            total[x] += move[i, x] * value
+        rest[i] -= value
     return largest
 
 
-@_jit
-def _solve(total, inverse, gain, mean, rest):  # type: ignore[no-untyped-def]
-    """Fill M⁻¹ h and what remains for the rest; return the square of the correction."""
-    n_own, n_rest = gain.shape
-    square = 0.0
-    for i in range(n_own):
-        value = 0.0
-        for j in range(n_own):
-            value += inverse[i, j] * total[j]
-        mean[i] = value
-        square += value * total[i]
-    for r in range(n_rest):
-        value = total[n_own + r]
-        for j in range(n_own):
-            value -= gain[j, r] * total[j]
-        rest[r] = value
-    return square
-
-
-@_jit
+@jit
 def gradients(  # type: ignore[no-untyped-def]
     starts, local, step, move, inverse, gain, message, gradient, defect, means, told
 ):
-    """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square."""
-    total, largest = np.empty(move.shape[3]), 0.0
-    for g in range(len(move)):
+    """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square.
+
+    Arrays are indexed outright and the results stand in the inner loops: a view of a row costs
+    more than its numbers.
+    """
+    n_g, _, n_rest, width = move.shape
+    n_own = width - n_rest
+    total, largest = np.empty(width), 0.0
+    for g in range(n_g):
         for s in range(len(starts) - 1):
             rest = told[g, s]
             for t in range(starts[s + 1] - 1, starts[s] - 1, -1):
-                total[:] = gradient[g, t]
+                here, k = local[t], step[t]
+                for x in range(width):
+                    total[x] = gradient[g, t, x]
                 if t < starts[s + 1] - 1:
-                    ahead = message[g, step[t + 1]]
-                    square = _add_later(total, rest, move[g, local[t]], ahead, defect[g, t])
-                    if square > largest:  # which NaN is not
-                        largest = square
-                k = step[t]
-                square = _solve(total, inverse[g, k], gain[g, k], means[g, t], rest)
+                    some = False
+                    for i in range(defect.shape[2]):
+                        some |= defect[g, t, i] != 0.0
+                    if some:
+                        square = _subtract_pull(rest, message[g, step[t + 1]], defect[g, t])
+                        if square > largest:  # which NaN is not
+                            largest = square
+                    for i in range(n_rest):
+                        value = rest[i]
+                        for x in range(width):
+                            total[x] += move[g, here, i, x] * value
+                for i in range(n_own):
+                    means[g, t, i] = 0.0
+                for r in range(n_rest):
+                    rest[r] = total[n_own + r]
+                for j in range(n_own):
+                    value = total[j]
+                    for i in range(n_own):
+                        means[g, t, i] += inverse[g, k, j, i] * value
+                    for r in range(n_rest):
+                        rest[r] -= gain[g, k, j, r] * value
+                square = 0.0
+                for i in range(n_own):
+                    square += means[g, t, i] * total[i]
                 if square > largest:
                     largest = square
     return largest
 
 
-@_jit
+@jit
 def positions(  # type: ignore[no-untyped-def]
     starts, local, step, move, gain, means, defect, outer, found
 ):

@@ -36,6 +36,7 @@ class Matrices:
         forms: of each piece.
         steps: the elimination of each scope's own noise.
         chain: the elimination along the chain, if there is one.
+        is_compiled: whether that runs in compiled loops.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Matrices:
         self.forms: dict[str, Forms] = {}
         self.steps: dict[str, Elimination] = {}
         self.chain: Chain | None = None
+        self.is_compiled = False
         self._values: dict[str, Floats] = {}
         self._layout = layout
         self._posteriors: dict[str, Posterior] = {}
@@ -92,10 +94,9 @@ class Matrices:
             return
         information = self._information(scope, np.arange(n))
         if scope.chain:
-            move = self._move(scope)
-            self.chain = _choose_chain(scope.chain, len(move))(
-                scope.chain, information, move, scope.own
-            )
+            kind = _choose_chain(scope.chain, n_g)
+            self.chain = kind(scope.chain, information, self._move(scope), scope.own)
+            self.is_compiled = kind is not Chain
             self.steps[scope.name] = self.chain.steps
         else:
             self.steps[scope.name] = eliminate(information, scope.own)

@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers, Mask, square_root
 from pgem.routines.region_eliminate import transpose
-from pgem.routines.region_forms import BLOCK, Evaluation, Forms
+from pgem.routines.region_forms import Evaluation, Forms
 from pgem.routines.region_groups import Groups, block_size, sum_groups
 from pgem.routines.region_kernels import masked_total
 from pgem.routines.region_layout import Designs
@@ -83,12 +83,7 @@ def piece_statistics(
     known = own if piece.piece.spread is None else own / piece.piece.spread
     known = np.where(own > 0, known, 0.0)
     codes = piece.codes
-    phi = _gram(codes, n_codes, known, at.phi, at.phi)
-    cross = _gram(codes, n_codes, known, at.residual, at.phi)
-    if forms.is_diagonal:
-        square = _squares(codes, n_codes, known, at.residual)
-    else:
-        square = _gram(codes, n_codes, known, at.residual, at.residual)
+    phi, cross, square = at.grams(forms, known)
     for part in _covariance_parts(forms, given, designs):
         for target, addend in zip((phi, cross, square), part, strict=True):
             target += addend
@@ -108,54 +103,6 @@ def _outwards(values: Floats) -> Floats:
 
 def _totals(codes: Groups, n_codes: int, weights: Floats) -> Floats:
     return np.array([np.bincount(codes.ids, row, n_codes) for row in weights])
-
-
-def _gram(codes: Groups, n_codes: int, weights: Floats, a: Floats, b: Floats) -> Floats:
-    """Σ w a bᵀ by code [G, K, p, q]; rows of weight 0 are left out."""
-    out = np.zeros((len(a), n_codes, a.shape[-1], b.shape[-1]))
-    for g, w in enumerate(weights):
-        if not codes.few:
-            kept = np.flatnonzero(w)
-            part = (w[kept, None] * a[g, kept])[:, :, None] * b[g, kept][:, None, :]
-            out[g] = sum_groups(part[None], codes.ids[kept], n_codes)[0]
-            continue
-        for k, rows in codes.slices:
-            chosen = _positive(w, rows)
-            out[g, k] = a[g, chosen].T @ (b[g, chosen] * w[chosen, None])
-    return out
-
-
-def _squares(codes: Groups, n_codes: int, weights: Floats, e: Floats) -> Floats:
-    """Σ w e² by code [G, K, d]."""
-    out = np.zeros((len(e), n_codes, e.shape[-1]))
-    for g, w in enumerate(weights):
-        if not codes.few:
-            kept = np.flatnonzero(w)
-            part = w[kept, None] * e[g, kept] ** 2
-            out[g] = sum_groups(part[None], codes.ids[kept], n_codes)[0]
-            continue
-        for k, rows in codes.slices:
-            chosen = _positive(w, rows)
-            out[g, k] = _sum_squares(w[chosen], e[g, chosen])
-    return out
-
-
-def _sum_squares(weights: Floats, e: Floats) -> Floats:
-    """Σ w e² [d], in blocks of rows that stay in the cache."""
-    total = np.zeros(e.shape[1])
-    size = max(1, BLOCK // max(1, e.shape[1]))
-    for first in range(0, len(e), size):
-        part = e[first : first + size]
-        total += weights[first : first + size] @ (part * part)
-    return total
-
-
-def _positive(weights: Floats, rows: Integers | slice) -> Integers | slice:
-    """Those of the rows that have a weight."""
-    if (weights[rows] > 0).all():
-        return rows
-    whole = np.arange(len(weights))[rows]
-    return whole[weights[whole] > 0]
 
 
 def _covariance_parts(

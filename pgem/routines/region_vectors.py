@@ -49,13 +49,7 @@ class Vectors:
 
     def find_means(self) -> Point:
         """The point of the posterior means."""
-        noise = {s.name: np.zeros((self._n_g, s.n_rows, s.own)) for s in self._scopes}
-        lagged = {
-            name: np.broadcast_to(member.values, (self._n_g, *member.values.shape))
-            for name, member in self._layout.members.items()
-            if member.lags
-        }
-        point = self._evaluate(noise, lagged)
+        point = self._evaluate(*self._origin())
         for _ in range(2):
             positions, largest = self._solve(point)
             point = self.move_to(point, positions)
@@ -63,19 +57,37 @@ class Vectors:
                 break
         return point
 
+    def _origin(self) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """No noise, and looked-back values that are 0 where missing."""
+        noise = {s.name: np.zeros((self._n_g, s.n_rows, s.own)) for s in self._scopes}
+        lagged = {
+            name: np.broadcast_to(member.values, (self._n_g, *member.values.shape))
+            for name, member in self._layout.members.items()
+            if member.lags
+        }
+        return noise, lagged
+
+    def to_move(self, at: Point) -> tuple[Vectors, Point]:
+        """Vectors and a point of theirs that tell all that `move_to` needs."""
+        return self, at
+
     def _evaluate(self, noise: dict[str, Floats], lagged: dict[str, Floats]) -> Point:
         """Evaluate all pieces at a point."""
         point = Point(noise, lagged, {}, {})
         for scope in self._scopes:
-            for member in scope.members:
-                for piece in member.pieces:
-                    key = piece.piece.key
-                    point.pieces[key] = evaluate_piece(
-                        self._matrices.forms[key], point.values, lagged, noise[scope.name]
-                    )
-                if member.is_parent:
-                    point.values[member.member.name] = self.values(member, point.pieces)
+            self._evaluate_scope(scope, point)
         return point
+
+    def _evaluate_scope(self, scope: ScopeLayout, point: Point) -> None:
+        """Evaluate the pieces of a scope, after those of the scopes around it."""
+        for member in scope.members:
+            for piece in member.pieces:
+                key = piece.piece.key
+                point.pieces[key] = evaluate_piece(
+                    self._matrices.forms[key], point.values, point.lagged, point.noise[scope.name]
+                )
+            if member.is_parent:
+                point.values[member.member.name] = self.values(member, point.pieces)
 
     def _gradient(self, scope: ScopeLayout, point: Point) -> Floats:
         """Gradient of the scope's own log-density by x [G, rows, X]."""
@@ -85,7 +97,8 @@ class Vectors:
             for piece in member.pieces:
                 key = piece.piece.key
                 if not piece.is_hidden:
-                    piece.add(gradient, slope(self._matrices.forms[key], point.pieces[key]))
+                    shown = point.pieces[key].shown
+                    piece.add(gradient, slope(self._matrices.forms[key], shown))
         return gradient
 
     def values(self, member: MemberLayout, pieces: Mapping[str, Evaluation]) -> Floats:

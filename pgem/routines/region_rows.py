@@ -1,0 +1,135 @@
+"""Pieces whose φ and residuals are not kept: compiled loops make them a tile at a time, twice.
+
+Density and statistics of a piece need φ and e = y - C φ of a row once each.  Both are a matrix
+times the row's noise and inputs, one matrix for all rows of a form, so that computing them again
+costs less than writing and reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from pgem.arrays import Floats, Integers, Mask
+from pgem.routines.region_forms import Evaluation, Forms
+from pgem.routines.region_row_loops import moments, squares
+
+
+def can_be_made(forms: Forms) -> bool:
+    """Whether a residual follows from the noise and the row's own values alone."""
+    piece = forms.piece
+    if piece.is_hidden:
+        return piece.piece.spread is None
+    return piece.is_complete or (forms.kernel.fill is None and forms.root is None)
+
+
+class MadeRows(Evaluation):
+    """A piece at the posterior mean of its noise, made when needed.
+
+    Args:
+        forms: of the piece.
+        x: noise of the scope's rows [G, rows, X].
+        inputs: columns of the scope's rows [rows, Z].
+        given: maps from them to [φ | C φ] [G, forms, M + d, Z].
+        whole: evaluates the piece outright, for those who ask for more than sums.
+    """
+
+    def __init__(
+        self,
+        forms: Forms,
+        x: Floats,
+        inputs: Floats,
+        given: Floats,
+        whole: Callable[[], Evaluation],
+    ) -> None:
+        self._forms, self._x, self._inputs, self._make = forms, x, inputs, whole
+        self._used: Integers = np.flatnonzero(given.any(axis=(0, 1, 2)))
+        n_phi = forms.phi.shape[2]
+        second = -forms.predicted
+        given = given[..., self._used]
+        if forms.piece.is_hidden:
+            second, given = _own_noise(forms), given.copy()
+            given[:, :, n_phi:] = 0.0
+        else:
+            given = np.concatenate([given[:, :, :n_phi], -given[:, :, n_phi:]], axis=2)
+        both = np.concatenate([forms.phi, second], axis=2)
+        self._maps = np.concatenate([both, given], axis=3)
+
+    @cached_property
+    def _whole(self) -> Evaluation:
+        return self._make()
+
+    @property
+    def phi(self) -> Floats:  # type: ignore[override]
+        return self._whole.phi
+
+    @property
+    def predicted(self) -> Floats | None:  # type: ignore[override]
+        return self._whole.predicted
+
+    @property
+    def shown(self) -> Floats:  # type: ignore[override]
+        return self._whole.shown
+
+    @property
+    def residual(self) -> Floats:  # type: ignore[override]
+        return self._whole.residual
+
+    def squares(self, forms: Forms) -> Floats:
+        precision = forms.kernel.precision
+        if forms.is_diagonal:
+            precision = precision[:, :, None]
+        else:
+            precision = precision[:, _kernel_of_code(forms)]
+        n_phi = forms.phi.shape[2]
+        found = np.empty((len(self._x), len(forms.piece.forms.ids)))
+        for g, row in enumerate(found):
+            maps = np.ascontiguousarray(self._maps[g, :, n_phi:])
+            squares(*self._rows(g), maps, *self._values, np.ascontiguousarray(precision[g]), row)
+        return found
+
+    def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        n_phi, n_both, n_codes = forms.phi.shape[2], self._maps.shape[2], forms.coefs.shape[1]
+        n_right = n_phi if forms.is_diagonal else n_both
+        sums = np.zeros((len(self._x), n_codes, n_both, n_right))
+        square = np.zeros((len(self._x), n_codes, n_both - n_phi))
+        for g, total in enumerate(sums):
+            given = np.ascontiguousarray(weights[g])
+            moments(*self._rows(g), self._maps[g], *self._values, given, total, square[g])
+        if not forms.is_diagonal:
+            square = sums[:, :, n_phi:, n_phi:].copy()
+        return sums[:, :, :n_phi, :n_phi].copy(), sums[:, :, n_phi:, :n_phi].copy(), square
+
+    @property
+    def _values(self) -> tuple[Floats, Mask]:
+        """The values, and which are seen if not all are."""
+        piece, member = self._forms.piece, self._forms.member
+        masked = not (piece.is_complete or piece.is_hidden)
+        return member.values, member.seen[: None if masked else 0]
+
+    def _rows(self, g: int) -> tuple[object, ...]:
+        piece = self._forms.piece
+        return (
+            piece.places, piece.forms.ids, piece.form_code, self._x[g], self._inputs, self._used
+        )  # fmt: skip
+
+
+def _own_noise(forms: Forms) -> Floats:
+    """Maps from x to the residual of what is not seen at all [G, forms, d, X]."""
+    piece, member = forms.piece, forms.member
+    found = np.zeros(forms.predicted.shape)
+    if forms.root is not None:
+        free = member.free
+        root = forms.root if forms.root.ndim == 4 else forms.root[..., None] * np.eye(len(free))
+        kernel = _kernel_of_code(forms)[piece.form_code]
+        found[:, :, free, member.own] = root[:, kernel]
+    return found
+
+
+def _kernel_of_code(forms: Forms) -> Integers:
+    """Kernel group of each coefficient set, where all rows show the same [K]."""
+    found = np.zeros(forms.coefs.shape[1], dtype=np.int64)
+    found[forms.piece.kernel_code] = np.arange(len(forms.piece.kernel_code))
+    return found
