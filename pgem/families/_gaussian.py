@@ -71,7 +71,7 @@ def coordinate_form(
     x: Floats, mean: Floats, var: Floats, span: Span | None = None
 ) -> TileForm | None:
     """Complete rows evaluated a few at a time; None where that would cost digits."""
-    centre = _common_centre(x, mean, 1 / var, span)
+    centre = _common_centre(x, mean, 1 / var, span, tiled=True)
     if centre is None:
         return None
     shift, size = mean - centre, x.shape[1]
@@ -165,7 +165,7 @@ def full_form(x: Floats, mean: Floats, cov: Floats, span: Span | None = None) ->
     """Rows evaluated a few at a time; None where that would cost digits."""
     whiten, level = _whiten(cov)
     precision = np.swapaxes(whiten, 1, 2) @ whiten
-    centre = _common_centre(x, mean, precision, span, widest=WIDEST_TILED)
+    centre = _common_centre(x, mean, precision, span, tiled=True)
     if centre is None:
         return None
     shift, size = mean - centre, x.shape[1]
@@ -309,15 +309,18 @@ def _common_centre(
     precision: Floats,
     span: Span | None = None,
     *,
-    widest: int = WIDEST,
+    tiled: bool = False,
 ) -> Floats | None:
-    """The middle of the rows' range, if no term of a log-density about it is too large.
+    """The middle of the rows' range, if it pays and no term of a log-density is too large about it.
 
     In a row z from the centre these are ½ |z|ᵀ|P||z|, |z|·|P d| and ½ |dᵀ P d| for a cell at d,
     with precision P [C, D, D], or [C, D] if diagonal.
     """
     size = x.shape[1]
-    pays = len(mean) > 2 and size <= widest if precision.ndim == 3 else len(mean) * size >= 4
+    if tiled:
+        pays = precision.ndim == 2 or size <= WIDEST_TILED
+    else:
+        pays = len(mean) > 2 and size <= WIDEST if precision.ndim == 3 else len(mean) * size >= 4
     if len(x) == 0 or not pays:
         return None
     low, high = span or value_range(x)

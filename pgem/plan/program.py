@@ -7,9 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
-from pgem.analyse import Analysis, Collect, ParamLayout, Scan, analyse, is_axis, survey
+from pgem.analyse import (
+    Analysis,
+    Climb,
+    Collect,
+    ParamLayout,
+    Scan,
+    Segments,
+    Step,
+    analyse,
+    is_axis,
+    survey,
+)
 from pgem.arrays import Floats
 from pgem.declare import SlotRecord
 from pgem.errors import IntractableError
@@ -290,6 +301,13 @@ TILED = 8
 large."""
 
 
+def _is_chain(step: Step) -> TypeGuard[Scan]:
+    """Whether a step is a sequence along one variable, whose tiles are made where they are used."""
+    if not isinstance(step, Scan) or isinstance(step, Climb | Segments):
+        return False
+    return len(step.shift) == 1 and not step.outer and not step.stretches
+
+
 def _row_costs(analysis: Analysis, tiled: int) -> dict[str, int]:
     """Table entries per row of each scope; most rows share the tables of latent nodes.
 
@@ -300,14 +318,18 @@ def _row_costs(analysis: Analysis, tiled: int) -> dict[str, int]:
     costs = dict.fromkeys(analysis.graph.scopes, 1)
     sizes = analysis.layout.sizes
     last = [step for step in analysis.schedule.steps if is_last(step, analysis)]
+    chains = [step for step in analysis.schedule.steps if _is_chain(step)]
     inside = {factor for step in last for factor in step.inputs}
+    for chain in chains:
+        inside |= {f for f in chain.inputs if f.kind == "node" and set(f.axes) <= set(chain.shift)}
     for factor in analysis.schedule.factors:
         shared = factor.kind == "node" and is_axis(analysis.graph, analysis.schema, factor.node)
         entries = 1 if shared else math.prod(sizes[v.node] for v in factor.axes)
         costs[factor.scope] += -(-entries // tiled) if factor in inside else entries
     for step in analysis.schedule.steps:
         if isinstance(step, Scan):
-            costs[step.scope] += math.prod(sizes[v.node] for v in (*step.outer, *step.shift))
+            entries = math.prod(sizes[v.node] for v in (*step.outer, *step.shift))
+            costs[step.scope] += -(-entries // tiled) if step in chains else entries
         elif isinstance(step, Collect):
             costs[step.scope] += 1
         else:

@@ -55,8 +55,17 @@ class _Chain(Pass):
         self.n_rows, self.n_sequences = int(starts[-1]), len(starts) - 1
         self.steps = factors[plan.moves[0].factors[0]]
         self.seen = [factors[k] for k in plan.moves[1].factors]
-        self.logs = self._together()
         self.is_indexed = len(self.seen) == 1 and not self.seen[0].per_step
+
+    @cached_property
+    def logs(self) -> Floats:
+        """One log-table of all that is seen: the table itself, or a row per step."""
+        if len(self.seen) == 1:
+            return self.seen[0].values
+        total = np.zeros((self.size, self.n_rows)).T
+        for factor in self.seen:
+            total += factor.values if factor.per_step else factor.values.take(factor.index, axis=0)
+        return total
 
     @cached_property
     def rows(self) -> NDArray[np.uint64]:
@@ -67,15 +76,6 @@ class _Chain(Pass):
     def index(self) -> NDArray[np.uint64]:
         """The transition table of every step."""
         return _unsigned(self.steps.index)
-
-    def _together(self) -> Floats:
-        """One log-table of all that is seen: the table itself, or a row per step."""
-        if len(self.seen) == 1:
-            return self.seen[0].values
-        total = np.zeros((self.size, self.n_rows)).T
-        for factor in self.seen:
-            total += factor.values if factor.per_step else factor.values.take(factor.index, axis=0)
-        return total
 
     def transitions(self) -> tuple[Floats, Floats, Floats, float]:
         """Over its peak [R, K, K], also with the earlier state last; log peaks; least log."""

@@ -34,6 +34,8 @@ MOST_PARTS = 8
 """Parts for threads, at most, each with sums of its own: so sums do not depend on the threads."""
 KEEP_ENTRIES = 1 << 19
 """Message entries of all steps up to which they are kept for the way back: a cache holds them."""
+LINE = 8
+"""Numbers in a line of the processor's cache: whole lines are read and written more quickly."""
 FIRST_RUN_UP = 64
 """Steps of the first run-up."""
 
@@ -45,7 +47,10 @@ class Tapes(NamedTuple):
         whole: whether all is kept, or the messages before every tile.
         places: where what belongs to each group begins.
         kept: messages before every tile, unless all is kept.
-        tiles, stores, scales: probabilities, messages and scales of all steps, or of one tile.
+        tiles, stores, scales: probabilities, messages and scales of all steps, or of one tile; each
+            has room for one step more than its own.
+        features: what densities of one tile are made of.
+        pulls, posterior: what the way back makes of one tile.
     """
 
     whole: bool
@@ -54,6 +59,9 @@ class Tapes(NamedTuple):
     tiles: Floats
     stores: Floats
     scales: Floats
+    features: Floats
+    pulls: Floats
+    posterior: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +93,28 @@ class Groups:
         bounds = sorted({k * self.n_groups // n for k in range(n + 1)})
         return [replace(self, cuts=self.cuts[a : b + 1]) for a, b in pairwise(bounds)]
 
-    def tapes(self, size: int, tile: int) -> Tapes:
+    def tapes(self, size: int, tile: int, n_features: int) -> Tapes:
         """Memory for what the way back needs, for messages of `size` entries."""
-        width, longest = np.diff(self.cuts), self.length[self.cuts[:-1]]
-        slots = np.uint64(size) * width
-        whole = int((slots * (longest + np.uint64(1))).sum()) <= KEEP_ENTRIES
-        n = longest + np.uint64(1) if whole else -(-longest.astype(int) // tile).astype(np.uint64)
-        stops = np.cumsum(np.concatenate([np.zeros(1, np.uint64), slots * n]))
+        width, longest = np.diff(self.cuts).astype(int), self.length[self.cuts[:-1]].astype(int)
+        slots, n_tiles = size * width, np.maximum(-(-longest // tile), 1)
+        whole = int((slots * (longest + 1)).sum()) <= KEEP_ENTRIES
+        n = n_tiles * (tile + 1) if whole else n_tiles
+        stops = np.cumsum([0, *(slots * n)]).astype(np.uint64)
         end, widest = int(stops[-1]), int(slots.max(initial=0))
         entries = end if whole else (tile + 1) * widest
-        kept = np.empty(0 if whole else end)
-        tiles, stores = np.empty((2, entries))
-        return Tapes(whole, stops[:-1], kept, tiles, stores, np.empty(entries // size))
+        features = _aligned(tile * n_features * int(width.max(initial=0)))
+        features[:] = 0.0  # those that only fill the last four are never written
+        return Tapes(
+            whole, stops[:-1], _aligned(0 if whole else end), _aligned(entries), _aligned(entries),
+            _aligned(entries // size), features, _aligned(tile * widest), _aligned(tile * widest),
+        )  # fmt: skip
+
+
+def _aligned(n: int) -> Floats:
+    """Memory for n numbers that begins where a line of the processor's cache does."""
+    whole = np.empty(n + LINE)
+    first = -(whole.ctypes.data // whole.itemsize) % LINE
+    return whole[first : first + n]
 
 
 def make_groups(first: Integers, length: Integers, most: int) -> Groups:

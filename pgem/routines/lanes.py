@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.chain import ChainPass, _Chain, _scaled
 from pgem.routines.contract import Semiring
+from pgem.routines.forms import Forms, make_forms
 from pgem.routines.kernels import HARMLESS
 from pgem.routines.lane_loops import STEPS, backward, forward
 from pgem.routines.lane_plan import Groups, Lanes, Memory, make_groups
+from pgem.routines.lane_reads import Seen
 from pgem.routines.scan_plan import Rows, ScanPlan
+from pgem.routines.tables import Collected
 
 T = TypeVar("T")
 
@@ -63,9 +66,11 @@ class LanePass(_Chain):
     ) -> None:
         super().__init__(plan, factors, starts, semiring)
         self.lanes, self.memory = lanes, memory
+        self.forms = _forms(plan, self.seen)
         sums_are_small = not self.is_indexed or self.logs.size <= MOST_SUMS
         self.n_parts = lanes.n_parts if sums_are_small else 1
         self.n_threads = min(n_threads, self.n_parts)
+        self.n_states = np.uint64(self.size)
         self.width = -(-self.size // 4) * 4  # states, those that only fill a message included
         self.floor = 10.0 ** (-300 / (1 + len(factors)))  # see ChainPass
         self.rescue: ChainPass | None = None
@@ -84,8 +89,9 @@ class LanePass(_Chain):
         if not self._open() or not self._join_forward():
             return self._one_by_one()
         if min(self.faintest, np.exp(self.lowest)) < self.floor:
+            # messages are made before they are divided by their scale
             self.checked = self._run_back(np.ones(self.n_sequences), watch=True)
-            if self.checked is None or not self.largest < HARMLESS:
+            if self.checked is None or not self.largest < HARMLESS * self.least:
                 return self._one_by_one()
         steps = self.lanes.groups.length[: self.lanes.n_lanes]
         level = self.level[: self.lanes.n_lanes] + self.peak * steps
@@ -95,19 +101,24 @@ class LanePass(_Chain):
         return opened[:, None]
 
     def _one_by_one(self) -> Floats:
+        self.collected.clear()
         self.rescue = ChainPass(self.plan, self.factors, self.starts, self.semiring)
         return self.rescue.forward()
 
     def _make_tables(self) -> None:
-        """Transitions over their peak, and what is seen: [K, R] over peaks, or logarithms."""
+        """Transitions over their peak, and what is seen."""
         steady, peaks, self.lowest = _scaled(self.steps.values[-1:])
         self.peak, self.table = peaks[0], np.zeros((self.width, self.width))
         self.table[: self.size, : self.size] = steady.reshape(self.size, self.size)
         self.turned = np.ascontiguousarray(self.table.T)
-        self.b, self.b_peaks = np.ascontiguousarray(self.logs.T), np.zeros(0)
-        if self.is_indexed:
-            b, self.b_peaks, lowest = _scaled(self.logs)
-            self.b, self.lowest = np.ascontiguousarray(b.T), min(self.lowest, lowest)
+        if self.forms is not None:
+            self.what = _evaluated(self.forms, self.width)
+        elif self.is_indexed:
+            b, b_peaks, lowest = _scaled(self.logs)
+            self.what = Seen(np.ascontiguousarray(b.T), b_peaks, self.codes)
+            self.lowest = min(self.lowest, lowest)
+        else:
+            self.what = Seen(np.ascontiguousarray(self.logs.T), np.zeros(0), self.codes)
         # each entry of a message is at least the product of the least entries of T and b, over the
         # scale, which is at most K
         least = steady.min() / self.size
@@ -118,7 +129,9 @@ class LanePass(_Chain):
         filled = self.lanes.filled
         rows = self.starts[filled]
         self.first_rows = self.codes[rows].astype(np.int64) if self.is_indexed else rows
-        logs = self.steps.values[0, : self.size] + self.logs[self.first_rows]
+        logs = self.steps.values[0, : self.size] + (
+            self.logs[self.first_rows] if self.forms is None else self.forms.scores(rows)
+        )
         peak = logs.max(axis=1)
         if not (np.abs(peak) < np.inf).all():
             return False
@@ -153,6 +166,7 @@ class LanePass(_Chain):
             if not bad.any():
                 self.faintest = min(self.faintest, float(lows[2].min()))
                 self.lowest = min(self.lowest, float(lows[0].min()))
+                self.least = float(lows[1].min())
                 return True
             self.initial[:, joined[bad]] = true[:, bad]
         self.memory.failed()
@@ -166,13 +180,14 @@ class LanePass(_Chain):
     def _run(self, groups: Groups, initial: Floats) -> tuple[Floats, Floats, Floats]:
         """Messages after every lane, its log p without that of the transitions' peak, and lows."""
         parts, final = groups.parts(self.n_parts), initial.copy()
-        self.tapes = [part.tapes(self.width, int(STEPS)) for part in parts]
+        n_features = len(self.what.theta)
+        self.tapes = [part.tapes(self.width, int(STEPS), n_features) for part in parts]
         level, lows = np.zeros(groups.n_lanes), np.ones((3, groups.n_lanes))
         lows[0] = self.lowest if self.is_indexed else 0.0
 
         def work(k: int) -> None:
-            forward(self.table, self.b, self.b_peaks, self.codes, groups.first, groups.length,
-                    parts[k].cuts, initial, *self.tapes[k], final, level, lows,
+            forward(self.table, self.n_states, self.what, groups.first, groups.length,
+                    parts[k].cuts, initial, self.tapes[k], final, level, lows,
                     self.faint_from)  # fmt: skip
 
         self._share(work, len(parts))
@@ -255,34 +270,76 @@ class LanePass(_Chain):
             watch: whether the largest derivative is wanted.
         """
         parts, slopes = groups.parts(self.n_parts), start.copy()
-        n_kept = len(parts) if self.is_indexed else 1
         found = np.zeros((len(parts), self.width, self.width))
-        shape = self.b.shape[::-1] if self.is_indexed else self.b.shape
-        seen = np.zeros((n_kept, *shape)) if collect else np.empty((n_kept, 0, 0))
+        seen = np.zeros(self._shape_of_seen(len(parts)) if collect else (1, 0, 0))
 
         def work(k: int) -> float:
             largest: float = backward(
-                self.table, self.turned, self.b, self.b_peaks, self.codes, groups.first,
-                groups.length, parts[k].cuts, *self.tapes[k], start, slopes, found[k],
-                seen[k if self.is_indexed else 0], collect, watch,
+                self.table, self.turned, self.n_states, self.what, groups.first, groups.length,
+                parts[k].cuts, self.tapes[k], start, slopes, found[k], seen[k % len(seen)],
+                collect, watch,
             )  # fmt: skip
             return largest
 
         largest = self._share(work, len(parts))
-        total = seen.sum(axis=0) if self.is_indexed else seen[0].T
-        return slopes, found.sum(axis=0), total, max(largest)
+        whole = seen[0] if len(seen) == 1 else seen.sum(axis=0)
+        return slopes, found.sum(axis=0), whole, max(largest)
+
+    def _shape_of_seen(self, n_parts: int) -> tuple[int, int, int]:
+        """Of the posteriors of what is seen, as parts for threads collect them."""
+        if self.forms is not None:
+            return n_parts, len(self.what.theta), self.width
+        if self.is_indexed:
+            return n_parts, len(self.logs), self.size
+        return 1, self.size, self.n_rows
 
     def _complete(self, found: Floats, seen: Floats, slopes: Floats) -> list[Floats]:
         """Posteriors in the order of the factors, those of the first steps included."""
         opened = self.openings * slopes[: self.size, self.lanes.heads].T
-        if self.is_indexed:
+        if self.forms is not None:
+            seen = self._settle(self.forms, seen, opened)
+        elif self.is_indexed:
             np.add.at(seen, self.first_rows, opened)
         else:
+            seen = seen.T
             seen[self.first_rows] = opened
         transitions = np.zeros((len(self.steps.values), self.size, self.size))
         transitions[-1] = (self.table * found)[: self.size, : self.size]
         transitions[0, 0] += opened.sum(axis=0)
         return self.parts(transitions, seen)
+
+    def _settle(self, forms: Forms, sums: Floats, opened: Floats) -> Floats:
+        """Statistics from the sums of features [P, K] and the posterior of the first steps."""
+        sums = sums[: 1 + forms.theta.shape[1], : self.size].T
+        counts = sums[:, 0] + opened.sum(axis=0)
+        total = sums[:, 1:] + (forms.features(self.first_rows) @ opened).T
+        number = self.plan.moves[1].factors[0]
+        self.collected[number] = Collected(forms.entries(counts, total))
+        return np.zeros(0)
+
+
+def _forms(plan: ScanPlan, seen: Sequence[Rows]) -> Forms | None:
+    """What is seen as densities that are made where they are needed, if all of it is."""
+    if len(seen) != 1 or not seen[0].per_step:
+        return None
+    (now, _), *_ = plan.axes.shift
+    return make_forms(now, seen[0].parts)
+
+
+def _evaluated(forms: Forms, width: int) -> Seen:
+    """Densities as the loops take them, for messages of `width` entries."""
+    n_states, n_features = forms.theta.shape
+    theta = np.zeros((-(-(1 + n_features) // 4) * 4, width))
+    theta[0, :n_states], theta[1 : 1 + n_features, :n_states] = forms.level, forms.theta.T
+    columns = forms.columns
+    if not (columns.flags.c_contiguous or columns.flags.f_contiguous):
+        columns = np.ascontiguousarray(columns)
+    by_column, by_row = (stride // columns.itemsize for stride in columns.strides)
+    base = np.zeros(0) if forms.base is None else np.ascontiguousarray(forms.base)
+    return Seen(
+        np.zeros((0, 0)), np.zeros(0), np.zeros(0, dtype=np.uint32), columns.ravel(order="K"),
+        np.array([by_row, by_column], dtype=np.uint64), forms.blocks, forms.centre, theta, base,
+    )  # fmt: skip
 
 
 def _codes(plan: ScanPlan, seen: Rows, cache: dict[Any, Any]) -> NDArray[np.uint32]:

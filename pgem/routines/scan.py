@@ -21,7 +21,7 @@ from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
 from pgem.routines.scan_plan import Move, Pass, Rows, ScanPlan, make_plan
 from pgem.routines.stretches import Stretches
-from pgem.routines.tables import Axis, LogTable
+from pgem.routines.tables import Axis, Collected, LogTable, Posterior
 from pgem.routines.unrolled import Unrolled
 
 COMPILED_FROM = 180_000
@@ -86,7 +86,11 @@ def make_chain(
     known = [*sum_out, *shift, *shift.values(), *outer]
     axes = tuple(_axes_of(table, known) for table in merged)
     plan = make_plan(axes, tuple(sum_out), tuple(shift.items()), tuple(outer))
-    run = make_pass(plan, [Rows(table, scope.n_rows) for table in merged])
+    factors = [
+        Rows(table, scope.n_rows, [tables[k] for k in own])
+        for table, own in zip(merged, owners, strict=True)
+    ]
+    run = make_pass(plan, factors)
     shape = [1] * (scope.parent_dims - 1)
     for axis in outer:
         shape[axis.position - 1] = axis.size
@@ -111,7 +115,7 @@ class Chain:
     owners: list[list[int]]
     tables: Sequence[LogTable]
 
-    def backward(self, posterior: Floats) -> list[Floats]:
+    def backward(self, posterior: Floats) -> list[Posterior]:
         """Posterior of every table's axes.
 
         Args:
@@ -119,14 +123,17 @@ class Chain:
 
         Returns:
             Per table [R, axes...] summed over the rows that read the same row of the table, or
-            one row per step where the table has one.
+            one row per step where the table has one; or the statistics that it leads to.
         """
         n = len(self.message.array)
         flat = np.broadcast_to(posterior, (n, *posterior.shape[1:])).reshape(n, -1)
         found = self.run.backward(flat)
-        result: list[Floats] = [np.zeros(0)] * len(self.tables)
-        for table, owners, part in zip(self.merged, self.owners, found, strict=True):
-            shaped = part.reshape(-1, *table.array.shape[1:])
+        result: list[Posterior] = [Collected({})] * len(self.tables)
+        for k, (table, owners) in enumerate(zip(self.merged, self.owners, strict=True)):
+            if k in self.run.collected:  # for all owners together
+                result[owners[0]] = self.run.collected[k]
+                continue
+            shaped = found[k].reshape(-1, *table.row_shape)
             for owner in owners:
                 result[owner] = shaped
         return result
@@ -140,7 +147,7 @@ class Chain:
         """Whether table k's posterior comes added up over its rows."""
         table = self.tables[k]
         merged = next(m for m, own in zip(self.merged, self.owners, strict=True) if k in own)
-        return merged is table and (table.reads is not None or len(table.array) != table.n_rows)
+        return merged is table and (table.reads is not None or table.n_own != table.n_rows)
 
 
 def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]:
@@ -149,7 +156,7 @@ def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]
     owners: list[list[int]] = []
     groups: dict[tuple[int, ...], list[int]] = {}
     for k, table in enumerate(tables):
-        groups.setdefault(table.array.shape[1:], []).append(k)
+        groups.setdefault(table.row_shape, []).append(k)
     for members in groups.values():
         dense = [k for k in members if tables[k].reads is None and not tables[k].is_shared]
         for k in members:
@@ -160,16 +167,24 @@ def _merge(tables: Sequence[LogTable]) -> tuple[list[LogTable], list[list[int]]]
             merged.append(tables[dense[0]])
             owners.append(dense)
         elif dense:
-            total = sum(tables[k].array for k in dense)
-            merged.append(LogTable(np.asarray(total), tables[dense[0]].n_rows))
+            merged.append(_sum([tables[k] for k in dense]))
             owners.append(dense)
     return merged, owners
+
+
+def _sum(tables: Sequence[LogTable]) -> LogTable:
+    """The sum of tables with one row per step, when it is needed."""
+
+    def total() -> Floats:
+        return np.asarray(sum(table.array for table in tables))
+
+    return LogTable(total, tables[0].n_rows, shape=tables[0].row_shape)
 
 
 def _axes_of(table: LogTable, known: Sequence[Axis]) -> tuple[Axis, ...]:
     """The axes that a table really has, by position."""
     by_position = {axis.position: axis for axis in known}
-    shape = table.array.shape
+    shape = (1, *table.row_shape)
     return tuple(by_position[d] for d in range(1, len(shape)) if shape[d] > 1)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.contract import Semiring
-from pgem.routines.tables import Axis, LogTable
+from pgem.routines.tables import Axis, Collected, LogTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +70,16 @@ class ScanPlan:
 class Rows:
     """A table as flat rows.
 
+    Args:
+        table: the table.
+        n_rows: rows of its scope.
+        parts: the tables that it is the sum of.
+
     Attributes:
-        values: the table [R, entries].
         per_step: whether every step has a row of its own.
         by_number: whether step k of every sequence reads row k, or the last one.
     """
 
-    values: Floats
     per_step: bool
     by_number: bool
 
@@ -85,14 +88,18 @@ class Rows:
         """Flat rows, and the row that each step reads."""
         made = cls.__new__(cls)
         made.values, made.per_step, made.by_number, made.index = values, False, False, index
+        made.parts = []
         return made
 
-    def __init__(self, table: LogTable, n_rows: int) -> None:
-        n_entries = math.prod(table.array.shape[1:])
-        self.values = table.array.reshape(len(table.array), n_entries)
-        self.per_step = table.reads is None and len(table.array) == n_rows
+    def __init__(self, table: LogTable, n_rows: int, parts: Sequence[LogTable] = ()) -> None:
+        self.per_step = table.reads is None and table.n_own == n_rows
         self.by_number = table.by_number or (table.reads is None and not self.per_step)
-        self.table, self.n_rows = table, n_rows
+        self.table, self.n_rows, self.parts = table, n_rows, parts or [table]
+
+    @cached_property
+    def values(self) -> Floats:
+        """[R, entries]."""
+        return self.table.array.reshape(self.table.n_own, math.prod(self.table.row_shape))
 
     @cached_property
     def index(self) -> Integers:
@@ -164,11 +171,15 @@ class Pass:
         self, plan: ScanPlan, factors: Sequence[Rows], starts: Integers, semiring: Semiring
     ) -> None:
         self.plan, self.factors, self.starts, self.semiring = plan, factors, starts, semiring
+        self.collected: dict[int, Collected] = {}
 
     def forward(self) -> Floats:
         """Log-probability (or maximum) of each sequence [sequences, outer]."""
         raise NotImplementedError
 
     def backward(self, posterior: Floats) -> list[Floats]:
-        """Posteriors of the factors' entries, given that of the outer variables."""
+        """Posteriors of the factors' entries, given that of the outer variables.
+
+        What stands in `collected` by then, by number of the factor, has no such posterior.
+        """
         raise NotImplementedError

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
@@ -157,6 +157,7 @@ class LogTable:
             when needed; None if R is 1 or all rows.
         source: what its posterior is collected into.
         by_number: whether a row with number k of its sequence reads row k, or the last one.
+        shape: of a row, where values are found when needed.
     """
 
     values: Floats | Callable[[], Floats]
@@ -164,6 +165,17 @@ class LogTable:
     reads: Integers | Callable[[], Integers] | None = None
     source: Source | Steps | Choice | Joint | None = None
     by_number: bool = field(default=False, kw_only=True)
+    shape: tuple[int, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Size of every axis."""
+        return self.array.shape[1:] if self.shape is None else self.shape
+
+    @property
+    def n_own(self) -> int:
+        """R."""
+        return self.n_rows if callable(self.values) else len(self.values)
 
     @cached_property
     def array(self) -> Floats:
@@ -325,7 +337,7 @@ def density(node: NodeData, **slots: Gated) -> LogTable:
             found = node.family.log_density(node.points, values)
             return arrange(found, cells).reshape(-1, *shape)
 
-        return LogTable(rows_when_needed, node.n_rows, None, source)
+        return LogTable(rows_when_needed, node.n_rows, None, source, shape=shape)
     by_cell = node.family.log_density(node.points, values)
     table = arrange(by_cell, cells).reshape(-1, *shape)
     padded = np.concatenate([table, np.zeros((1, *shape))])  # the last row is for holes
@@ -539,6 +551,20 @@ class Entry:
         self.arrays = tuple(a + b for a, b in zip(self.arrays, arrays, strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """Statistics that were made on the way, in place of a table's posterior.
+
+    Attributes:
+        entries: by component.
+    """
+
+    entries: dict[str, Entry]
+
+
+Posterior: TypeAlias = Floats | Collected
+
+
 class Stats(dict[str, Entry]):
     """Expected statistics by component: add rows, merge shards.
 
@@ -554,7 +580,9 @@ class Stats(dict[str, Entry]):
     runaways: tuple[str, ...] = ()
     climbed: tuple[str, ...] = ()
 
-    def add(self, log_table: LogTable, posterior: Floats | Spread, *, summed: bool = False) -> None:
+    def add(
+        self, log_table: LogTable, posterior: Posterior | Spread, *, summed: bool = False
+    ) -> None:
         """Add the statistics of a table under its posterior.
 
         Args:
@@ -563,6 +591,9 @@ class Stats(dict[str, Entry]):
             summed: rows that read the same row of the table were added up already.
         """
         source = log_table.source
+        if isinstance(posterior, Collected):
+            self._add_entries(posterior.entries)
+            return
         if isinstance(posterior, Spread):
             posterior, summed = _counted(log_table, posterior)
         if isinstance(source, Steps):

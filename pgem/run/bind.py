@@ -23,7 +23,7 @@ SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
 LEAST_SHARDS = 4
 """Shards that large data are cut into at least."""
-KEEP_ROWS = 100_000
+KEEP_ROWS = 1 << 18
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
 
