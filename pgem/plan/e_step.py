@@ -353,8 +353,8 @@ class EStepWriter:
 
     def reverse_step(self, step: Eliminate | Collect | Scan) -> None:
         """Posteriors of a step's inputs from that of its message."""
-        if is_last(step, self.analysis):
-            return
+        if is_last(step, self.analysis) or step.message not in self.posterior:
+            return  # `sum_out` has added what its tables tell
         incoming = self.posterior[step.message]
         if isinstance(step, Collect):
             name = self.names(f"post_{step.scope}", ("post", step))
@@ -466,8 +466,17 @@ def is_last(step: Eliminate | Collect | Scan, analysis: Analysis) -> TypeGuard[E
         and step.message.scope == UNIT
         and len(step.clique) == 1
         and not analysis.schema.queries
-        and all(f.kind in CONDITIONALS and set(f.axes) == set(step.clique) for f in step.inputs)
+        and all(_tells(factor, step.clique, analysis) for factor in step.inputs)
     )
+
+
+def _tells(factor: Factor, clique: Iterable[Var], analysis: Analysis) -> bool:
+    """Whether a factor is a conditional given these variables, or a product of such ones."""
+    if factor.kind in CONDITIONALS:
+        return set(factor.axes) == set(clique)
+    steps = analysis.schedule.steps
+    made = next((s for s in steps if isinstance(s, Collect) and s.message is factor), None)
+    return made is not None and all(_tells(f, clique, analysis) for f in made.inputs)
 
 
 def is_whole(slot: SlotRecord) -> bool:

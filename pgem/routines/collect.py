@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from pgem.arrays import Floats, Integers
 from pgem.routines.contract import product
 from pgem.routines.levels import Level, depths, make_levels
-from pgem.routines.tables import Index, LogTable, Source
+from pgem.routines.tables import Index, LogTable, Members, Source, Stats
 from pgem.routines.tally import Spread, Tally, make_tally
 
 
@@ -100,7 +101,15 @@ class ScopeData:
 
 def collect(scope: ScopeData, *tables: LogTable) -> LogTable:
     """Sum log-tables over the members: [members, axes...] → [parent rows, axes...]."""
-    n_parents = len(scope.lengths)
+
+    def sums_when_needed() -> Floats:
+        return _collect(scope, tables)
+
+    return LogTable(sums_when_needed, len(scope.lengths), None, Members(scope, tables))
+
+
+def _collect(scope: ScopeData, tables: Sequence[LogTable]) -> Floats:
+    """Sums over the members [parent rows, axes...]."""
     tallies = [tally_of(scope, table) for table in tables]
     parts = [
         tally.total(table.array.reshape(-1, *table.array.shape[1 : scope.parent_dims]))
@@ -110,7 +119,7 @@ def collect(scope: ScopeData, *tables: LogTable) -> LogTable:
     rest = [table for table, tally in zip(tables, tallies, strict=True) if tally is None]
     if rest:
         parts.append(_collect_rows(scope, product(*rest)))
-    return LogTable(sum(parts[1:], start=parts[0]), n_parents)
+    return sum(parts[1:], start=parts[0])
 
 
 def _collect_rows(scope: ScopeData, total: Floats) -> Floats:
@@ -139,9 +148,19 @@ def tally_of(scope: ScopeData, table: LogTable) -> Tally | None:
     return kept["tally"]  # type: ignore[no-any-return]
 
 
-def spread(scope: ScopeData, posterior: Floats) -> Spread:
+def spread(scope: ScopeData, posterior: Floats | Spread) -> Spread:
     """Give each member the posterior of its parent row."""
     return Spread(np.asarray(posterior), scope)
+
+
+def add_to(stats: Stats, table: LogTable, posterior: Floats | Spread) -> None:
+    """Add the statistics of a table, or of those whose product over members it is."""
+    source = table.source
+    if not isinstance(source, Members):
+        stats.add(table, posterior)
+        return
+    for inner in source.tables:
+        add_to(stats, inner, spread(source.scope, posterior))
 
 
 def total(n_rows: int, *tables: LogTable) -> Floats:

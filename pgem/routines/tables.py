@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
@@ -22,6 +22,9 @@ from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Observations, Statistics
 from pgem.gating import Cells, Pick, make_cells
 from pgem.routines.tally import Spread
+
+if TYPE_CHECKING:
+    from pgem.routines.collect import ScopeData
 
 MAX_TABLE = 1_000_000
 """Entries that one table of one row may have."""
@@ -130,6 +133,14 @@ class Choice:
     parts: tuple[LogTable, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Members:
+    """A product over the members of a plate."""
+
+    scope: ScopeData
+    tables: tuple[LogTable, ...]
+
+
 class Joint(ABC):
     """Where the table of several nodes together came from."""
 
@@ -163,7 +174,7 @@ class LogTable:
     values: Floats | Callable[[], Floats]
     n_rows: int
     reads: Integers | Callable[[], Integers] | None = None
-    source: Source | Steps | Choice | Joint | None = None
+    source: Source | Steps | Choice | Members | Joint | None = None
     by_number: bool = field(default=False, kw_only=True)
     shape: tuple[int, ...] | None = field(default=None, kw_only=True)
 
@@ -604,6 +615,7 @@ class Stats(dict[str, Entry]):
         elif isinstance(source, Joint):
             self._add_entries(source.entries(posterior))
         elif source is not None:
+            assert isinstance(source, Source), "members are told of by `collect.add_to`"
             self._add_source(log_table, source, posterior, summed)
 
     def maximum(self, name: str) -> Floats | None:

@@ -20,7 +20,7 @@ from pgem.arrays import Floats, Integers
 if TYPE_CHECKING:
     from pgem.routines.collect import ScopeData
 
-MOST_TOGETHER = 256
+MOST_TOGETHER = 640
 """Combinations up to which members are taken together, so that their table stays in the cache."""
 MOST_CODES = 1 << 16
 """Codes in all, so that one takes two bytes."""

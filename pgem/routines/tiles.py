@@ -9,6 +9,7 @@ features, scores, posteriors and sums of a tile of a few hundred rows stay in th
 from __future__ import annotations
 
 from pgem.arrays import Floats
+from pgem.routines.collect import add_to
 from pgem.routines.contract import Semiring
 from pgem.routines.tables import Axis, LogTable, Stats
 
@@ -29,14 +30,17 @@ def sum_out(
         The log of the sum [N, 1, ...].
     """
     if semiring.is_large and semiring.name != "sample":
+        from pgem.routines.lookups import run_lookups
         from pgem.routines.tile_pass import run_tiles
 
         message = run_tiles(axis, weight, stats, semiring, tables)
+        if message is None:
+            message = run_lookups(axis, weight, stats, semiring, tables)
     else:
         message = None
     if message is None:
         message, given = semiring.eliminate(axis, *tables)
         posterior = weight * given
         for table in tables:
-            stats.add(table, posterior)
+            add_to(stats, table, posterior)
     return message

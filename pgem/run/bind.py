@@ -221,11 +221,15 @@ class Bound(Values):
 
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,
-        as long as there are a few shards for the threads."""
-        n_units = self.rows.n_units
+        as long as there are a few shards for the threads, or where members look tables up."""
+        n_units, at_once = self.rows.n_units, self.entries_at_once
+        if any(map(self._looks_up, self.program.row_room)):
+            entries = at_once
         least = int(SHARD_ENTRIES * n_units / max(entries, 1))
-        most = int(SHARD_ENTRIES * n_units / max(self.entries_at_once, 1))
-        return max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
+        most = int(SHARD_ENTRIES * n_units / max(at_once, 1))
+        size = max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
+        n_shards = -(-n_units // size)  # none is much smaller than the others
+        return -(-n_units // max(n_shards, 1)) or 1
 
     @property
     def entries_at_once(self) -> int:

@@ -382,7 +382,8 @@ def _merge_equal(part: Part, x: Floats, known: dict[str, Floats]) -> Column | No
         return None
     rows = np.concatenate([x[:, None], _side_by_side(known, len(x))], axis=1)
     missing = np.asarray(np.isnan(rows).any(axis=1))
-    found = _few_distinct(np.where(missing[:, None], np.nan, rows))
+    some = rows[np.argmin(missing)]  # NaN would count as many values
+    found = _few_distinct(np.where(missing[:, None], some, rows))
     if found is None:
         return None
     distinct, index = found
