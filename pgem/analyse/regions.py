@@ -75,7 +75,7 @@ def find_regions(graph: ModelGraph, schema: Schema, apart: Container[str] = ()) 
             new = {name} | linked
             touched = [group for group in groups if group & new]
             groups = [g for g in groups if g not in touched] + [new.union(*touched)]
-            _check_gaussian(graph, name, linked)
+            _check_gaussian(graph, schema, name, linked)
     order = list(graph.nodes)
     groups.sort(key=lambda group: min(map(order.index, group)))
     return [_region(graph, schema, sorted(g, key=order.index), random) for g in groups]
@@ -88,12 +88,12 @@ def _parents(graph: ModelGraph, name: str) -> list[tuple[str, int]]:
     return [(t.parent, t.lag) for t in times if t.parent]
 
 
-def _check_gaussian(graph: ModelGraph, name: str, parents: set[str]) -> None:
+def _check_gaussian(graph: ModelGraph, schema: Schema, name: str, parents: set[str]) -> None:
     """A node of a region is Gaussian; its latent parents stand in its mean."""
     node = graph.nodes[name]
     for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
         if not component.family.gaussian:
-            raise _not_gaussian(graph, name, type(component.family).__name__, parents)
+            raise _not_gaussian(graph, schema, name, type(component.family).__name__, parents)
         for slot_name, slot in component.leaf.slots.items():
             if slot.times is not None and slot.times.parent in parents and not _linear(slot_name):
                 raise IntractableError(
@@ -116,13 +116,15 @@ def _linear(slot: str) -> bool:
     return slot.rpartition("_")[2].isdigit()
 
 
-def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) -> IntractableError:
+def _not_gaussian(
+    graph: ModelGraph, schema: Schema, name: str, family: str, parents: set[str]
+) -> IntractableError:
     node = graph.nodes[name]
     holed = [parent for parent in sorted(parents) if graph.nodes[parent].kind == "observed"]
     if holed:
         return IntractableError(
-            f"'{holed[0]}' has missing values, and node '{name}' ({family}) depends on them: their "
-            "posterior has no closed form",
+            f"'{holed[0]}' has {schema.holes_of(holed[0])}, and node '{name}' ({family}) depends "
+            "on these values: their posterior has no closed form",
             where=node.origin,
             expected=f"complete values of '{holed[0]}'",
             advice=f"leave out the units in which '{holed[0]}' has holes, or fill these beforehand",
@@ -142,8 +144,8 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
             ),
         )
     return IntractableError(
-        f"node '{name}' is {family} and has holes, and other nodes are multiplied by it: what it "
-        "may be there has infinitely many values and is not Gaussian",
+        f"node '{name}' is {family} and has {schema.holes_of(name)}, and other nodes are "
+        "multiplied by it: what it may be there has infinitely many values and is not Gaussian",
         where=node.origin,
         expected=f"complete values of '{name}', or a Gaussian node",
         advice=f"leave the rows without '{name}' out, or declare it as a covariate",
