@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from dense import Cell, Dense, Path
+from dense import Cell, Dense, Params, Path, look
 from numpy.typing import NDArray
 
 import pgem as pg
+from pgem.result.cells import cell_slots
+from pgem.routines import Stats
+from pgem.run import sum_statistics
 
 Floats = NDArray[np.float64]
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 GATING = {
     "a chain": ('s = pg.latent("s", pg.Categorical(size={k}), after="s")', "[s]"),
     "a chain, and the step before": (
@@ -94,6 +99,10 @@ class Case:
                 value = rng.normal(size=shape) * 0.7
             elif role == "variance":
                 value = rng.gamma(4.0, 0.25, shape) + 0.1
+            elif role == "rate":
+                value = rng.gamma(2.0, 0.7, shape)
+            elif role == "probability":
+                value = rng.uniform(0.2, 0.8, shape)
             else:
                 root = rng.normal(size=shape) * 0.5
                 value = root @ np.swapaxes(root, -1, -2) + 0.4 * np.eye(shape[-1])
@@ -133,11 +142,17 @@ class Forgetful(Dense):
         return bool(np.isnan(self.seen(cell[0], unit, cell[1])).all())
 
 
-def make_case(seed: int, n_units: int = 3, gating: str = "") -> Switching:
+def make_case(
+    seed: int,
+    n_units: int = 3,
+    gating: str = "",
+    kinds: Mapping[str, tuple[str, str]] = GATING,
+    made: type[Switching] = Switching,
+) -> Switching:
     """A random declaration with data."""
     rng = np.random.default_rng(seed)
-    gating = gating or list(GATING)[int(rng.integers(len(GATING)))]
-    chain, gates = GATING[gating]
+    gating = gating or list(kinds)[int(rng.integers(len(kinds)))]
+    chain, gates = kinds[gating]
     k = int(rng.integers(2, 4))
     lags = [[1], [1], [1, 2], [2]][int(rng.integers(4))]
     dim = [None, None, 2][int(rng.integers(3))]
@@ -147,6 +162,7 @@ def make_case(seed: int, n_units: int = 3, gating: str = "") -> Switching:
     lines.append('  with pg.sequence("t"):')
     body = chain.format(k=k).split("\n    ")
     longest = 6 if k == 2 or "second" in gating else 5
+    longest += 2 if "duration" in chain and k == 2 else 0
     back = 2 if '"s", 2' in gates else 1 if "prev" in gates else 0
     given = max(*lags, back)
     sizes = [int(rng.integers(given + 1, longest)) for _ in range(n_units)]
@@ -186,7 +202,7 @@ def make_case(seed: int, n_units: int = 3, gating: str = "") -> Switching:
                   "z": k if "size={k}" in chain else 2, "w": 2}  # fmt: skip
     lines += [f"    {line}" for line in body]
     dims = {"y": dim} if dim else {}
-    case = Switching("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
+    case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
     case.all_tied = lags[0] == 1 and (not first or given == 1)
     return case
 
@@ -211,3 +227,41 @@ def _values(rng: np.random.Generator, n: int, dim: int | None, given: int) -> Fl
     gone = rng.random(values.shape) < 0.35
     gone[:given] = False
     return np.where(gone, np.nan, values)
+
+
+# --- what is compared ---------------------------------------------------------------------------
+
+
+def agree(case: Switching, params: dict[str, Floats], message: str = "") -> None:
+    """Log-likelihoods, moments and marginals are the oracle's."""
+    oracle, close = case.oracle(), {**CLOSE, "err_msg": message}
+    found = case.model.log_likelihood(case.data, params)
+    np.testing.assert_allclose(found, oracle.log_likelihood(params), **close)
+    posterior = case.model.posterior(case.data, params)
+    for (unit, name, path), (mean, cov) in oracle.moments(params).items():
+        if name not in posterior:
+            assert np.abs(cov).max() < 1e-9, "a value that is not seen has no posterior"
+            continue
+        means, covs = posterior[name]
+        np.testing.assert_allclose(np.ravel(look(means[unit], path)), mean, **close)
+        np.testing.assert_allclose(np.ravel(look(covs[unit], path)), cov.ravel(), **close)
+    for (unit, name, path), table in oracle.marginals(params).items():
+        if name in posterior:
+            np.testing.assert_allclose(look(posterior[name][unit], path), table, **close)
+
+
+def q_of(program: pg.Program, stats: Stats, params: Params) -> float:
+    """Q from expected statistics, but for what does not depend on parameters."""
+    return sum(
+        entry.family.expected_log_density(
+            entry.arrays, cell_slots(program, key, dict(params)), entry.origin
+        )
+        for key, entry in stats.items()
+    )
+
+
+def expected_statistics(
+    case: Switching, params: Params, weights: Floats
+) -> tuple[pg.Program, Stats]:
+    fit = case.model.fit(case.data, start=params, max_iter=0, weights=weights)
+    return fit.program, sum_statistics(fit._training(), fit.params)[1]

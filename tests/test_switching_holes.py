@@ -11,19 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dense import Dense, Params, look
+from dense import Dense
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
-from switching import GATING, Switching, make_case
+from switching import CLOSE, GATING, Switching, agree, expected_statistics, make_case, q_of
 
 import pgem as pg
-from pgem.result.cells import cell_slots
-from pgem.routines import Stats
 from pgem.run import sum_statistics
 
 Floats = NDArray[np.float64]
-CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 PASSES = {"numpy": 10**12, "compiled": 0}
 SCALAR = {
     "s.first.probs": np.array([0.3, 0.7]),
@@ -81,24 +78,6 @@ def simulate(n: int, length: int, holes: float, seed: int = 0) -> Floats:
 
 
 # --- the E-step ---------------------------------------------------------------------------------
-
-
-def agree(case: Switching, params: dict[str, Floats], message: str = "") -> None:
-    """Log-likelihoods, moments and marginals are the oracle's."""
-    oracle, close = case.oracle(), {**CLOSE, "err_msg": message}
-    found = case.model.log_likelihood(case.data, params)
-    np.testing.assert_allclose(found, oracle.log_likelihood(params), **close)
-    posterior = case.model.posterior(case.data, params)
-    for (unit, name, path), (mean, cov) in oracle.moments(params).items():
-        if name not in posterior:
-            assert np.abs(cov).max() < 1e-9, "a value that is not seen has no posterior"
-            continue
-        means, covs = posterior[name]
-        np.testing.assert_allclose(np.ravel(look(means[unit], path)), mean, **close)
-        np.testing.assert_allclose(np.ravel(look(covs[unit], path)), cov.ravel(), **close)
-    for (unit, name, path), table in oracle.marginals(params).items():
-        if name in posterior:
-            np.testing.assert_allclose(look(posterior[name][unit], path), table, **close)
 
 
 @pytest.mark.usefixtures("loops")
@@ -164,23 +143,6 @@ def test_lags_times_covariates() -> None:
         case = Switching("m = None", data, {"t": [5, 5]}, 2, dims, {"s": 2})
         case.model = model
         agree(case, case.params(rng))
-
-
-def q_of(program: pg.Program, stats: Stats, params: Params) -> float:
-    """Q from expected statistics, but for what does not depend on parameters."""
-    return sum(
-        entry.family.expected_log_density(
-            entry.arrays, cell_slots(program, key, dict(params)), entry.origin
-        )
-        for key, entry in stats.items()
-    )
-
-
-def expected_statistics(
-    case: Switching, params: Params, weights: Floats
-) -> tuple[pg.Program, Stats]:
-    fit = case.model.fit(case.data, start=params, max_iter=0, weights=weights)
-    return fit.program, sum_statistics(fit._training(), fit.params)[1]
 
 
 @pytest.mark.usefixtures("loops")
@@ -439,15 +401,8 @@ def test_a_run_beyond_the_limit_is_refused_and_steps_ahead_are_not() -> None:
     assert fit.score(ahead) == pytest.approx(fit.score({"y": y}))
 
 
-def test_durations_and_first_values_are_refused() -> None:
-    with pg.Model("lasting") as lasting, pg.sequence("t"):
-        s = pg.latent("s", pg.Categorical(size=2), after="s", duration=pg.Poisson())
-        pg.observed("y", pg.Normal(mean=pg.param("phi")[s] * pg.prev("y")))
+def test_first_values_are_refused() -> None:
     y = simulate(2, 12, 0.0)
-    assert np.isfinite(lasting.fit({"y": y}, max_iter=2).trace).all()
-    y[0, 5] = np.nan
-    with pytest.raises(pg.IntractableError, match="explicit durations"):
-        lasting.fit({"y": y})
     y[0, 0] = np.nan
     with pytest.raises(pg.DataError, match="first steps"):
         switching().fit({"y": y})

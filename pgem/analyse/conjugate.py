@@ -190,8 +190,8 @@ def _not_conjugate(
         child in {parent for parent, _ in other.parents()} for other in graph.nodes.values()
     ):
         yield IntractableError(
-            f"node '{child}' has holes, stands in the mean of others, and depends on the conjugate "
-            f"latent '{name}': what it may be there is not Gaussian",
+            f"node '{child}' has {schema.holes_of(child)}, stands in the mean of others, and "
+            f"depends on the conjugate latent '{name}': what it may be there is not Gaussian",
             where=node.origin,
             expected=f"complete values of '{child}'",
             advice=f"leave the rows without '{child}' out, or leave '{name}' out",

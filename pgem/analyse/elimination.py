@@ -349,10 +349,12 @@ class _Worker:
         others = [v for v in [*interface, *inside] if v != Var(node.name, 1)]
         lasting = self.graph.duration_of(node.name)
         assert lasting is not None
-        if scan.stretches:
-            raise self.gap_in_segments(scan.stretches[0].node, node)
         here = {g.name for s in lasting.leaf.slots.values() for p in s.gates for g in p.base()}
         others += [v for v in map(Var, here) if v not in scan.outer and self.is_beside(v, node)]
+        for factor in scan.stretches:
+            beside = [v for v in others if v in factor.axes]
+            if beside:
+                raise self.gap_in_segments(factor.node, node, beside[0])
         if others:
             other = f"'{others[0]}'"
             raise IntractableError(
@@ -374,13 +376,15 @@ class _Worker:
         given["inputs"] = (*own, *rest)
         return Segments(**given, state=Var(node.name), duration=lasting.key)
 
-    def gap_in_segments(self, name: str, node: NodeRecord) -> IntractableError:
-        """Holes that tie steps together would tie segments together too."""
+    def gap_in_segments(self, name: str, node: NodeRecord, other: Var) -> IntractableError:
+        """Steps that holes tie together have another gate than a chain with durations."""
         return IntractableError(
-            f"node '{name}' has holes, later values look back at them, and they are gated by "
-            f"'{node.name}', which has explicit durations: such holes are not integrated out",
+            f"node '{name}' has {self.schema.holes_of(name)}, and later values look back at them; "
+            f"these steps are gated by '{other}', beside '{node.name}', which has explicit "
+            "durations: such holes are not integrated out",
             where=self.graph.nodes[name].origin,
-            expected=f"complete values of '{name}', or geometric durations",
+            expected=f"complete values of '{name}', or no gate beside '{node.name}', or geometric "
+            "durations",
             advice="cut the sequences at the holes, or leave duration= out:\n    "
             + self.line(node, f'after="{node.name}"'),
             blocks=[name],

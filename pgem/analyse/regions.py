@@ -81,7 +81,7 @@ def find_regions(
             new = {name} | linked
             touched = [group for group in groups if group & new]
             groups = [g for g in groups if g not in touched] + [new.union(*touched)]
-            for problem in _not_linear(graph, name, linked):
+            for problem in _not_linear(graph, schema, name, linked):
                 refuse(problem)
     order = list(graph.nodes)
     groups.sort(key=lambda group: min(map(order.index, group)))
@@ -95,12 +95,14 @@ def _parents(graph: ModelGraph, name: str) -> list[tuple[str, int]]:
     return [(t.parent, t.lag) for t in times if t.parent]
 
 
-def _not_linear(graph: ModelGraph, name: str, parents: set[str]) -> Iterator[IntractableError]:
+def _not_linear(
+    graph: ModelGraph, schema: Schema, name: str, parents: set[str]
+) -> Iterator[IntractableError]:
     """A node of a region is Gaussian; its latent parents stand in its mean."""
     node = graph.nodes[name]
     for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
         if not component.family.gaussian:
-            yield _not_gaussian(graph, name, type(component.family).__name__, parents)
+            yield _not_gaussian(graph, schema, name, type(component.family).__name__, parents)
             continue
         for slot_name, slot in component.leaf.slots.items():
             if slot.times is not None and slot.times.parent in parents and not _linear(slot_name):
@@ -128,13 +130,15 @@ def _linear(slot: str) -> bool:
     return slot.rpartition("_")[2].isdigit()
 
 
-def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) -> IntractableError:
+def _not_gaussian(
+    graph: ModelGraph, schema: Schema, name: str, family: str, parents: set[str]
+) -> IntractableError:
     node = graph.nodes[name]
     holed = [parent for parent in sorted(parents) if graph.nodes[parent].kind == "observed"]
     if holed:
         return IntractableError(
-            f"'{holed[0]}' has missing values, and node '{name}' ({family}) depends on them: their "
-            "posterior has no closed form",
+            f"'{holed[0]}' has {schema.holes_of(holed[0])}, and node '{name}' ({family}) depends "
+            "on these values: their posterior has no closed form",
             where=node.origin,
             expected=f"complete values of '{holed[0]}'",
             advice=f"leave out the units in which '{holed[0]}' has holes, or fill these beforehand",
@@ -158,8 +162,8 @@ def _not_gaussian(graph: ModelGraph, name: str, family: str, parents: set[str]) 
             because=f"'{name}' below it is {family}",
         )
     return IntractableError(
-        f"node '{name}' is {family} and has holes, and other nodes are multiplied by it: what it "
-        "may be there has infinitely many values and is not Gaussian",
+        f"node '{name}' is {family} and has {schema.holes_of(name)}, and other nodes are "
+        "multiplied by it: what it may be there has infinitely many values and is not Gaussian",
         where=node.origin,
         expected=f"complete values of '{name}', or a Gaussian node",
         advice=f"leave the rows without '{name}' out, or declare it as a covariate",

@@ -60,6 +60,8 @@ class Schema:
         given: latent nodes whose values are given in every row.
         queries: groups of (node, lag) whose joint posterior is asked for.
         open: observed nodes with infinitely many values and holes, on which others depend.
+        holes: where the first hole of each node in `axes` or `open` is, in words; nothing but
+            errors depends on it.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -69,6 +71,12 @@ class Schema:
     given: frozenset[str] = frozenset()
     queries: tuple[tuple[tuple[str, int], ...], ...] = ()
     open: frozenset[str] = frozenset()
+    holes: Mapping[str, str] = field(default_factory=dict)
+
+    def holes_of(self, name: str) -> str:
+        """The holes of a node for a sentence: `holes (the first in unit '0', step '3' of 't')`."""
+        first = self.holes.get(name)
+        return f"holes (the first in {first})" if first else "holes"
 
     def key(self) -> tuple[Any, ...]:
         """A hashable form, to keep programs by."""

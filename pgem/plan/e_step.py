@@ -301,6 +301,7 @@ class EStepWriter:
         arguments += [self.axis_names[step.shift[step.state]], self.axis_names[step.state]]
         if step.outer:
             arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
+        arguments += self.tied_steps(step)
         chain = self.names(f"chain_{step.label}", ("chain", step))
         self.put(chain, "segments", arguments, "")
         self.body.append(f"{name} = {chain}.message  # {shape}")
@@ -325,9 +326,7 @@ class EStepWriter:
         ]
         if step.outer:
             arguments.append(f"outer=[{', '.join(self.axis_names[v] for v in step.outer)}]")
-        if step.stretches:
-            tied = ", ".join(self.table_name(f) for f in step.stretches)
-            arguments.append(f"stretches=[{tied}]")
+        arguments += self.tied_steps(step)
         names = ", then ".join(map(str, step.sum_out))
         if climbs:
             self.say(f"up {step.scope}, the children's messages times the tables: sum out {names};")
@@ -337,6 +336,11 @@ class EStepWriter:
             self.say(f"then {renamed}")
         self.put(chain, "tree" if climbs else "scan", arguments, "")
         self.body.append(f"{name} = {chain}.message  # {shape}")
+
+    def tied_steps(self, step: Scan) -> list[str]:
+        """The tables over several steps of a sequence."""
+        tied = ", ".join(self.table_name(f) for f in step.stretches)
+        return [f"stretches=[{tied}]"] if tied else []
 
     # --- reverse ------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ M-step needs the second moments of residuals and regressors only.
 
 from __future__ import annotations
 
-from pgem.analyse import Block, Factor, Region, is_random
+from pgem.analyse import Block, Factor, Region, Segments, is_random
 from pgem.families._linear import Linear, Term
 from pgem.plan.explain_conjugate import filled
 from pgem.plan.notation import Notation, escape
@@ -74,10 +74,21 @@ def write_stretches(page: Page, notation: Notation, factor: Factor) -> None:
         rf"\mu_{{a:b}}(\{{{gates}\}}_{{a \le \tau \le b}}) &= "
         rf"\int \prod_{{\tau = a}}^b {density} \prod_{{\text{{missing}}}} d {gone}"
     )
+    lasting = any(
+        isinstance(step, Segments) and factor in step.stretches
+        for step in notation.analysis.schedule.steps
+    )
     page.note(
-        "The recursion below goes over such a stretch in one step: it multiplies this table with "
-        "the other tables of all of its steps and sums the steps between out. What is missing "
-        "behind the last value that is seen integrates to one."
+        (
+            "No value of a chain with durations follows itself, so a course of values tells its "
+            "segments. In the recursion below, the segment that is there when a stretch begins is "
+            "followed at once by the one that is there when it ends: the courses between are "
+            "multiplied with this table, their transitions and durations, and summed out. "
+            if lasting
+            else "The recursion below goes over such a stretch in one step: it multiplies this "
+            "table with the other tables of all of its steps and sums the steps between out. "
+        )
+        + "What is missing behind the last value that is seen integrates to one."
     )
 
 

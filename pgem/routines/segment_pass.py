@@ -12,6 +12,53 @@ from pgem.routines.contract import Semiring
 
 
 @dataclass(frozen=True, eq=False)
+class Tied:
+    """Windows of rows with a table over their values together; in logarithms.
+
+    No value follows itself, so the values of a window tell which segments lie wholly within it.
+    All of them are part of a jump, from a segment that is there when the window opens to one that
+    is there when it closes.  A segment that covers the window makes no jump.
+
+    Attributes:
+        jumps: from a segment of value j that ends m + 1 rows before a row to one of value k that
+            begins there, with all that lies between [R, U, M, J, K].
+        lands: which of these a segment reads that begins at a row; -1: it is not within a window
+            [N].
+        covers: of a segment that covers the window [W, U, K].
+        opens, closes: window of which a row is the first, the last; -1: of none [N].
+        spans: rows of each window after its first [W].
+    """
+
+    jumps: Floats
+    lands: Integers
+    covers: Floats
+    opens: Integers
+    closes: Integers
+    spans: Integers
+
+    @cached_property
+    def least(self) -> Integers:
+        """Steps that a segment which ends at a row lasts at least, less one [N].
+
+        A segment that begins within a window ends with it, or later.
+        """
+        found = np.zeros(len(self.lands), dtype=np.int64)
+        for row in np.flatnonzero(self.opens >= 0):
+            inside = np.arange(1, self.spans[self.opens[row]])
+            found[row + inside] = inside
+        return found
+
+    @cached_property
+    def left(self) -> Integers:
+        """Steps that a segment which begins at a row lasts at least, less one [N]."""
+        found = np.zeros(len(self.lands), dtype=np.int64)
+        for row in np.flatnonzero(self.closes >= 0):
+            inside = np.arange(1, self.spans[self.closes[row]])
+            found[row - inside] = inside
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """What the recursions read; all in logarithms.
 
@@ -24,6 +71,7 @@ class Problem:
         lasts: log p(D = d) [G, U, K, D].
         ends: log p(D ≥ d) [G, U, K, D].
         group: which of these a segment reads that starts at a row [N].
+        tied: windows with a table over several steps, or None.
     """
 
     starts: Integers
@@ -34,6 +82,7 @@ class Problem:
     lasts: Floats
     ends: Floats
     group: Integers
+    tied: Tied | None = None
 
     @property
     def n_terms(self) -> int:
@@ -79,6 +128,9 @@ class Expected:
         pairs: of the values of two steps [N, U, J, K], where such tables are.
         lasts: of the number of whole segments by duration [G, U, K, D].
         cut: of that of segments that the end cuts off, by the steps seen [G, U, K, D].
+        jumps: of jumps within windows [R, U, M, J, K], where there are windows; what lies between
+            the two segments is not yet among the others.
+        covers: of the value of segments that cover a window [W, U, K].
     """
 
     states: Floats
@@ -86,6 +138,8 @@ class Expected:
     pairs: Floats | None
     lasts: Floats
     cut: Floats
+    jumps: Floats | None = None
+    covers: Floats | None = None
 
     @staticmethod
     def nothing(problem: Problem) -> Expected:
@@ -96,6 +150,8 @@ class Expected:
             None if problem.pairs is None else np.zeros(problem.pairs.shape),
             np.zeros(problem.lasts.shape),
             np.zeros(problem.lasts.shape),
+            None if problem.tied is None else np.zeros(problem.tied.jumps.shape),
+            None if problem.tied is None else np.zeros(problem.tied.covers.shape),
         )
 
 
@@ -138,27 +194,27 @@ class NumpySegments(SegmentPass):
         self.alive = [int((lengths > t).sum()) for t in range(problem.longest)]
         _, n_outer, size = problem.emit.shape
         n_long = problem.lasts.shape[3]
-        self.begins = np.empty(problem.emit.shape)
-        self.finishes = np.empty(problem.emit.shape)
-        self.scales = np.empty(problem.emit.shape[:2])
+        self.begins = np.full(problem.emit.shape, -np.inf)
+        self.finishes = np.full(problem.emit.shape, -np.inf)
+        self.scales = np.zeros(problem.emit.shape[:2])
         running = np.full((len(lengths), n_outer, size, n_long), -np.inf)
         message = np.zeros((len(lengths), n_outer))
         for t, n in enumerate(self.alive):
             rows = self.rows(t)
-            if t == 0:
-                begin = problem.first(rows)
-            else:
-                before = self.finishes[rows - 1][..., None] + problem.move(rows)
-                begin = reduce(before, 2)[:, :, 0]
+            begin = problem.first(rows) if t == 0 else reduce(self.arriving(rows), 2)[:, :, 0]
             running = np.concatenate(
                 [begin[..., None], running[:n, ..., :-1] + problem.stay(rows)[..., None]], axis=3
             )
             running += problem.emit[rows][..., None]
+            self.cover(running, rows)
             peak = running.max(axis=(2, 3))
             scale = np.where(np.isfinite(peak), peak, 0.0)
             running -= scale[:, :, None, None]
             self.begins[rows], self.scales[rows] = begin, scale
-            self.finishes[rows] = reduce(running + self.by_age(problem.lasts, rows, t), 3)[..., 0]
+            ending = running + self.by_age(problem.lasts, rows, t)
+            if problem.tied is not None:
+                _bar(ending, problem.tied.least[rows])
+            self.finishes[rows] = reduce(ending, 3)[..., 0]
             last = slice(self.alive[t + 1] if t + 1 < len(self.alive) else 0, n)
             if last.start < n:
                 ends = running[last] + self.by_age(problem.ends, rows[last], t)
@@ -166,6 +222,38 @@ class NumpySegments(SegmentPass):
                 message[self.order[last]] = total
         self.last = message
         return message + self.summed_scales()
+
+    def cover(self, running: Floats, rows: Integers) -> None:
+        """Enter windows that end at these rows, for the segments that were there all the time."""
+        tied = self.problem.tied
+        if tied is None:
+            return
+        for which in np.flatnonzero(tied.closes[rows] >= 0).tolist():
+            window = tied.closes[rows[which]]
+            running[which, ..., tied.spans[window] :] += tied.covers[window][..., None]
+
+    def arriving(self, rows: Integers) -> Floats:
+        """Segments that begin at these rows, with what they follow [n, U, M J, K]."""
+        problem, tied = self.problem, self.problem.tied
+        plain = self.finishes[rows - 1][..., None] + problem.move(rows)
+        if tied is None or not (tied.lands[rows] >= 0).any():
+            return plain
+        n, n_outer, size, _ = plain.shape
+        found = np.full((n, n_outer, tied.jumps.shape[2], size, size), -np.inf)
+        found[:, :, 0] = plain
+        lands = tied.lands[rows]
+        inside = np.flatnonzero(lands >= 0)
+        jumps = tied.jumps[lands[inside]]
+        found[inside] = self.earlier(rows[inside], jumps.shape[2])[..., None] + jumps
+        return found.reshape(n, n_outer, -1, size)
+
+    def earlier(self, rows: Integers, n_lags: int) -> Floats:
+        """Segments that end 1, 2, … rows before, in the units of the row before [n, U, M, K]."""
+        found, taken = [], np.zeros((len(rows), self.scales.shape[1]))
+        for lag in range(1, n_lags + 1):
+            found.append(self.finishes[rows - lag] - taken[..., None])
+            taken = taken + self.scales[rows - lag]
+        return np.stack(found, axis=2)
 
     def summed_scales(self) -> Floats:
         """What was taken off each sequence [S, U]."""
@@ -196,6 +284,7 @@ class NumpySegments(SegmentPass):
         ages = np.arange(n_long)
         ahead = np.full((len(self.order), n_outer, size, n_long), -np.inf)
         after = np.zeros((len(self.order), n_outer, size))
+        wholes = None if problem.tied is None else np.full(problem.emit.shape, -np.inf)
         for t in range(len(self.alive) - 1, -1, -1):
             rows = self.rows(t)
             n = len(rows)
@@ -208,10 +297,13 @@ class NumpySegments(SegmentPass):
             longer[goes_on, ..., 1:] = (emit[goes_on] + stay)[..., None] + ahead[:n][
                 goes_on, ..., :-1
             ]
+            self.cover_ahead(longer, rows)
             ahead[:n] = longer
             group = problem.group[rows]
             cut = ages == left[:, None] - 1  # [n, D]
             terms = longer + np.where(cut[:, None, None], problem.ends[group], problem.lasts[group])
+            if problem.tied is not None:
+                _bar(terms, problem.tied.left[rows])
             whole = log_sum_exp(terms, 3)[..., 0]
             total = np.where(np.isfinite(self.last), self.last, 0.0)[self.order[:n]]
             weight = posterior[self.order[:n]]
@@ -224,11 +316,45 @@ class NumpySegments(SegmentPass):
             starting = reached[..., 0]
             if t == 0:
                 self.add_first(found, rows, starting)
-            else:
-                move = problem.move(rows)
+                continue
+            move = problem.move(rows)
+            after[:n] = log_sum_exp(move + whole[:, :, None], 3)[..., 0]
+            if problem.tied is None or wholes is None:
                 self.add_moves(found, rows, move, starting)
-                after[:n] = log_sum_exp(move + whole[:, :, None], 3)[..., 0]
+                continue
+            wholes[rows] = whole
+            inside = problem.tied.lands[rows] >= 0
+            self.add_moves(found, rows[~inside], move[~inside], starting[~inside])
+            if inside.any():
+                self.add_jumps(found, rows[inside], starting[inside])
+                after[:n][inside] = self.jumping(rows[inside] - 1, wholes)
         return found
+
+    def cover_ahead(self, longer: Floats, rows: Integers) -> None:
+        """Enter windows that begin at these rows, for the segments that outlast them."""
+        tied = self.problem.tied
+        if tied is None:
+            return
+        for which in np.flatnonzero(tied.opens[rows] >= 0).tolist():
+            window = tied.opens[rows[which]]
+            longer[which, ..., tied.spans[window] :] += tied.covers[window][..., None]
+
+    def jumping(self, rows: Integers, wholes: Floats) -> Floats:
+        """What follows segments that end at rows within windows [n, U, J]."""
+        tied = self.problem.tied
+        assert tied is not None
+        n_rows, n_lags = len(wholes), tied.jumps.shape[2]
+        found, taken = [], np.zeros((len(rows), self.scales.shape[1]))
+        for lag in range(1, n_lags + 1):
+            to = np.minimum(rows + lag, n_rows - 1)
+            lands = np.where(rows + lag < n_rows, tied.lands[to], -1)
+            here = np.where(
+                (lands >= 0)[:, None, None, None], tied.jumps[lands, :, lag - 1], -np.inf
+            )
+            found.append(here + wholes[to][:, :, None] - taken[..., None, None])
+            taken = taken + self.scales[to]
+        joint = np.stack(found, axis=3)
+        return log_sum_exp(joint.reshape(*joint.shape[:3], -1), 3)[..., 0]
 
     def add_steps(self, found: Expected, rows: Integers, left: Integers, reached: Floats) -> None:
         """Add segments that start at these rows to every step that they reach."""
@@ -238,6 +364,12 @@ class NumpySegments(SegmentPass):
             if found.pairs is not None and age:
                 diagonal = np.einsum("nukk->nuk", found.pairs)
                 diagonal[rows[here] + age] += reached[here, ..., age]
+            if found.covers is not None:
+                tied = self.problem.tied
+                assert tied is not None
+                windows = tied.closes[rows[here] + age]
+                over = (windows >= 0) & (tied.spans[windows] <= age)
+                np.add.at(found.covers, windows[over], reached[here, ..., age][over])
 
     def add_first(self, found: Expected, rows: Integers, starting: Floats) -> None:
         """Add first segments; what is earlier stands at 0."""
@@ -254,6 +386,23 @@ class NumpySegments(SegmentPass):
         np.add.at(found.transitions, self.problem.reads[rows], pairs)
         if found.pairs is not None:
             found.pairs[rows] += pairs
+
+    def add_jumps(self, found: Expected, rows: Integers, starting: Floats) -> None:
+        """Add what the segments that start at these rows, within windows, follow."""
+        tied = self.problem.tied
+        assert tied is not None and found.jumps is not None
+        lands = tied.lands[rows]
+        jumps = tied.jumps[lands]
+        joint = self.earlier(rows, jumps.shape[2])[..., None] + jumps
+        total = self.begins[rows]
+        total = np.where(np.isfinite(total), total, 0.0)[:, :, None, None]
+        found.jumps[lands] += np.exp(joint - total) * starting[:, :, None, None]
+
+
+def _bar(terms: Floats, least: Integers) -> None:
+    """Leave out segments that do not last so long [n, U, K, D], in place."""
+    for which in np.flatnonzero(least):
+        terms[which, ..., : least[which]] = -np.inf
 
 
 # --- one segmentation -----------------------------------------------------------------------------
@@ -292,12 +441,17 @@ def _trace_one(
         found.states[first:stop, u, value] += weight
         if found.pairs is not None:
             found.pairs[first + 1 : stop, u, value, value] += weight
+        _count_covers(problem, found, first, stop, u, value, weight)
         row = problem.reads[first]
         if first == start:
             found.transitions[row, u, 0, value] += weight
             if found.pairs is not None:
                 found.pairs[first, u, 0, value] += weight
             return
+        if problem.tied is not None and problem.tied.lands[first] >= 0:
+            stop, value = _jump_back(run, found, first, u, value, weight)
+            cut, chosen = False, _by_duration(run, start, stop, u, value, problem.lasts)
+            continue
         before = run.finishes[first - 1, u] + problem.move(np.array([first]))[0, u, :, value]
         earlier = _choose(run.semiring, before)
         found.transitions[row, u, earlier, value] += weight
@@ -307,6 +461,34 @@ def _trace_one(
         chosen = _by_duration(run, start, stop, u, value, problem.lasts)
 
 
+def _count_covers(
+    problem: Problem, found: Expected, first: int, stop: int, u: int, value: int, weight: float
+) -> None:
+    """Add a segment to the windows that it covers."""
+    if problem.tied is None or found.covers is None:
+        return
+    windows = problem.tied.closes[first:stop]
+    ages = np.flatnonzero(windows >= 0)
+    over = windows[ages][problem.tied.spans[windows[ages]] <= ages]
+    found.covers[over, u, value] += weight
+
+
+def _jump_back(
+    run: SegmentPass, found: Expected, first: int, u: int, value: int, weight: float
+) -> tuple[int, int]:
+    """Where the segment ends that one which begins within a window follows, and its value."""
+    tied = run.problem.tied
+    assert tied is not None and found.jumps is not None
+    jumps = tied.jumps[tied.lands[first], u, :, :, value]
+    scores, taken = np.empty(jumps.shape), 0.0
+    for lag in range(1, len(jumps) + 1):
+        scores[lag - 1] = run.finishes[first - lag, u] - taken + jumps[lag - 1]
+        taken += run.scales[first - lag, u]
+    lag, earlier = divmod(_choose(run.semiring, scores.ravel()), jumps.shape[1])
+    found.jumps[tied.lands[first], u, lag, earlier, value] += weight
+    return first - lag, earlier
+
+
 def _by_duration(run: SegmentPass, start: int, stop: int, u: int, k: int, table: Floats) -> Floats:
     """Log-probability of the segment that ends before row `stop`, for each duration [D]."""
     problem = run.problem
@@ -314,8 +496,15 @@ def _by_duration(run: SegmentPass, start: int, stop: int, u: int, k: int, table:
     inside = problem.emit[rows, u, k] - run.scales[rows, u]
     if problem.pairs is not None:
         inside[1:] += problem.pairs[rows[:-1], u, k, k]
+    if problem.tied is not None:
+        tied, windows = problem.tied, problem.tied.opens[rows]
+        over = (windows >= 0) & (rows + tied.spans[windows] < stop)
+        inside[over] += tied.covers[windows[over], u, k]
     lasts = table[problem.group[rows], u, k, np.arange(len(rows))]
-    return np.asarray(run.begins[rows, u, k] + np.cumsum(inside) + lasts)
+    scores = np.asarray(run.begins[rows, u, k] + np.cumsum(inside) + lasts)
+    if problem.tied is not None:
+        scores[: problem.tied.least[stop - 1]] = -np.inf
+    return scores
 
 
 def _whole(semiring: Semiring, scores: Floats) -> float:

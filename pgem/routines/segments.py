@@ -26,6 +26,8 @@ from pgem.routines.collect import ScopeData
 from pgem.routines.contract import Semiring
 from pgem.routines.durations import Durations
 from pgem.routines.segment_pass import NumpySegments, Problem, SegmentPass
+from pgem.routines.segment_stretches import Windows
+from pgem.routines.stretches import Stretches
 from pgem.routines.tables import Axis, LogTable
 
 COMPILED_FROM = 300_000
@@ -43,6 +45,7 @@ def segments(
     prev: Axis,
     state: Axis,
     outer: Sequence[Axis] = (),
+    stretches: Sequence[Stretches] = (),
 ) -> Segments:
     """Sum out a sequence of segments.
 
@@ -55,6 +58,7 @@ def segments(
         prev: axis of the value one step earlier.
         state: axis of the value.
         outer: variables of enclosing scopes.
+        stretches: tables over the values of several steps, in some places.
     """
     form = _Form(prev, state, tuple(outer))
     plain = [table for table in tables if table.array.shape[prev.position] == 1]
@@ -71,12 +75,15 @@ def segments(
         ends,
         np.zeros(scope.n_rows, dtype=np.int64) if lasting.group is None else lasting.group,
     )
+    tied = [own for own in stretches if own.tables]
+    windows = Windows(problem, semiring, tied, state, form.outer) if tied else None
+    problem = problem if windows is None else windows.problem
     run = _choose_pass(problem)(problem, semiring)
     shape = [1] * (scope.parent_dims - 1)
     for axis in outer:
         shape[axis.position - 1] = axis.size
     message = LogTable(run.forward().reshape(-1, *shape), len(scope.lengths))
-    return Segments(message, run, form, transitions, tables, lasting)
+    return Segments(message, run, form, transitions, tables, lasting, windows)
 
 
 def _choose_pass(problem: Problem) -> type[SegmentPass]:
@@ -159,7 +166,9 @@ class Segments:
     transitions: LogTable
     tables: Sequence[LogTable]
     durations: Durations
+    windows: Windows | None = None
     lasting: Floats = field(default_factory=lambda: np.zeros(0))
+    tied: dict[str, list[Floats]] = field(default_factory=dict)
 
     def backward(self, posterior: Floats) -> list[Floats]:
         """Posteriors of the transitions and of the other tables, in the order given.
@@ -170,6 +179,8 @@ class Segments:
         n = len(self.message.array)
         flat = np.broadcast_to(posterior, (n, *posterior.shape[1:])).reshape(n, -1)
         found = self.run.backward(flat)
+        if self.windows is not None:
+            self.tied = self.windows.backward(found)
         self.lasting = self.durations.weights(*map(self._durations, (found.lasts, found.cut)))
         result = [self.form.collect(found.transitions, self.transitions.array, pair=True)]
         for table in self.tables:
@@ -178,6 +189,10 @@ class Segments:
             assert part is not None
             result.append(self.form.collect(part, table.array, pair=pair))
         return result
+
+    def along(self, stretches: Stretches) -> list[Floats]:
+        """Posterior of the variables of each stretch, group by group [W, variables...]."""
+        return self.tied.get(stretches.data.name, [])
 
     def is_summed(self, k: int) -> bool:
         """Whether the posterior of table k (0: the transitions) is added up over its rows."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgem.analyse import Region
+from pgem.analyse import Region, Segments
 from pgem.arrays import Floats, Integers, Mask
 from pgem.errors import DataError
 from pgem.families import Family, Observations
@@ -106,10 +106,22 @@ class Values:
         )
         if self.asked != "moments":
             return find_stretches(*known, leaves=bool(self.asked))
+        if self._is_lasting(region):  # what comes next depends on more than the last value
+            self.tails[region.name] = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+            all_ends = np.ones(len(known[0]) - 1, dtype=bool)
+            return find_stretches(*known, leaves=True, ends=all_ends)
         first, length = find_tails(*known)
         ahead = length > 0
         self.tails[region.name] = first[ahead], length[ahead]
         return find_stretches(*known, leaves=True, ends=~ahead)
+
+    def _is_lasting(self, region: Region) -> bool:
+        """Whether a region's steps are gated by a chain with explicit durations."""
+        steps = self.program.analysis.schedule.steps
+        return any(
+            isinstance(step, Segments) and any(f.node == region.name for f in step.stretches)
+            for step in steps
+        )
 
     def _tied_rows(self, node: str) -> Mask | None:
         """Rows of a node that are integrated out stretch by stretch; None if its region is not."""

@@ -302,6 +302,7 @@ def make_schema(
     """What the compiler may know about the data."""
     outline = columns.outline
     axes, evidence, given, opened = set[str](), set[str](), set[str](), set[str]()
+    places: dict[str, str] = {}
     vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim > 1}
     for name, node in outline.nodes.items():
         if not node.finite:
@@ -309,6 +310,7 @@ def make_schema(
             asked = node.is_opened_by_holes or (holes_as_axes and node.linear)
             if node.kind == "observed" and asked and holed:
                 opened.add(name)
+                places[name] = _first_hole(columns, name)
             continue
         holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)
         if node.kind == "latent" and not holes.any():
@@ -319,6 +321,7 @@ def make_schema(
             and (node.is_opened_by_holes or (holes_as_axes and not node.below_latent))
         ):
             axes.add(name)
+            places[name] = _first_hole(columns, name)
         if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):
             evidence.add(name)
     return Schema(
@@ -329,4 +332,11 @@ def make_schema(
         frozenset(given),
         queries,
         frozenset(opened),
+        places,
     )
+
+
+def _first_hole(columns: Columns, name: str) -> str:
+    """The first row in which a node has no value, or not all of it."""
+    row = _first(columns.missing(name)) if columns.has(name) else 0
+    return columns.place(columns.outline.nodes[name].scope, row)

@@ -38,7 +38,7 @@ END = "\nm.compile()"
     ("a switch as a latent", M + "z = pg.latent('z', pg.Categorical(size=2))\n u = pg.latent('u', pg.switch(z, pg.Gamma(), pg.Exponential()))\n pg.observed('y', pg.Poisson(rate=u))" + END, BAD, "'u'", "a switch"),
     ("a vector of gammas", M + "u = pg.latent('u', pg.Gamma(size=3))\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "vector", "pg.plate('item', size=3)"),
     ("a latent with covariates", X + "u = pg.latent('u', pg.Gamma(shape=2.0, rate=pg.param('b') * x))\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "covariates or other nodes"),
-    ("holes in a child that is looked back at", "with pg.Model('m') as m, pg.sequence('t'):\n u = pg.latent('u', pg.Gamma(2.0, 2.0))\n pg.observed('x', pg.Normal(mean=pg.param('a') * pg.prev('x'), var=pg.param('v') / u))\nm.fit({'x': [[1.0, nan, 2.0]]})", HARD, "'x'", "has holes", "'u'", "complete values"),
+    ("holes in a child that is looked back at", "with pg.Model('m') as m, pg.sequence('t'):\n u = pg.latent('u', pg.Gamma(2.0, 2.0))\n pg.observed('x', pg.Normal(mean=pg.param('a') * pg.prev('x'), var=pg.param('v') / u))\nm.fit({'x': [[1.0, nan, 2.0]]})", HARD, "'x'", "has holes", "unit '0', step '1' of 't'", "'u'", "complete values"),
     ("a chain of conjugate latents", "with pg.Model('m') as m, pg.sequence('t'):\n u = pg.latent('u', pg.Gamma(shape=2.0, rate=pg.param('a') * pg.prev('u')), first=pg.Gamma())\n pg.observed('y', pg.Poisson(rate=u))" + END, HARD, "'u'", "depends on covariates or other nodes", "of no known family"),
     # multipliers
     ("a product in a family without one", X + "pg.observed('y', pg.Geometric(prob=pg.param('p') * x))" + END, BAD, "y.prob", "Geometric", "no exponential family in a prob"),

@@ -44,7 +44,7 @@ FIT = "\nm.fit({'x': np.arange(4.0), 'y': np.array([0, 1, 1, 0])}"
     ("a missing covariate", X + "pg.observed('y', pg.Bernoulli(logit=pg.param('a') * x))\nm.fit({'x': np.array([1, nan, 2, 3]), 'y': np.array([0, 1, 1, 0])})", pg.DataError, "'x'", "missing"),
     ("a covariate of zero below the line", X + "pg.observed('y', pg.Bernoulli(logit=pg.param('a') / x))" + FIT + ")", pg.DataError, "'y'", "not finite"),
     ("an exposure of zero", X + "pg.observed('y', pg.Poisson(rate=pg.param('r') * x, log_rate=pg.param('a')))" + FIT + ")", pg.DataError, "'y'", "not positive"),
-    ("holes in a regressor", M + "v = pg.observed('v', pg.Normal()); pg.observed('y', pg.Bernoulli(logit=pg.param('a') * v))\nm.fit({'v': np.array([1, nan, 2, 3]), 'y': np.array([0, 1, 1, 0])})", pg.IntractableError, "'v' has missing values", "'y'", "Bernoulli", "leave out"),
+    ("holes in a regressor", M + "v = pg.observed('v', pg.Normal()); pg.observed('y', pg.Bernoulli(logit=pg.param('a') * v))\nm.fit({'v': np.array([1, nan, 2, 3]), 'y': np.array([0, 1, 1, 0])})", pg.IntractableError, "'v' has holes (the first in unit '1')", "'y'", "Bernoulli", "leave out"),
     ("a start of the wrong shape", X + "pg.observed('y', pg.Categorical(logits=pg.param('a') * x, size=2))" + FIT + ", start={'a': 1.0})", pg.FitError, "'a'", "'(2,)'"),
     ("a start for category 0", X + "pg.observed('y', pg.Categorical(logits=pg.param('a') * x, size=2))" + FIT + ", start={'a': [1.0, 0.0]})", pg.FitError, "'a'", "fixed"),
 )  # fmt: skip
