@@ -30,7 +30,16 @@ from pgem.families._roles import Role
 from pgem.families._tiles import AS_GIVEN, PRODUCTS, TileForm
 from pgem.routines.contract import Semiring, product
 from pgem.routines.maximise import Params, Readers
-from pgem.routines.tables import Axis, Entry, LogTable, NodeData, Source, Stats, split_gates
+from pgem.routines.tables import (
+    Axis,
+    Entry,
+    LogTable,
+    NodeData,
+    Posterior,
+    Source,
+    Stats,
+    split_gates,
+)
 from pgem.routines.tally import Spread
 
 LARGEST = 1 << 16
@@ -65,7 +74,9 @@ class _Noted(Stats):
         super().__init__()
         self.tables: list[LogTable] = []
 
-    def add(self, log_table: LogTable, posterior: Floats | Spread, *, summed: bool = False) -> None:
+    def add(
+        self, log_table: LogTable, posterior: Posterior | Spread, *, summed: bool = False
+    ) -> None:
         self.tables.append(log_table)
 
 
