@@ -14,21 +14,31 @@ import numpy as np
 
 ROUNDING = 1e-15
 """Relative change along a chain at which matrices count as settled."""
+LAST_DIGIT = 2.0**-52
+"""The same in parts of the terms that a matrix is the difference of, which are not known better."""
 
 
 def jit(function: Any) -> Any:
+    """A function compiled for loops that may meet NaN, with sums in any order."""
     return nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})(
         function
     )
 
 
 @jit
-def _is_settled(a, b):  # type: ignore[no-untyped-def]
-    """Whether two covariance-like matrices agree to rounding."""
+def _is_settled(a, b, terms):  # type: ignore[no-untyped-def]
+    """Whether two covariance-like matrices agree to rounding.
+
+    The last diagonal entries of `terms` tell the size of the terms that `a` is a difference of.
+    """
+    ahead = len(terms) - len(a)
     for i in range(len(a)):
         for j in range(i + 1):
-            if not abs(a[i, j] - b[i, j]) <= ROUNDING * np.sqrt(a[i, i] * a[j, j]):
-                return False
+            change = abs(a[i, j] - b[i, j])
+            if not change <= ROUNDING * np.sqrt(a[i, i] * a[j, j]):
+                size = np.sqrt(terms[ahead + i, ahead + i] * terms[ahead + j, ahead + j])
+                if not change <= LAST_DIGIT * size:
+                    return False
     return True
 
 
@@ -154,8 +164,9 @@ def eliminate_steps(  # type: ignore[no-untyped-def]
             _message(whole, inverse[g, n], gain[g, n], spare, message[g, n])
             if same:
                 old = shared[ahead]
-                settled[k] &= _is_settled(message[g, n], message[g, old])
-                settled[k] &= _is_settled(inverse[g, n], inverse[g, old])
+                # J' is a difference, which may be much smaller than its terms
+                settled[k] &= _is_settled(message[g, n], message[g, old], whole)
+                settled[k] &= _is_settled(inverse[g, n], inverse[g, old], inverse[g, n])
         n += 1
     return n
 
@@ -237,71 +248,77 @@ def covariances(  # type: ignore[no-untyped-def]
                 _carry(s, n_own, move[g, key], found[g, shared[before]], half)
             _join(s, inverse[g, step], gain[g, step])
             if same:
-                settled[k] &= _is_settled(s, found[g, shared[before]])
+                settled[k] &= _is_settled(s, found[g, shared[before]], s)
         n += 1
     return n
-
-
-@jit
-def _subtract_pull(rest, message, defect):  # type: ignore[no-untyped-def]
-    """Take off what a defect changes in what later steps tell; return its square."""
-    largest = 0.0
-    for i in range(len(rest)):
-        value = 0.0
-        for j in range(len(defect)):
-            value += message[i, j] * defect[j]
-        if i < len(defect):
-            largest += value * defect[i]
-        rest[i] -= value
-    return largest
 
 
 @jit
 def gradients(  # type: ignore[no-untyped-def]
     starts, local, step, move, inverse, gain, message, gradient, defect, means, told
 ):
-    """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square.
-
-    Arrays are indexed outright and the results stand in the inner loops: a view of a row costs
-    more than its numbers.
-    """
-    n_g, _, n_rest, width = move.shape
-    n_own = width - n_rest
-    total, largest = np.empty(width), 0.0
-    for g in range(n_g):
+    """Fill M⁻¹ h of each row and the messages to the enclosing rows; return the largest square."""
+    largest = 0.0
+    for g in range(len(move)):
         for s in range(len(starts) - 1):
-            rest = told[g, s]
-            for t in range(starts[s + 1] - 1, starts[s] - 1, -1):
-                here, k = local[t], step[t]
-                for x in range(width):
-                    total[x] = gradient[g, t, x]
-                if t < starts[s + 1] - 1:
-                    some = False
-                    for i in range(defect.shape[2]):
-                        some |= defect[g, t, i] != 0.0
-                    if some:
-                        square = _subtract_pull(rest, message[g, step[t + 1]], defect[g, t])
-                        if square > largest:  # which NaN is not
-                            largest = square
-                    for i in range(n_rest):
-                        value = rest[i]
-                        for x in range(width):
-                            total[x] += move[g, here, i, x] * value
-                for i in range(n_own):
-                    means[g, t, i] = 0.0
-                for r in range(n_rest):
-                    rest[r] = total[n_own + r]
-                for j in range(n_own):
-                    value = total[j]
-                    for i in range(n_own):
-                        means[g, t, i] += inverse[g, k, j, i] * value
-                    for r in range(n_rest):
-                        rest[r] -= gain[g, k, j, r] * value
-                square = 0.0
-                for i in range(n_own):
-                    square += means[g, t, i] * total[i]
-                if square > largest:
+            square = _one_sequence(
+                starts[s], starts[s + 1], local, step, move[g], inverse[g], gain[g], message[g],
+                gradient[g], defect[g], means[g], told[g, s],
+            )  # fmt: skip
+            largest = max(largest, square)
+    return largest
+
+
+@jit
+def _one_sequence(  # type: ignore[no-untyped-def]  # noqa: C901
+    first, stop, local, step, move, inverse, gain, message, gradient, defect, means, rest
+):
+    """`gradients` for one sequence, in one piece.
+
+    Handing an array, or a view of its row, to a function costs more than the few products that it
+    would make of it; and with the results in the inner loops nothing waits for a sum.
+    """
+    n_rest, width = len(rest), move.shape[2]
+    n_own, n_state = width - n_rest, defect.shape[1]
+    total, largest = np.empty(width), 0.0
+    for t in range(stop - 1, first - 1, -1):
+        here, k = local[t], step[t]
+        for x in range(width):
+            total[x] = gradient[t, x]
+        if t < stop - 1:
+            missed = 0.0
+            for i in range(n_state):
+                missed += abs(defect[t, i])
+            if missed != 0.0:
+                ahead, square = step[t + 1], 0.0
+                for i in range(n_rest):
+                    value = 0.0
+                    for j in range(n_state):
+                        value += message[ahead, i, j] * defect[t, j]
+                    if i < n_state:
+                        square += value * defect[t, i]
+                    rest[i] -= value
+                if square > largest:  # which NaN is not
                     largest = square
+            for i in range(n_rest):
+                value = rest[i]
+                for x in range(width):
+                    total[x] += move[here, i, x] * value
+        for i in range(n_own):
+            means[t, i] = 0.0
+        for r in range(n_rest):
+            rest[r] = total[n_own + r]
+        for j in range(n_own):
+            value = total[j]
+            for i in range(n_own):
+                means[t, i] += inverse[k, j, i] * value
+            for r in range(n_rest):
+                rest[r] -= gain[k, j, r] * value
+        square = 0.0
+        for i in range(n_own):
+            square += means[t, i] * total[i]
+        if square > largest:
+            largest = square
     return largest
 
 
