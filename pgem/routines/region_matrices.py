@@ -17,10 +17,10 @@ from pgem.routines.region_nodes import ChainLayout
 from pgem.routines.region_statistics import Posterior
 
 LONG = 100
-"""Steps of the longest sequence from which compiled loops are used: about ten milliseconds of
-NumPy, so that some tens of iterations pay for importing Numba."""
+"""Steps with one row each that take NumPy about ten milliseconds: from there on compiled loops are
+used, so that some tens of iterations pay for importing Numba."""
 MANY = 20_000
-"""Rows from which they are used."""
+"""Rows in few steps that take as long."""
 
 
 class Matrices:
@@ -190,7 +190,8 @@ def _choose_chain(layout: ChainLayout, n_configurations: int) -> type[Chain]:
     """Compiled loops along sequences, where there is enough to do."""
     if layout.branches:
         return Chain
-    if len(layout.back.levels) > LONG or len(layout.back.ids) * n_configurations > MANY:
+    n_steps, n_rows = len(layout.back.levels), len(layout.back.ids) * n_configurations
+    if n_steps * MANY + n_rows * LONG > LONG * MANY:
         from pgem.routines.region_compiled import CompiledChain
 
         kind: type[Chain] = CompiledChain

@@ -13,6 +13,7 @@ from law_cases import N_UNITS
 from strategies import Case
 from test_laws import every_case, iterate, same_fit, take
 
+from pgem.routines import region_direct, region_matrices
 from pgem.run import bind, merge
 
 collect, scan, tally = (  # the package's `scan` is the function
@@ -58,6 +59,16 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     never_lanes(monkeypatch)
 
 
+def regions(few: int, long: int) -> Force:
+    """Rows per form, and steps of a chain, from which regions take other paths."""
+
+    def apply(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(region_direct, "FEW", few)
+        monkeypatch.setattr(region_matrices, "LONG", long)
+
+    return apply
+
+
 @every_case
 def test_equal_units_merged_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     data = take(case.data, np.repeat(N, 1 + N % 3))
@@ -89,6 +100,9 @@ def test_compiled_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         with_tiles,
         in_pieces,
         one_by_one,
+        regions(few=0, long=0),
+        regions(few=0, long=NEVER),
+        regions(few=NEVER, long=0),
     )
     for apply in paths:
         with monkeypatch.context() as patch:

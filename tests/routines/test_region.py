@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pgem.routines import region_groups, region_matrices
+from pgem.routines import region_direct, region_groups, region_matrices, region_row_loops
 from pgem.routines.collect import ScopeData
 from pgem.routines.region import Link, Member, Piece
 from pgem.routines.region_compiled import CompiledChain
+from pgem.routines.region_direct import DirectVectors
+from pgem.routines.region_rows import MadeRows
 from tests.routines.dense_region import (
     Builder,
     Case,
@@ -82,6 +84,49 @@ def test_agrees_with_the_joint_gaussian(kind: str, seed: int) -> None:
 def test_compiled_loops_agree_too(kind: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(region_matrices, "LONG", 0)
     check(Builder(seed, KINDS[kind]).build(), seed)
+
+
+ALONG = [kind for kind in KINDS if "chain" in kind or "tree" in kind]
+STEP_BY_STEP, AT_ONCE = 10**9, 0
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("seed", range(60, 63))
+@pytest.mark.parametrize("kind", ALONG)
+def test_few_products_agree_too(
+    kind: str, seed: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """φ and C φ as one matrix times noise and inputs, kept or made tile by tile."""
+    monkeypatch.setattr(region_direct, "FEW", AT_ONCE)
+    monkeypatch.setattr(region_matrices, "LONG", 0 if compiled else 10**9)
+    case = Builder(seed, KINDS[kind]).build()
+    check(case, seed)
+    region = case.evaluate()
+    assert isinstance(region._vectors, DirectVectors) or not case.scopes["steps"].n_rows
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("seed", range(66, 69))
+@pytest.mark.parametrize("kind", ALONG)
+def test_paths_give_the_same_numbers(
+    kind: str, seed: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region_matrices, "LONG", 0 if compiled else 10**9)
+    case = tile(Builder(seed, KINDS[kind]).build(), 30)
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(0.1, 2.0, size=(case.n_top, case.n_gates))
+    weights[rng.random(weights.shape) < 0.2] = 0.0
+    monkeypatch.setattr(region_direct, "FEW", STEP_BY_STEP)
+    plain = case.evaluate()
+    monkeypatch.setattr(region_direct, "FEW", AT_ONCE)
+    direct = case.evaluate()
+    np.testing.assert_allclose(direct.log_p, plain.log_p, rtol=1e-10, atol=1e-10)
+    expected = plain.statistics(weights)
+    for key, parts in direct.statistics(weights).items():
+        for name, value in vars(parts).items():
+            right = getattr(expected[key], name)
+            size = 1e-10 * max(1.0, float(np.abs(right).max(initial=0.0)))
+            np.testing.assert_allclose(value, right, rtol=1e-10, atol=size, err_msg=f"{key} {name}")
 
 
 @pytest.mark.parametrize("few", [0, 10**9])
@@ -181,6 +226,43 @@ def test_long_chains_settle_on_the_right_matrices(holes: float) -> None:
     assert isinstance(chain, CompiledChain)
     if holes == 0.0:
         assert chain.steps.log_det.shape[1] < 80
+
+
+@pytest.mark.parametrize("tile", [3, 256])
+def test_long_chains_are_made_tile_by_tile(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles with several forms, tiles that are not full, and rows without weight."""
+    case = state_space([150, 40, 0, 150, 1, 120], holes=0.0, seed=8)
+    region = case.evaluate()
+    assert isinstance(region._at.pieces["y"], MadeRows)
+    monkeypatch.setattr(region_row_loops, "TILE", tile)
+    for loop in (region_row_loops.squares, region_row_loops.moments):
+        monkeypatch.setattr(f"pgem.routines.region_rows.{loop.__name__}", loop.py_func)
+    check(case, 8)
+
+
+def test_wide_outputs_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What later steps tell is the small difference of large numbers, whose rounding goes on."""
+    rng, n, size = np.random.default_rng(9), 400, 60
+    steps = ScopeData("t", np.array([0, n]), 2, 1)
+    back, down, none = Link("h", 1, 0, 5, None), Link("h", 0, 0, 5, None), np.zeros((1, 5))
+    first = Piece("h.first", np.array([0]), None, np.ones((1, 1)), (), None, False)
+    later = Piece("h", np.arange(1, n), None, none, (back,), None, False)
+    h = Member("h", "t", np.full((n, 5), np.nan), (first, later))
+    shown = Piece("y", None, None, none, (down,), None, True)
+    y = Member("y", "t", rng.normal(size=(n, size)), (shown,))
+    coefs = {
+        "h.first": np.zeros((1, 1, 5, 1)),
+        "h": 0.95 * np.linalg.qr(rng.normal(size=(5, 5)))[0][None, None],
+        "y": rng.normal(size=(1, 1, size, 5)),
+    }
+    eye = np.eye(5)[None, None]
+    covs = {"h.first": eye, "h": eye, "y": np.ones((1, 1, size))}
+    case = Case([h, y], {"t": steps}, {"t": "top"}, 1, "t", coefs, covs)
+    found = case.evaluate()
+    assert found._matrices.chain is not None
+    assert found._matrices.chain.steps.log_det.shape[1] < 100
+    monkeypatch.setattr(region_matrices, "LONG", 10**9)
+    np.testing.assert_allclose(found.log_p, case.evaluate().log_p, rtol=1e-13)
 
 
 def test_no_rows_at_all() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pgem.routines import region_direct
 from pgem.routines.collect import ScopeData
 from pgem.routines.region import Link, Member, Piece
 from tests.routines.dense_region import Array, Case, Joint
@@ -112,8 +113,10 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
+@pytest.mark.parametrize("few", [0, 10**9])
 @pytest.mark.parametrize("name", CASES)
-def test_keeps_digits(name: str) -> None:
+def test_keeps_digits(name: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_direct, "FEW", few)
     case = CASES[name]()
     region, truth = case.evaluate(), Joint(case, 0, 0, exact=True)
     # y itself is known to 1e-10, a 1e-7 of its noise
