@@ -22,7 +22,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers
-from pgem.routines.region_direct import DirectVectors, find_chain
+from pgem.routines.region_direct import DirectVectors, find_main
 from pgem.routines.region_inputs import Inputs, make_inputs
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_matrices import Matrices
@@ -53,10 +53,10 @@ class RegionLayout(Layout):
     """
 
     @cached_property
-    def steps(self) -> tuple[ScopeLayout, Inputs] | None:
-        """The scope of the chain with the columns of its rows, if few matrices serve them."""
-        chain = find_chain(self)
-        return None if chain is None else (chain, make_inputs(self, chain))
+    def main(self) -> tuple[ScopeLayout, Inputs] | None:
+        """The scope that few matrices serve, with the columns of its rows, if there is one."""
+        scope = find_main(self)
+        return None if scope is None else (scope, make_inputs(self, scope))
 
     def evaluate(self, coefs: Mapping[str, Floats], covs: Mapping[str, Floats]) -> Region:
         """Integrate the region out at given parameters.
@@ -89,8 +89,8 @@ class Region:
         self._matrices = Matrices(layout, coefs, covs)
         self._vectors = (
             Vectors(layout, self._matrices)
-            if layout.steps is None
-            else DirectVectors(layout, self._matrices, *layout.steps)
+            if layout.main is None
+            else DirectVectors(layout, self._matrices, *layout.main)
         )
         self._at = self._vectors.find_means()
         self.log_p = self._vectors.log_density(self._at)

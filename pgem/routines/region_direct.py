@@ -1,6 +1,6 @@
-"""The vectors of a chain in few products: φ and C φ of a step are linear in its noise and inputs.
+"""The vectors of a scope in few products: φ and C φ of a row are linear in its noise and inputs.
 
-`Vectors` evaluates a step value by value, first about 0 and then about the posterior mean.  Where
+`Vectors` evaluates a row value by value, first about 0 and then about the posterior mean.  Where
 few matrices serve many rows, the same numbers are one product each: what is expected without noise
 from the inputs (`region_inputs`), the gradient from the residuals that this leaves, and φ and C φ
 from the posterior mean x of the noise.  Where x is far from 0, digits would be lost, and `Vectors`
@@ -26,40 +26,41 @@ FEW = 8
 """Rows per form of a piece from which its products are worth while."""
 
 
-def find_chain(layout: Layout) -> ScopeLayout | None:
-    """The scope of the chain, if few matrices serve its rows."""
-    for scope in layout.scopes.values():
-        pieces = [piece for member in scope.members for piece in member.pieces]
-        n_forms = sum(piece.forms.n for piece in pieces)
-        n_rows = sum(len(piece.forms.ids) for piece in pieces)
-        if scope.chain and n_rows and n_forms * FEW <= n_rows:
-            return scope
-    return None
+def find_main(layout: Layout) -> ScopeLayout | None:
+    """The chain's scope, or the outermost one, if few matrices serve its rows."""
+    scope = (
+        next(iter(layout.scopes.values())) if layout.chain is None else layout.scopes[layout.chain]
+    )
+    pieces = [piece for member in scope.members for piece in member.pieces]
+    n_forms = sum(piece.forms.n for piece in pieces)
+    n_rows = sum(len(piece.forms.ids) for piece in pieces)
+    pays = bool(n_rows) and n_forms * FEW <= n_rows and bool(scope.chain or scope.own)
+    return scope if pays else None
 
 
 class DirectVectors(Vectors):
-    """The vectors of a region, those of its chain in few products.
+    """The vectors of a region, those of one scope in few products.
 
     Args:
         layout: of the region.
         matrices: at given parameters.
-        chain: the scope of the chain.
-        inputs: its columns.
+        main: the scope.
+        inputs: the columns of its rows.
     """
 
     def __init__(
-        self, layout: Layout, matrices: Matrices, chain: ScopeLayout, inputs: Inputs
+        self, layout: Layout, matrices: Matrices, main: ScopeLayout, inputs: Inputs
     ) -> None:
         super().__init__(layout, matrices)
-        self._chain, self._inputs = chain, inputs
-        self._expected = Expected(chain, inputs, matrices.forms)
+        self._main, self._inputs = main, inputs
+        self._expected = Expected(main, inputs, matrices.forms)
         self._missed = self._find_missed()
 
     def find_means(self) -> Point:
         noise, lagged = self._origin()
         point = Point(noise, lagged, {}, {})
         for scope in self._scopes:
-            if scope is self._chain:
+            if scope is self._main:
                 self._expect(point)
             else:
                 self._evaluate_scope(scope, point)
@@ -72,7 +73,7 @@ class DirectVectors(Vectors):
         }
         at = Point(moved, dict(lagged), {}, {})
         for scope in self._scopes:
-            if scope is self._chain:
+            if scope is self._main:
                 self._arrive(at, positions[scope.name])
             else:
                 self._evaluate_scope(scope, at)
@@ -86,12 +87,12 @@ class DirectVectors(Vectors):
 
     def _expect(self, point: Point) -> None:
         """Residuals about what the inputs lead one to expect, and values for the scopes inside."""
-        for member in self._chain.members:
+        for member in self._main.members:
             for piece in member.pieces:
                 if not piece.is_hidden:
                     shown = self._unexpected(self._matrices.forms[piece.piece.key])
                     point.pieces[piece.piece.key] = Evaluation(shown, None, shown, shown)
-            if self._chain.inner and member.is_parent:
+            if self._main.inner and member.is_parent:
                 values = np.repeat(member.values[None], self._n_g, axis=0)
                 self._add_missing(member, values)
                 point.values[member.member.name] = values
@@ -121,7 +122,7 @@ class DirectVectors(Vectors):
 
     def _find_missed(self) -> Floats:
         """What is expected of the missing values that later steps look back at [G, rows, state]."""
-        scope = self._chain
+        scope = self._main
         missed = np.zeros((self._n_g, scope.n_rows, scope.state))
         for member in scope.members:
             if member.lags and len(member.free):
@@ -136,7 +137,7 @@ class DirectVectors(Vectors):
         return self._missed
 
     def _gradient(self, scope: ScopeLayout, point: Point) -> Floats:
-        if scope is not self._chain:
+        if scope is not self._main:
             return super()._gradient(scope, point)
         total: Floats | None = None
         for member in scope.members:
@@ -156,12 +157,12 @@ class DirectVectors(Vectors):
     # --- at the posterior mean -------------------------------------------------------------------
 
     def _arrive(self, at: Point, x: Floats) -> None:
-        """Evaluate the chain's pieces at x [G, rows, X]."""
-        for member in self._chain.members:
+        """Evaluate the scope's pieces at x [G, rows, X]."""
+        for member in self._main.members:
             for piece in member.pieces:
                 forms = self._matrices.forms[piece.piece.key]
                 at.pieces[piece.piece.key] = self._make(forms, x)
-            if self._chain.inner and member.is_parent:
+            if self._main.inner and member.is_parent:
                 values = self.values(member, at.pieces)
                 at.values[member.member.name] = values
                 if member.lags:
@@ -169,7 +170,7 @@ class DirectVectors(Vectors):
 
     def _make(self, forms: Forms, x: Floats) -> Evaluation:
         """A piece at x, kept only where there are few rows or more is wanted than sums."""
-        if self._matrices.is_compiled:
+        if self._matrices.compiles(self._main):
             from pgem.routines.region_rows import MadeRows, can_be_made
 
             if can_be_made(forms):

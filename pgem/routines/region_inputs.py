@@ -1,8 +1,8 @@
-"""What the steps of a chain are given, as columns of numbers.
+"""What the rows of a scope are given, as columns of numbers.
 
 Where every missing value is 0, the regressors φ of a piece are known numbers; those that differ
 between rows are columns here, and the others multiples of the first column, which is 1.  So what a
-step predicts without any noise is a matrix times these columns, one matrix for all rows of a form.
+row predicts without any noise is a matrix times these columns, one matrix for all rows of a form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pgem.routines.region_layout import Layout, MemberLayout, PieceLayout, Scope
 
 @dataclass(eq=False)
 class Inputs:
-    """The columns of a chain's rows.
+    """The columns of a scope's rows.
 
     Attributes:
         values: [rows, Z].
@@ -33,12 +33,12 @@ class Inputs:
     shown: dict[str, Floats]
 
 
-def make_inputs(layout: Layout, chain: ScopeLayout) -> Inputs:
-    """The columns of the chain's rows, of its own members and of those that enclose them."""
-    columns: list[Floats] = [np.ones(chain.n_rows)]
+def make_inputs(layout: Layout, scope: ScopeLayout) -> Inputs:
+    """The columns of a scope's rows, of its own members and of random ones around it."""
+    columns: list[Floats] = [np.ones(scope.n_rows)]
     known: dict[str, dict[int, tuple[int, float]]] = {}
     shown: dict[str, dict[int, tuple[int, float]]] = {}
-    for member, home in _members(chain):
+    for member, home in _members(scope):
         if _completes(member):
             places = {int(i): (len(columns) + k, 1.0) for k, i in enumerate(_partly_seen(member))}
             columns += [member.values[home, i] for i in places]
@@ -66,17 +66,16 @@ def make_inputs(layout: Layout, chain: ScopeLayout) -> Inputs:
     )
 
 
-def _members(chain: ScopeLayout) -> Iterator[tuple[MemberLayout, Integers | slice]]:
-    """Members of the chain and random ones around it, outermost first, with the chain's rows."""
-    path: list[tuple[ScopeLayout, Integers | slice]] = [(chain, slice(None))]
-    rows = np.arange(chain.n_rows)
-    while path[-1][0].parent is not None:
-        scope = path[-1][0]
-        rows = scope.parent_rows[rows]
-        path.append((path[-1][0].parent, rows))
+def _members(main: ScopeLayout) -> Iterator[tuple[MemberLayout, Integers | slice]]:
+    """Members of a scope and random ones around it, outermost first, with the scope's rows."""
+    path: list[tuple[ScopeLayout, Integers | slice]] = [(main, slice(None))]
+    rows, scope = np.arange(main.n_rows), main
+    while scope.parent is not None:
+        rows, scope = scope.parent_rows[rows], scope.parent
+        path.append((scope, rows))
     for scope, home in reversed(path):
         for member in scope.members:
-            if scope is chain or member.has_forms:
+            if scope is main or member.has_forms:
                 yield member, home
 
 
@@ -112,9 +111,8 @@ class Expected:
     """What the inputs alone lead one to expect, without any noise: matrices per group of rows.
 
     Args:
-        layout: of the region.
-        chain: the scope of the chain.
-        inputs: its columns.
+        scope: whose rows they are.
+        inputs: the columns of its rows.
         forms: of all pieces.
 
     Attributes:
@@ -124,11 +122,11 @@ class Expected:
             [G, designs, d, Z].
     """
 
-    def __init__(self, chain: ScopeLayout, inputs: Inputs, forms: Mapping[str, Forms]) -> None:
+    def __init__(self, scope: ScopeLayout, inputs: Inputs, forms: Mapping[str, Forms]) -> None:
         self.phi: dict[str, Floats] = {}
         self.predicted: dict[str, Floats] = {}
         self.missing: dict[str, Floats] = {}
-        for member, _ in _members(chain):
+        for member, _ in _members(scope):
             for piece in member.pieces:
                 self._add_piece(forms[piece.piece.key], inputs.known[piece.piece.key])
             if member.has_forms:

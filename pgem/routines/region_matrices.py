@@ -36,7 +36,6 @@ class Matrices:
         forms: of each piece.
         steps: the elimination of each scope's own noise.
         chain: the elimination along the chain, if there is one.
-        is_compiled: whether that runs in compiled loops.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Matrices:
         self.forms: dict[str, Forms] = {}
         self.steps: dict[str, Elimination] = {}
         self.chain: Chain | None = None
-        self.is_compiled = False
         self._values: dict[str, Floats] = {}
         self._layout = layout
         self._posteriors: dict[str, Posterior] = {}
@@ -59,6 +57,12 @@ class Matrices:
     def step_of_row(self, scope: ScopeLayout) -> Integers:
         """Which matrices of the elimination each row has."""
         return self.chain.step_of_row if scope.chain and self.chain else scope.local.ids
+
+    def compiles(self, scope: ScopeLayout) -> bool:
+        """Whether compiled loops go through the rows of a scope."""
+        if scope.chain:
+            return type(self.chain) is not Chain
+        return bool(scope.n_rows * self.n_g > MANY)
 
     def posteriors(self) -> dict[str, Posterior]:
         """Posterior covariances of x, by scope; kept."""
@@ -96,7 +100,6 @@ class Matrices:
         if scope.chain:
             kind = _choose_chain(scope.chain, n_g)
             self.chain = kind(scope.chain, information, self._move(scope), scope.own)
-            self.is_compiled = kind is not Chain
             self.steps[scope.name] = self.chain.steps
         else:
             self.steps[scope.name] = eliminate(information, scope.own)
