@@ -86,12 +86,8 @@ class DirectVectors(Vectors):
     # --- without noise ---------------------------------------------------------------------------
 
     def _expect(self, point: Point) -> None:
-        """Residuals about what the inputs lead one to expect, and values for the scopes inside."""
+        """Values that the scopes inside read."""
         for member in self._main.members:
-            for piece in member.pieces:
-                if not piece.is_hidden:
-                    shown = self._unexpected(self._matrices.forms[piece.piece.key])
-                    point.pieces[piece.piece.key] = Evaluation(shown, None, shown, shown)
             if self._main.inner and member.is_parent:
                 values = np.repeat(member.values[None], self._n_g, axis=0)
                 self._add_missing(member, values)
@@ -139,20 +135,31 @@ class DirectVectors(Vectors):
     def _gradient(self, scope: ScopeLayout, point: Point) -> Floats:
         if scope is not self._main:
             return super()._gradient(scope, point)
-        total: Floats | None = None
+        total = np.zeros((self._n_g, scope.n_rows, scope.size))
         for member in scope.members:
             for piece in member.pieces:
-                key = piece.piece.key
-                if piece.is_hidden:
-                    continue
-                part = slope(self._matrices.forms[key], point.pieces[key].shown)
-                if total is None and piece.rows is None:
-                    total = part
-                    continue
-                if total is None:
-                    total = np.zeros((self._n_g, scope.n_rows, scope.size))
-                piece.add(total, part)
-        return np.zeros((self._n_g, scope.n_rows, scope.size)) if total is None else total
+                if not piece.is_hidden:
+                    self._add_slope(self._matrices.forms[piece.piece.key], total)
+        return total
+
+    def _add_slope(self, forms: Forms, total: Floats) -> None:
+        piece = forms.piece
+        if self._compiles(forms) and piece.piece.spread is None:
+            from pgem.routines.region_rows import add_slopes
+
+            given = self._expected.predicted[piece.piece.key]
+            add_slopes(forms, self._inputs.values, given, total)
+        else:
+            piece.add(total, slope(forms, self._unexpected(forms)))
+
+    def _compiles(self, forms: Forms) -> bool:
+        """Whether compiled loops serve a piece: its residual follows from noise and own values."""
+        piece = forms.piece
+        if not self._matrices.compiles(self._main):
+            return False
+        if piece.is_hidden:
+            return piece.piece.spread is None
+        return piece.is_complete or (forms.kernel.fill is None and forms.root is None)
 
     # --- at the posterior mean -------------------------------------------------------------------
 
@@ -170,13 +177,12 @@ class DirectVectors(Vectors):
 
     def _make(self, forms: Forms, x: Floats) -> Evaluation:
         """A piece at x, kept only where there are few rows or more is wanted than sums."""
-        if self._matrices.compiles(self._main):
-            from pgem.routines.region_rows import MadeRows, can_be_made
+        if self._compiles(forms):
+            from pgem.routines.region_rows import MadeRows
 
-            if can_be_made(forms):
-                given = self._expected.both(forms.piece.piece.key)
-                whole = partial(self._evaluate_at, forms, x)
-                return MadeRows(forms, x, self._inputs.values, given, whole)
+            given = self._expected.both(forms.piece.piece.key)
+            whole = partial(self._evaluate_at, forms, x)
+            return MadeRows(forms, x, self._inputs.values, given, whole)
         return self._evaluate_at(forms, x)
 
     def _evaluate_at(self, forms: Forms, x: Floats) -> Evaluation:

@@ -103,11 +103,14 @@ class Groups:
             return values[:, : self.n]
         return values[:, self.ids]
 
-    def totals(self, values: Floats) -> Floats:
-        """Sum of rows by group: [G, R] → [G, n]."""
-        if self._is_identity:
+    def totals(self, values: Floats, n: int | None = None) -> Floats:
+        """Sum of rows by group: [G, R] → [G, n], n being the number of groups by default."""
+        n = self.n if n is None else n
+        if n == 1:
+            return np.asarray(values.sum(axis=1, keepdims=True))
+        if n == len(self.ids) and self._is_identity:
             return values
-        return np.array([np.bincount(self.ids, row, self.n) for row in values])
+        return np.array([np.bincount(self.ids, row, n) for row in values])
 
     @cached_property
     def _is_identity(self) -> bool:

@@ -57,6 +57,32 @@ def _add_values(rows, values, seen, residual):  # type: ignore[no-untyped-def]
 
 
 @jit
+def slopes(rows, forms, inputs, used, maps, values, seen, weighted, gradient):  # type: ignore[no-untyped-def]
+    """Add (C φ)ᵀ V⁻¹ e to the gradient of each row, e being the residual without noise.
+
+    Args (others as in `squares`):
+        maps: from the inputs to -C φ [forms, d, U].
+        weighted: (C φ)ᵀ V⁻¹, C φ being its map from x [forms, X, d].
+        gradient: added to [rows, X].
+    """
+    nothing = np.empty((0, 0))
+    for first in range(0, len(rows), TILE):
+        some, form = rows[first : first + TILE], forms[first : first + TILE]
+        n = len(some)
+        e, out = np.zeros((values.shape[1], n)), np.empty((gradient.shape[1], n))
+        if len(used) > 0:
+            tile = np.empty((len(used), n))
+            _load(some, nothing, inputs, used, tile)
+            _multiply(form, maps, tile, e)
+        _add_values(some, values, seen, e)
+        _multiply(form, weighted, e, out)
+        for j in range(len(out)):
+            column = out[j]
+            for c in range(n):
+                gradient[some[c], j] += column[c]
+
+
+@jit
 def squares(  # type: ignore[no-untyped-def]
     rows, forms, form_code, x, inputs, used, maps, values, seen, precision, found
 ):

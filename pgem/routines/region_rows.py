@@ -13,16 +13,42 @@ from functools import cached_property
 import numpy as np
 
 from pgem.arrays import Floats, Integers, Mask
+from pgem.routines.region_eliminate import transpose
 from pgem.routines.region_forms import Evaluation, Forms
-from pgem.routines.region_row_loops import moments, squares
+from pgem.routines.region_row_loops import moments, slopes, squares
 
 
-def can_be_made(forms: Forms) -> bool:
-    """Whether a residual follows from the noise and the row's own values alone."""
+def add_slopes(forms: Forms, inputs: Floats, given: Floats, gradient: Floats) -> None:
+    """Add the gradient of a piece's log-density by x, without noise.
+
+    Args:
+        forms: of the piece.
+        inputs: columns of the scope's rows [rows, Z].
+        given: maps from them to C φ [G, forms, d, Z].
+        gradient: added to [G, rows, X].
+    """
     piece = forms.piece
-    if piece.is_hidden:
-        return piece.piece.spread is None
-    return piece.is_complete or (forms.kernel.fill is None and forms.root is None)
+    used: Integers = np.flatnonzero(given.any(axis=(0, 1, 2)))
+    maps = np.ascontiguousarray(-given[..., used])
+    weighted = transpose(forms.predicted) @ _precision(forms)[:, piece.form_code]
+    for g, total in enumerate(gradient):
+        rows = piece.places, piece.forms.ids, inputs, used
+        slopes(*rows, maps[g], *_values(forms), weighted[g], total)
+
+
+def _precision(forms: Forms) -> Floats:
+    """V⁻¹ of each coefficient set [G, K, d, d]."""
+    precision = forms.kernel.precision
+    if forms.is_diagonal:
+        return precision[..., None] * np.eye(precision.shape[-1])
+    return precision[:, _kernel_of_code(forms)]
+
+
+def _values(forms: Forms) -> tuple[Floats, Mask]:
+    """The values of a piece's member, and which are seen if not all are."""
+    piece, member = forms.piece, forms.member
+    masked = not (piece.is_complete or piece.is_hidden)
+    return member.values, member.seen[: None if masked else 0]
 
 
 class MadeRows(Evaluation):
@@ -78,16 +104,12 @@ class MadeRows(Evaluation):
         return self._whole.residual
 
     def squares(self, forms: Forms) -> Floats:
-        precision = forms.kernel.precision
-        if forms.is_diagonal:
-            precision = precision[:, :, None]
-        else:
-            precision = precision[:, _kernel_of_code(forms)]
+        precision = forms.kernel.precision[:, :, None] if forms.is_diagonal else _precision(forms)
         n_phi = forms.phi.shape[2]
         found = np.empty((len(self._x), len(forms.piece.forms.ids)))
         for g, row in enumerate(found):
             maps = np.ascontiguousarray(self._maps[g, :, n_phi:])
-            squares(*self._rows(g), maps, *self._values, np.ascontiguousarray(precision[g]), row)
+            squares(*self._rows(g), maps, *_values(forms), np.ascontiguousarray(precision[g]), row)
         return found
 
     def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:
@@ -97,17 +119,10 @@ class MadeRows(Evaluation):
         square = np.zeros((len(self._x), n_codes, n_both - n_phi))
         for g, total in enumerate(sums):
             given = np.ascontiguousarray(weights[g])
-            moments(*self._rows(g), self._maps[g], *self._values, given, total, square[g])
+            moments(*self._rows(g), self._maps[g], *_values(forms), given, total, square[g])
         if not forms.is_diagonal:
             square = sums[:, :, n_phi:, n_phi:].copy()
         return sums[:, :, :n_phi, :n_phi].copy(), sums[:, :, n_phi:, :n_phi].copy(), square
-
-    @property
-    def _values(self) -> tuple[Floats, Mask]:
-        """The values, and which are seen if not all are."""
-        piece, member = self._forms.piece, self._forms.member
-        masked = not (piece.is_complete or piece.is_hidden)
-        return member.values, member.seen[: None if masked else 0]
 
     def _rows(self, g: int) -> tuple[object, ...]:
         piece = self._forms.piece

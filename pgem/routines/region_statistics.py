@@ -88,8 +88,8 @@ def piece_statistics(
         for target, addend in zip((phi, cross, square), part, strict=True):
             target += addend
     return RegionStatistics(
-        _outwards(_totals(codes, n_codes, own)),
-        _outwards(_totals(codes, n_codes, known)),
+        _outwards(codes.totals(own, n_codes)),
+        _outwards(codes.totals(known, n_codes)),
         _outwards(phi),
         _outwards(cross),
         _outwards(square),
@@ -99,10 +99,6 @@ def piece_statistics(
 def _outwards(values: Floats) -> Floats:
     """[G, K, ...] → [K, G, ...]."""
     return np.ascontiguousarray(np.swapaxes(values, 0, 1))
-
-
-def _totals(codes: Groups, n_codes: int, weights: Floats) -> Floats:
-    return np.array([np.bincount(codes.ids, row, n_codes) for row in weights])
 
 
 def _covariance_parts(

@@ -64,7 +64,8 @@ def regions(few: int, long: int) -> Force:
 
     def apply(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(region_direct, "FEW", few)
-        monkeypatch.setattr(region_matrices, "LONG", long)
+        for limit in ("LONG", "MANY"):
+            monkeypatch.setattr(region_matrices, limit, long)
 
     return apply
 
