@@ -101,9 +101,9 @@ def test_compiled_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         with_tiles,
         in_pieces,
         one_by_one,
-        regions(few=0, long=0),
+        regions(few=0, long=1),
         regions(few=0, long=NEVER),
-        regions(few=NEVER, long=0),
+        regions(few=NEVER, long=1),
     )
     for apply in paths:
         with monkeypatch.context() as patch:

@@ -91,7 +91,7 @@ STEP_BY_STEP, AT_ONCE = 10**9, 0
 
 def force_loops(monkeypatch: pytest.MonkeyPatch, *, compiled: bool) -> None:
     for limit in ("LONG", "MANY"):
-        monkeypatch.setattr(region_matrices, limit, 0 if compiled else 10**9)
+        monkeypatch.setattr(region_matrices, limit, 1 if compiled else 10**9)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -106,6 +106,8 @@ def test_few_products_agree_too(
     case = Builder(seed, KINDS[kind]).build()
     check(case, seed)
     region = case.evaluate()
+    if region._matrices.chain is not None and case.scopes["steps"].parents is None:
+        assert isinstance(region._matrices.chain, CompiledChain) == compiled
     assert isinstance(region._vectors, DirectVectors) or not (region._scopes[0].own or case.chain)
 
 
