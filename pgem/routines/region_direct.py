@@ -9,13 +9,14 @@ does it after all.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers
 from pgem.routines.region_eliminate import transpose
-from pgem.routines.region_forms import Evaluation, Forms, own_part, slope
+from pgem.routines.region_forms import Evaluation, Forms, PieceAt, finish, slope
 from pgem.routines.region_groups import Groups
 from pgem.routines.region_inputs import Expected, Inputs
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
@@ -175,41 +176,29 @@ class DirectVectors(Vectors):
                 if member.lags:
                     at.lagged[member.member.name] = values
 
-    def _make(self, forms: Forms, x: Floats) -> Evaluation:
+    def _make(self, forms: Forms, x: Floats) -> PieceAt:
         """A piece at x, kept only where there are few rows or more is wanted than sums."""
         if self._compiles(forms):
             from pgem.routines.region_rows import MadeRows
 
             given = self._expected.both(forms.piece.piece.key)
             whole = partial(self._evaluate_at, forms, x)
-            return MadeRows(forms, x, self._inputs.values, given, whole)
-        return self._evaluate_at(forms, x)
+            made: PieceAt = MadeRows(forms, x, self._inputs.values, given, whole)
+        else:
+            made = self._evaluate_at(forms, x)
+        return made
 
     def _evaluate_at(self, forms: Forms, x: Floats) -> Evaluation:
-        piece, member = forms.piece, forms.member
-        n_phi = forms.phi.shape[2]
+        piece, n_phi = forms.piece, forms.phi.shape[2]
         maps = np.concatenate([forms.phi, forms.predicted], axis=2)
         both = piece.forms.times(piece.take(x), transpose(maps))
         given = self._expected.both(piece.piece.key)
         found = _given(piece.forms, given, self._inputs.values[piece.span])
         if found is not None:
             both[:, found[0]] += found[1]
-        phi, residual = both[..., :n_phi], both[..., n_phi:]
-        noise = piece.take(x[..., member.own])
-        if piece.is_hidden:
-            residual[:] = 0.0
-            shown = np.broadcast_to(0.0, residual.shape)
-        else:
-            np.subtract(member.values[piece.span], residual, out=residual)
-            shown = residual
-            if not piece.is_complete:
-                residual *= member.seen[piece.span]
-                shown = residual.copy()
-                if forms.kernel.fill is not None:
-                    residual[:] = piece.kernels.times(shown, transpose(forms.kernel.fill))
-        if forms.root is not None:
-            residual[..., member.free] += own_part(forms, noise)
-        return Evaluation(phi, None, shown, residual, both)
+        predicted = both[..., n_phi:]
+        made = finish(forms, both[..., :n_phi], predicted, x)
+        return replace(made, both=both) if made.residual is predicted else made
 
 
 def _given(groups: Groups, maps: Floats, inputs: Floats) -> tuple[Integers | slice, Floats] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -173,8 +174,29 @@ def _root(member: MemberLayout, kernel: Kernel) -> Floats | None:
     return square_root(rest[..., member.free[:, None], member.free])
 
 
+class PieceAt(ABC):
+    """A piece at given noise: what density and statistics need of it."""
+
+    @abstractmethod
+    def whole(self) -> Evaluation:
+        """All of its rows."""
+
+    @abstractmethod
+    def squares(self, forms: Forms) -> Floats:
+        """eᵀ V⁻¹ e of the shown coordinates [G, R]."""
+
+    @abstractmethod
+    def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Σ w φ φᵀ, Σ w e φᵀ, and Σ w e eᵀ or its diagonal, by code [G, K, ...].
+
+        Args:
+            forms: of the piece.
+            weights: [G, R]; rows of weight 0 count for nothing.
+        """
+
+
 @dataclass(eq=False)
-class Evaluation:
+class Evaluation(PieceAt):
     """A piece at given noise.
 
     Attributes:
@@ -191,8 +213,10 @@ class Evaluation:
     residual: Floats
     both: Floats | None = None
 
+    def whole(self) -> Evaluation:
+        return self
+
     def squares(self, forms: Forms) -> Floats:
-        """eᵀ V⁻¹ e of the shown coordinates [G, R]."""
         piece, kernel = forms.piece, forms.kernel
         if forms.is_diagonal:
             return weighted_squares(self.shown, piece.codes.spread(kernel.precision))
@@ -200,12 +224,6 @@ class Evaluation:
         return np.asarray(np.einsum("grd,grd->gr", weighted, self.shown))
 
     def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:
-        """Σ w φ φᵀ, Σ w e φᵀ, and Σ w e eᵀ or its diagonal, by code [G, K, ...].
-
-        Args:
-            forms: of the piece.
-            weights: [G, R]; rows of weight 0 count for nothing.
-        """
         codes, n_codes, n_phi = forms.piece.codes, forms.coefs.shape[1], self.phi.shape[-1]
         if self.both is None or (forms.is_diagonal and self.residual.shape[-1] > n_phi):
             if forms.is_diagonal:
@@ -248,13 +266,13 @@ def finish(forms: Forms, phi: Floats, predicted: Floats, noise: Floats) -> Evalu
         forms: of the piece.
         phi: φ [G, R, M].
         predicted: C φ [G, R, d]; may be overwritten.
-        noise: own noise of the rows of the scope [G, rows, own].
+        noise: of the rows of the scope, their own first [G, rows, ...].
     """
     piece, member = forms.piece, forms.member
     if piece.is_hidden and forms.root is not None:
         shown = np.broadcast_to(0.0, predicted.shape)
         residual = np.zeros(predicted.shape)
-        residual[:, :, member.free] = own_part(forms, piece.take(noise[:, :, member.own]))
+        residual[:, :, member.free] = _own_part(forms, piece.take(noise[:, :, member.own]))
         return Evaluation(phi, predicted, shown, residual)
     keep = member.has_forms and not piece.is_complete
     shown = np.subtract(member.values[piece.span], predicted, out=None if keep else predicted)
@@ -267,7 +285,7 @@ def finish(forms: Forms, phi: Floats, predicted: Floats, noise: Floats) -> Evalu
         residual = piece.kernels.times(shown, np.swapaxes(forms.kernel.fill, -1, -2))
     if forms.root is not None:
         residual = residual.copy() if residual is shown else residual
-        residual[:, :, member.free] += own_part(forms, piece.take(noise[:, :, member.own]))
+        residual[:, :, member.free] += _own_part(forms, piece.take(noise[:, :, member.own]))
     return Evaluation(phi, kept, shown, residual)
 
 
@@ -287,8 +305,7 @@ def add_value(phi: Floats, link: LinkLayout, value: Floats) -> None:
         phi[:, :, start:stop] += scale[:, None] * value
 
 
-def own_part(forms: Forms, noise: Floats) -> Floats:
-    """What the own noise [G, R, own] adds to the missing free coordinates."""
+def _own_part(forms: Forms, noise: Floats) -> Floats:
     assert forms.root is not None
     kernels = forms.piece.kernels
     if forms.root.ndim == 3:
@@ -313,7 +330,7 @@ def slope(forms: Forms, shown: Floats) -> Floats:
     return gradient if piece.piece.spread is None else gradient / piece.piece.spread[:, None]
 
 
-def log_density(forms: Forms, at: Evaluation) -> Floats:
+def log_density(forms: Forms, at: PieceAt) -> Floats:
     """log p of the shown coordinates [G, R]."""
     piece, kernel = forms.piece, forms.kernel
     square = at.squares(forms)

@@ -57,7 +57,7 @@ def make_inputs(layout: Layout, scope: ScopeLayout) -> Inputs:
             known[piece.piece.key] = places
     size = len(columns)
     return Inputs(
-        np.stack(columns, axis=1),
+        np.ascontiguousarray(np.stack(columns, axis=1)),
         {key: _as_matrix(places, len(places), size) for key, places in known.items()},
         {
             name: _as_matrix(places, layout.members[name].values.shape[1], size)

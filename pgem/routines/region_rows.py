@@ -8,13 +8,12 @@ costs less than writing and reading them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.region_eliminate import transpose
-from pgem.routines.region_forms import Evaluation, Forms
+from pgem.routines.region_forms import Evaluation, Forms, PieceAt
 from pgem.routines.region_row_loops import moments, slopes, squares
 
 
@@ -30,18 +29,20 @@ def add_slopes(forms: Forms, inputs: Floats, given: Floats, gradient: Floats) ->
     piece = forms.piece
     used: Integers = np.flatnonzero(given.any(axis=(0, 1, 2)))
     maps = np.ascontiguousarray(-given[..., used])
-    weighted = transpose(forms.predicted) @ _precision(forms)[:, piece.form_code]
+    precision, weighted = _precision(forms)[:, piece.form_code], transpose(forms.predicted)
+    weighted = weighted * precision if forms.is_diagonal else weighted @ precision
+    weighted = np.ascontiguousarray(weighted)
     for g, total in enumerate(gradient):
         rows = piece.places, piece.forms.ids, inputs, used
         slopes(*rows, maps[g], *_values(forms), weighted[g], total)
 
 
 def _precision(forms: Forms) -> Floats:
-    """V⁻¹ of each coefficient set [G, K, d, d]."""
+    """V⁻¹ of each coefficient set [G, K, d, d], or its diagonal [G, K, 1, d]."""
     precision = forms.kernel.precision
     if forms.is_diagonal:
-        return precision[..., None] * np.eye(precision.shape[-1])
-    return precision[:, _kernel_of_code(forms)]
+        return np.asarray(precision[:, :, None])
+    return np.asarray(precision[:, _kernel_of_code(forms)])
 
 
 def _values(forms: Forms) -> tuple[Floats, Mask]:
@@ -51,7 +52,7 @@ def _values(forms: Forms) -> tuple[Floats, Mask]:
     return member.values, member.seen[: None if masked else 0]
 
 
-class MadeRows(Evaluation):
+class MadeRows(PieceAt):
     """A piece at the posterior mean of its noise, made when needed.
 
     Args:
@@ -83,33 +84,16 @@ class MadeRows(Evaluation):
         both = np.concatenate([forms.phi, second], axis=2)
         self._maps = np.concatenate([both, given], axis=3)
 
-    @cached_property
-    def _whole(self) -> Evaluation:
+    def whole(self) -> Evaluation:
         return self._make()
 
-    @property
-    def phi(self) -> Floats:  # type: ignore[override]
-        return self._whole.phi
-
-    @property
-    def predicted(self) -> Floats | None:  # type: ignore[override]
-        return self._whole.predicted
-
-    @property
-    def shown(self) -> Floats:  # type: ignore[override]
-        return self._whole.shown
-
-    @property
-    def residual(self) -> Floats:  # type: ignore[override]
-        return self._whole.residual
-
     def squares(self, forms: Forms) -> Floats:
-        precision = forms.kernel.precision[:, :, None] if forms.is_diagonal else _precision(forms)
+        precision = np.ascontiguousarray(_precision(forms))
         n_phi = forms.phi.shape[2]
         found = np.empty((len(self._x), len(forms.piece.forms.ids)))
         for g, row in enumerate(found):
             maps = np.ascontiguousarray(self._maps[g, :, n_phi:])
-            squares(*self._rows(g), maps, *_values(forms), np.ascontiguousarray(precision[g]), row)
+            squares(*self._rows(g), maps, *_values(forms), precision[g], row)
         return found
 
     def grams(self, forms: Forms, weights: Floats) -> tuple[Floats, Floats, Floats]:

@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats, Integers, Mask, square_root
 from pgem.routines.region_eliminate import transpose
-from pgem.routines.region_forms import Evaluation, Forms
+from pgem.routines.region_forms import Forms, PieceAt
 from pgem.routines.region_groups import Groups, block_size, sum_groups
 from pgem.routines.region_kernels import masked_total
 from pgem.routines.region_layout import Designs
@@ -63,7 +63,7 @@ class PieceRows:
 
 
 def piece_statistics(
-    forms: Forms, at: Evaluation, given: PieceRows, designs: Integers
+    forms: Forms, at: PieceAt, given: PieceRows, designs: Integers
 ) -> RegionStatistics:
     """Statistics of one piece.
 

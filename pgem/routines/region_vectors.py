@@ -13,7 +13,7 @@ import numpy as np
 
 from pgem.arrays import Floats
 from pgem.routines.region_eliminate import largest_product, transpose
-from pgem.routines.region_forms import Evaluation, evaluate_piece, log_density, predict, slope
+from pgem.routines.region_forms import PieceAt, evaluate_piece, log_density, predict, slope
 from pgem.routines.region_groups import sum_members
 from pgem.routines.region_layout import Layout, MemberLayout, ScopeLayout
 from pgem.routines.region_matrices import Matrices
@@ -36,7 +36,7 @@ class Point:
     noise: dict[str, Floats]
     lagged: dict[str, Floats]
     values: dict[str, Floats]
-    pieces: dict[str, Evaluation]
+    pieces: dict[str, PieceAt]
 
 
 class Vectors:
@@ -97,18 +97,18 @@ class Vectors:
             for piece in member.pieces:
                 key = piece.piece.key
                 if not piece.is_hidden:
-                    shown = point.pieces[key].shown
+                    shown = point.pieces[key].whole().shown
                     piece.add(gradient, slope(self._matrices.forms[key], shown))
         return gradient
 
-    def values(self, member: MemberLayout, pieces: Mapping[str, Evaluation]) -> Floats:
+    def values(self, member: MemberLayout, pieces: Mapping[str, PieceAt]) -> Floats:
         """The member's values, missing coordinates filled in [G, rows, d]."""
         values = np.empty((self._n_g, *member.values.shape))
         values[:] = member.values
         for piece in member.pieces:
             if piece.is_complete:
                 continue
-            found = pieces[piece.piece.key]
+            found = pieces[piece.piece.key].whole()
             rows = slice(None) if piece.rows is None else piece.rows
             predicted = found.predicted
             if predicted is None:
