@@ -43,6 +43,10 @@ MIXTURES: dict[str, System] = {
     "pgem": general.mixtures_pgem,
     "pgem by whole tables": general.by_tables(general.mixtures_pgem),
 }
+ANALYSERS: dict[str, System] = {
+    "pgem": general.analysers_pgem,
+    "pgem value by value": general.by_values(general.analysers_pgem),
+}
 NEEDS = {"scikit-learn": "sklearn", "hmmlearn": "hmmlearn", "StepMix": "stepmix",
          "pgmpy": "pgmpy", "dynamax": "dynamax"}  # fmt: skip
 """System → module that it needs."""
@@ -131,5 +135,9 @@ CASES = {
     "mixtures-in-states": Case(
         "HMM with mixtures, one sequence of 100,000 steps × 4, 4 states of 4 full components",
         general.mixtures_in_states, MIXTURES, general.mixtures_log_likelihood, 5, floors.mixtures,
+    ),
+    "factor-mixture": Case(
+        "Mixture of factor analysers, 100,000 × 16, 3 factors, 4 components",
+        general.analysers, ANALYSERS, general.analysers_log_likelihood, 5, floors.analysers,
     ),
 }  # fmt: skip

@@ -124,3 +124,10 @@ def mixtures(data: Arrays, start: Arrays) -> Work:
     k, m, _ = start["mean"].shape
     features = d + d * (d + 1) // 2
     return Work(4.0 * n * features * k * m + 6.0 * n * k * k, n * k * m)
+
+
+def analysers(data: Arrays, start: Arrays) -> Work:
+    """Regression on the factors, residuals, and moments, in all components."""
+    n, d = data["x"].shape
+    k, _, q = start["loadings"].shape
+    return Work(n * k * (4.0 * d * q + 4.0 * d + 2.0 * q * q + 2.0 * d * (q + 1)), n * k)

@@ -1,10 +1,13 @@
-"""The same passes in other models: a family of one's own, and mixtures inside a hidden chain.
+"""The same passes in other models: a family of one's own, mixtures inside a hidden chain, and
+mixtures of factor analysers.
 
-There is no library to compare with; `by whole tables` is pgem without compiled passes over rows.
+There is no library to compare with; `by whole tables` is pgem without compiled passes over rows,
+`value by value` with its Gaussian regions evaluated one value after the other.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -112,16 +115,67 @@ def mixtures_log_likelihood(data: Arrays, params: Arrays) -> float:
     return total + float(np.log(ahead.sum()))
 
 
+def analysers(share: float) -> tuple[Arrays, Arrays]:
+    """Rows of 16 coordinates above 3 factors, with loadings of their own in 4 components."""
+    rng = np.random.default_rng(11)
+    n, k, d, q = int(100_000 * share), 4, 16, 3
+    loadings, mean = rng.normal(size=(k, d, q)), 2.0 * rng.normal(size=(k, d))
+    z = rng.integers(k, size=n)
+    x = mean[z] + np.einsum("ndq,nq->nd", loadings[z], rng.normal(size=(n, q)))
+    return {"x": x + 0.7 * rng.normal(size=(n, d))}, {
+        "weights": np.full(k, 1 / k),
+        "loadings": loadings + 0.3 * rng.normal(size=loadings.shape),
+        "mean": mean + 0.5 * rng.normal(size=mean.shape),
+        "noise": np.ones((k, d)),
+    }
+
+
+def analysers_pgem(data: Arrays, start: Arrays, iterations: int) -> Arrays:
+    import pgem as pg
+
+    k, _, q = start["loadings"].shape
+    with pg.Model("analysers") as model:
+        z = pg.latent("z", pg.Categorical(size=k))
+        f = pg.latent("f", pg.MvNormal(mean=0.0, cov=pg.identity(q)))
+        mean = pg.param("loadings")[z] @ f + pg.param("mean")[z]
+        pg.observed("x", pg.MvNormal(mean=mean, cov=pg.diagonal(pg.param("noise")[z])))
+    names = {name: name for name in ("loadings", "mean", "noise")}
+    return fit_pgem(model, data, start, iterations, {"z.probs": "weights", **names})
+
+
+def analysers_log_likelihood(data: Arrays, params: Arrays) -> float:
+    """A mixture of full Gaussians."""
+    from scipy.special import logsumexp
+
+    logs = []
+    for k, loadings in enumerate(params["loadings"]):
+        cov = loadings @ loadings.T + np.diag(params["noise"][k])
+        z = np.linalg.solve(np.linalg.cholesky(cov), (data["x"] - params["mean"][k]).T)
+        spread = np.linalg.slogdet(2 * np.pi * cov)[1]
+        logs.append(np.log(params["weights"][k]) - 0.5 * ((z**2).sum(axis=0) + spread))
+    return float(logsumexp(logs, axis=0).sum())
+
+
 def by_tables(fit: System) -> System:
     """The same without compiled passes over rows."""
+    return _where(fit, "pgem.run.bind", "LARGE_FROM")
+
+
+def by_values(fit: System) -> System:
+    """The same with regions evaluated value by value."""
+    return _where(fit, "pgem.routines.region_direct", "FEW")
+
+
+def _where(fit: System, module: str, limit: str) -> System:
+    """The same where a path is never worth while."""
 
     def run(data: Arrays, start: Arrays, iterations: int) -> Arrays:
-        from pgem.run import bind
-
-        kept, bind.LARGE_FROM = bind.LARGE_FROM, 1 << 60
+        home = import_module(module)
+        kept = getattr(home, limit)
+        setattr(home, limit, 1 << 60)
         try:
             return fit(data, start, iterations)
         finally:
-            bind.LARGE_FROM = kept
+            setattr(home, limit, kept)
 
     return run
