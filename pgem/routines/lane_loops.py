@@ -36,15 +36,15 @@ def advance(table, tile, messages, scales, width, active, n_steps, size):  # typ
         whole = scales[s * width : (s + ONE) * width]
         for i in range(active):
             whole[i] = 0.0
-        i0 = before + last * width
-        i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
         for j in range(ZERO, size, FOUR):
-            multiply(table, messages, before, messages, after, width, active, ZERO, last, j)
-            (t00, t01, t02, t03, t10, t11, t12, t13,
-             t20, t21, t22, t23, t30, t31, t32, t33) = block(table, last, j)  # fmt: skip
+            multiply(table, messages, before, messages, after, width, active, last, j)
             b0, o0 = before + j * width, after + j * width
             b1, b2, b3 = b0 + width, b0 + TWO * width, b0 + THREE * width
             o1, o2, o3 = o0 + width, o0 + TWO * width, o0 + THREE * width
+            i0 = before + last * width
+            i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
+            (t00, t01, t02, t03, t10, t11, t12, t13,
+             t20, t21, t22, t23, t30, t31, t32, t33) = block(table, last, j)  # fmt: skip
             if last == ZERO:
                 for i in range(active):
                     w, x = messages[i0 + i], messages[i1 + i]
@@ -191,7 +191,7 @@ def retreat(  # type: ignore[no-untyped-def]
                 posterior[here + i] = messages[here + slot + i] * slope
                 pulls[here + i] = slope * (b * inverse[i])
         for j in range(ZERO, size, FOUR):
-            multiply(turned, pulls, at, slopes, ZERO, width, active, ZERO, size, j)
+            multiply(turned, pulls, at, slopes, ZERO, width, active, size, j)
         if watch:
             _find_top(slopes, inverse, width, active, size, top)
     largest = 0.0
