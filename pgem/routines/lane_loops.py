@@ -266,8 +266,8 @@ def forward(  # type: ignore[no-untyped-def]
         for t in range(ZERO, longest, STEPS):
             n_steps, active = min(STEPS, longest - t), _active(left)
             tile, store, scale = tapes.tiles[at:], tapes.stores[at:], tapes.scales[at // size :]
-            read(seen, n_states, to, left, width, active, n_steps, size, tapes.features, tile,
-                 level[l0:l1], lows[0, l0:l1])  # fmt: skip
+            read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
+                 tapes.shares, tile, level[l0:l1], lows[0, l0:l1])  # fmt: skip
             advance(table, tile, store, scale, width, active, n_steps, size)
             settle(store, scale, left, width, active, n_steps, size, product, level[l0:l1],
                    lows[1, l0:l1], final[:, l0:l1])  # fmt: skip
@@ -331,9 +331,12 @@ def backward(  # type: ignore[no-untyped-def]
                 place = tapes.places[g] + k * slot
                 for e in range(slot):
                     store[e] = tapes.kept[place + e]
-                read(seen, n_states, to, left, width, active, n_steps, size, tapes.features, tile,
-                     unused[0], unused[1])  # fmt: skip
+                read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
+                     tapes.shares, tile, unused[0], unused[1])  # fmt: skip
                 advance(table, tile, store, scale, width, active, n_steps, size)
+            elif collected and seen.theta.shape[1] > size:
+                read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
+                     tapes.shares, tile, unused[0], unused[1])  # fmt: skip
             elif collected and len(seen.theta):
                 gather(seen, to, left, width, active, n_steps, tapes.features)
             top = retreat(turned, tile, store, scale, left, width, active, n_steps, size,
@@ -341,7 +344,7 @@ def backward(  # type: ignore[no-untyped-def]
             largest = max(largest, top)
             if collected:
                 add_pairs(store, size, tapes.pulls, size, n_steps, width, active, found)
-                collect(seen, tapes.posterior, tapes.features, to, left, width, active, n_steps,
-                        size, found_seen)  # fmt: skip
+                collect(seen, tile, tapes.posterior, tapes.features, tapes.shares, to, left, width,
+                        active, n_steps, size, found_seen)  # fmt: skip
         _put_slopes(slope, length[l0:l1], size, slopes[:, l0:l1])
     return largest

@@ -50,6 +50,7 @@ class Tapes(NamedTuple):
         tiles, stores, scales: probabilities, messages and scales of all steps, or of one tile; each
             has room for one step more than its own.
         features: what densities of one tile are made of.
+        shares: densities of one tile, where several add up to that of a state.
         pulls, posterior: what the way back makes of one tile.
     """
 
@@ -60,6 +61,7 @@ class Tapes(NamedTuple):
     stores: Floats
     scales: Floats
     features: Floats
+    shares: Floats
     pulls: Floats
     posterior: Floats
 
@@ -93,8 +95,15 @@ class Groups:
         bounds = sorted({k * self.n_groups // n for k in range(n + 1)})
         return [replace(self, cuts=self.cuts[a : b + 1]) for a, b in pairwise(bounds)]
 
-    def tapes(self, size: int, tile: int, n_features: int) -> Tapes:
-        """Memory for what the way back needs, for messages of `size` entries."""
+    def tapes(self, size: int, tile: int, n_features: int, n_cells: int) -> Tapes:
+        """Memory for what the way back needs, for messages of `size` entries.
+
+        Args:
+            size: entries of a message.
+            tile: steps of a tile.
+            n_features: features of a step (0 where densities are not made here).
+            n_cells: densities of a step.
+        """
         width, longest = np.diff(self.cuts).astype(int), self.length[self.cuts[:-1]].astype(int)
         slots, n_tiles = size * width, np.maximum(-(-longest // tile), 1)
         whole = int((slots * (longest + 1)).sum()) <= KEEP_ENTRIES
@@ -102,11 +111,14 @@ class Groups:
         stops = np.cumsum([0, *(slots * n)]).astype(np.uint64)
         end, widest = int(stops[-1]), int(slots.max(initial=0))
         entries = end if whole else (tile + 1) * widest
-        features = _aligned(tile * n_features * int(width.max(initial=0)))
+        most = int(width.max(initial=0))
+        features = _aligned(tile * n_features * most)
+        shares = _aligned(tile * n_cells * most if n_cells > size else 0)
         features[:] = 0.0  # those that only fill the last four are never written
         return Tapes(
             whole, stops[:-1], _aligned(0 if whole else end), _aligned(entries), _aligned(entries),
-            _aligned(entries // size), features, _aligned(tile * widest), _aligned(tile * widest),
+            _aligned(entries // size), features, shares, _aligned(tile * widest),
+            _aligned(tile * widest),
         )  # fmt: skip
 
 

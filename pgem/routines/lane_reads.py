@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgem.arrays import Floats
-from pgem.routines.elementary import exp
+from pgem.routines.elementary import exp, log
 from pgem.routines.loops import _inline, compiled
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
@@ -30,8 +30,8 @@ class Seen(NamedTuple):
         strides: what a row's number and a column's are multiplied by, to find a value.
         blocks: kind, first and last column of each block of columns [B, 3].
         centre: what is subtracted from each column [Q].
-        theta: coefficients of the constant 1 and of the features [P, K], both padded with zeros to
-            a multiple of four.
+        theta: coefficients of the constant 1 and of the features [P, M K], P and K padded with
+            zeros to multiples of four; M densities add up to that of a state.
         base: what is added to the logarithms of all states [N]; may be empty.
     """
 
@@ -191,23 +191,30 @@ def read_logs(logs, first, left, width, active, n_steps, size, tile, level, leas
     _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
 
 
+@_inline
+def _find_peaks(scores, start, n_cells, n_states, size, left, s, width, active, peak, level):  # type: ignore[no-untyped-def]
+    """Peaks of the scores of a step, added to `level`; 0 where a lane has ended, as all scores."""
+    for i in range(active):
+        peak[i] = -np.inf
+    for first in range(ZERO, n_cells, size):
+        for j in range(first, first + n_states):
+            at = start + j * width
+            for i in range(active):
+                value = scores[at + i] if s < left[i] else 0.0
+                scores[at + i] = value
+                peak[i] = value if value > peak[i] else peak[i]
+    for i in range(active):
+        peak[i] = peak[i] if abs(peak[i]) < np.inf else 0.0
+        level[i] += peak[i]
+
+
 @compiled
 def _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least):  # type: ignore[no-untyped-def]
     """Logarithms in a tile become numbers over their peaks (see `read_logs`)."""
     peak = np.empty(width)
     for s in range(n_steps):
         start = s * size * width
-        for i in range(active):
-            peak[i] = -np.inf
-        for j in range(n_states):
-            at = start + j * width
-            for i in range(active):
-                value = tile[at + i] if s < left[i] else 0.0
-                tile[at + i] = value
-                peak[i] = value if value > peak[i] else peak[i]
-        for i in range(active):
-            peak[i] = peak[i] if abs(peak[i]) < np.inf else 0.0
-            level[i] += peak[i]
+        _find_peaks(tile, start, size, n_states, size, left, s, width, active, peak, level)
         for j in range(n_states):
             at = start + j * width
             for i in range(active):
@@ -249,22 +256,76 @@ def _gather(seen, first, left, width, active, n_steps, features):  # type: ignor
 
 @compiled
 def read_forms(  # type: ignore[no-untyped-def]
-    seen, n_states, first, left, width, active, n_steps, size, features, tile, level, least
+    seen, n_states, first, left, width, active, n_steps, size, features, shares, tile, level, least
 ):
-    """`read_logs` of features times coefficients; fills the features of every step, too."""
+    """`read_logs` of features times coefficients; fills the features of every step, too.
+
+    Where several densities add up to that of a state, fills them, too, over the same peak.
+    """
     _gather(seen, first, left, width, active, n_steps, features)
-    n_features = np.uint64(len(seen.theta))
+    n_features, n_cells = np.uint64(len(seen.theta)), np.uint64(seen.theta.shape[1])
+    mixed = n_cells > size
+    scores = shares if mixed else tile
     for s in range(n_steps):
-        at, to = s * n_features * width, s * size * width
-        for j in range(ZERO, size, FOUR):
-            multiply(seen.theta, features, at, tile, to, width, active, n_features, j)
+        at, to = s * n_features * width, s * n_cells * width
+        for j in range(ZERO, n_cells, FOUR):
+            multiply(seen.theta, features, at, scores, to, width, active, n_features, j)
         for i in range(active if len(seen.base) else ZERO):
             level[i] += seen.base[first[i] + s] if s < left[i] else 0.0
-    _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
+    if mixed:
+        _mix(left, width, active, n_steps, n_states, size, n_cells, shares, tile, level, least)
+    else:
+        _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
 
 
 @compiled
-def read(seen, n_states, first, left, width, active, n_steps, size, features, tile, level, least):  # type: ignore[no-untyped-def]
+def _mix(  # type: ignore[no-untyped-def]
+    left, width, active, n_steps, n_states, size, n_cells, shares, tile, level, least
+):
+    """Logarithms [M, K] of every step become numbers over their peak, and a tile their sums."""
+    peak, low = np.empty(width), np.ones(width)
+    for s in range(n_steps):
+        start, own = s * n_cells * width, s * size * width
+        _find_peaks(shares, start, n_cells, n_states, size, left, s, width, active, peak, level)
+        for k in range(own, own + size * width):
+            tile[k] = 0.0
+        for m in range(ZERO, n_cells, size):
+            for j in range(n_states):
+                at, to = start + (m + j) * width, own + j * width
+                for i in range(active):
+                    value = exp(shares[at + i] - peak[i])
+                    shares[at + i] = value
+                    tile[to + i] += value
+            for k in range(start + (m + n_states) * width, start + (m + size) * width):
+                shares[k] = 0.0
+        for j in range(n_states):
+            to = own + j * width
+            for i in range(active):
+                value = tile[to + i] if s < left[i] else 1.0
+                tile[to + i] = value
+                low[i] = value if value < low[i] else low[i]
+    for i in range(active):
+        value = log(low[i]) if low[i] > 1e-307 else -707.0  # nothing is -inf, but may underflow
+        least[i] = value if value < least[i] else least[i]
+
+
+@_inline
+def _weigh(tile, posterior, width, active, n_steps, size, n_cells, shares):  # type: ignore[no-untyped-def]
+    """Shares of a tile's sums become posteriors."""
+    for s in range(n_steps):
+        for c in range(ZERO, n_cells, size):
+            for j in range(size):
+                at, own = (s * n_cells + c + j) * width, (s * size + j) * width
+                for i in range(active):
+                    sum_ = tile[own + i]
+                    over = 1.0 / sum_ if sum_ > 0.0 else 0.0
+                    shares[at + i] *= posterior[own + i] * over
+
+
+@compiled
+def read(  # type: ignore[no-untyped-def]
+    seen, n_states, first, left, width, active, n_steps, size, features, shares, tile, level, least
+):
     """Fill a tile with what is seen, in the form that it has."""
     if len(seen.rows):
         read_table(
@@ -273,8 +334,9 @@ def read(seen, n_states, first, left, width, active, n_steps, size, features, ti
         )  # fmt: skip
     elif len(seen.theta):
         read_forms(
-            seen, n_states, first, left, width, active, n_steps, size, features, tile, level, least
-        )
+            seen, n_states, first, left, width, active, n_steps, size, features, shares, tile,
+            level, least,
+        )  # fmt: skip
     else:
         read_logs(seen.table, first, left, width, active, n_steps, size, tile, level, least)
 
@@ -289,18 +351,24 @@ def gather(seen, first, left, width, active, n_steps, features):  # type: ignore
 
 
 @compiled
-def collect(seen, tile, features, first, left, width, active, n_steps, size, found):  # type: ignore[no-untyped-def]
+def collect(  # type: ignore[no-untyped-def]
+    seen, tile, posterior, features, shares, first, left, width, active, n_steps, size, found
+):
     """Add the posteriors of a tile to `found`, in the form that suits what is seen.
 
     To rows of the table [R, K]; to sums of the features [P, K]; or steps are put into [K, N].
     """
     if len(seen.rows):
-        add_by_row(tile, seen.rows, first, left, width, active, n_steps, size, found)
+        add_by_row(posterior, seen.rows, first, left, width, active, n_steps, size, found)
     elif len(seen.theta):
-        n_features = np.uint64(len(seen.theta))
-        add_pairs(features, n_features, tile, size, n_steps, width, active, found)
+        n_features, n_cells = np.uint64(len(seen.theta)), np.uint64(seen.theta.shape[1])
+        if n_cells > size:
+            _weigh(tile, posterior, width, active, n_steps, size, n_cells, shares)
+            add_pairs(features, n_features, shares, n_cells, n_steps, width, active, found)
+        else:
+            add_pairs(features, n_features, posterior, size, n_steps, width, active, found)
     else:
-        put_rows(tile, first, left, width, active, n_steps, size, found)
+        put_rows(posterior, first, left, width, active, n_steps, size, found)
 
 
 @compiled
