@@ -2,17 +2,16 @@
 
 Lanes stand side by side in memory, so that one instruction serves several of them.  A tile holds a
 few steps of a group of lanes: the entry of step s, state j and lane i is at (s K + j) W + i, for K
-states (padded to a multiple of four with states that nothing reaches) and W lanes.  Where all tiles
-fit into the processor's cache, they and their messages are kept; else the messages before every
-tile are, and those inside it are computed again on the way back, which costs less than writing and
-reading them all.
+states (padded to a multiple of four with states that nothing reaches) and W lanes.  The messages
+before every tile are kept, and those inside it are computed again on the way back, which costs less
+than writing and reading them all.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pgem.routines.lane_reads import add_pairs, block, collect, gather, multiply, read
+from pgem.routines.lane_reads import add_pairs, block, collect, multiply, read
 from pgem.routines.loops import _inline, compiled
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
@@ -76,13 +75,13 @@ def advance(table, tile, messages, scales, width, active, n_steps, size):  # typ
 
 
 @compiled
-def carry(messages, scales, n_steps, width, active, size, target, to):  # type: ignore[no-untyped-def]
-    """The last message of a tile, without its scale, as the first one of the next."""
+def carry(messages, scales, n_steps, width, active, size):  # type: ignore[no-untyped-def]
+    """The last message of a tile, without its scale, becomes the first one of the next."""
     for j in range(size):
-        at, out = (n_steps * size + j) * width, to + j * width
+        at, to = (n_steps * size + j) * width, j * width
         for i in range(active):
             scale = scales[(n_steps - ONE) * width + i]
-            target[out + i] = messages[at + i] / scale if scale != 0.0 else 0.0
+            messages[to + i] = messages[at + i] / scale if scale != 0.0 else 0.0
 
 
 @compiled
@@ -258,32 +257,28 @@ def forward(  # type: ignore[no-untyped-def]
         width, slot = l1 - l0, size * (l1 - l0)
         to, left = np.empty_like(first[l0:l1]), np.empty_like(first[l0:l1])
         product, longest = np.ones(width), length[l0]
-        at = tapes.places[g] if tapes.whole else ZERO
         for i in range(width):
             to[i], left[i] = first[l0 + i], length[l0 + i]
             for j in range(size):
-                tapes.stores[at + j * width + i] = messages[j, l0 + i]
+                tapes.store[j * width + i] = messages[j, l0 + i]
         for t in range(ZERO, longest, STEPS):
             n_steps, active = min(STEPS, longest - t), _active(left)
-            tile, store, scale = tapes.tiles[at:], tapes.stores[at:], tapes.scales[at // size :]
             read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
-                 tapes.shares, tile, level[l0:l1], lows[0, l0:l1])  # fmt: skip
-            advance(table, tile, store, scale, width, active, n_steps, size)
-            settle(store, scale, left, width, active, n_steps, size, product, level[l0:l1],
-                   lows[1, l0:l1], final[:, l0:l1])  # fmt: skip
+                 tapes.shares, tapes.tile, level[l0:l1], lows[0, l0:l1])  # fmt: skip
+            advance(table, tapes.tile, tapes.store, tapes.scales, width, active, n_steps, size)
+            settle(tapes.store, tapes.scales, left, width, active, n_steps, size, product,
+                   level[l0:l1], lows[1, l0:l1], final[:, l0:l1])  # fmt: skip
             least = 0.0
             for i in range(l0, l1):
                 least = min(least, lows[ZERO, i])
             if not least > faint_from:
-                find_faintest(store, scale, n_steps, width, active, size, lows[2, l0:l1])
-            if tapes.whole:
-                at += (STEPS + ONE) * slot
-            else:
-                place = tapes.places[g] + t // STEPS * slot
-                for e in range(slot):
-                    tapes.kept[place + e] = store[e]
-            if t + n_steps < longest:
-                carry(store, scale, n_steps, width, active, size, tapes.stores, at)
+                find_faintest(
+                    tapes.store, tapes.scales, n_steps, width, active, size, lows[2, l0:l1]
+                )
+            place = tapes.places[g] + t // STEPS * slot
+            for e in range(slot):
+                tapes.kept[place + e] = tapes.store[e]
+            carry(tapes.store, tapes.scales, n_steps, width, active, size)
             for i in range(width):
                 left[i] -= min(left[i], n_steps)
                 to[i] += n_steps
@@ -321,24 +316,17 @@ def backward(  # type: ignore[no-untyped-def]
             k = n_tiles - ONE - back
             t = k * STEPS
             n_steps = min(STEPS, longest - t)
-            at = tapes.places[g] + k * (STEPS + ONE) * slot if tapes.whole else ZERO
             for i in range(width):
                 left[i] = length[l0 + i] - min(length[l0 + i], t)
                 to[i] = first[l0 + i] + t
             active = _active(left)
-            tile, store, scale = tapes.tiles[at:], tapes.stores[at:], tapes.scales[at // size :]
-            if not tapes.whole:
-                place = tapes.places[g] + k * slot
-                for e in range(slot):
-                    store[e] = tapes.kept[place + e]
-                read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
-                     tapes.shares, tile, unused[0], unused[1])  # fmt: skip
-                advance(table, tile, store, scale, width, active, n_steps, size)
-            elif collected and seen.theta.shape[1] > size:
-                read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
-                     tapes.shares, tile, unused[0], unused[1])  # fmt: skip
-            elif collected and len(seen.theta):
-                gather(seen, to, left, width, active, n_steps, tapes.features)
+            tile, store, scale = tapes.tile, tapes.store, tapes.scales
+            place = tapes.places[g] + k * slot
+            for e in range(slot):
+                store[e] = tapes.kept[place + e]
+            read(seen, n_states, to, left, width, active, n_steps, size, tapes.features,
+                 tapes.shares, tile, unused[0], unused[1])  # fmt: skip
+            advance(table, tile, store, scale, width, active, n_steps, size)
             top = retreat(turned, tile, store, scale, left, width, active, n_steps, size,
                           start[:, l0:l1], slope, tapes.pulls, tapes.posterior, watch)  # fmt: skip
             largest = max(largest, top)

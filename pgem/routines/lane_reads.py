@@ -341,12 +341,6 @@ def read(  # type: ignore[no-untyped-def]
         read_logs(seen.table, first, left, width, active, n_steps, size, tile, level, least)
 
 
-@compiled
-def gather(seen, first, left, width, active, n_steps, features):  # type: ignore[no-untyped-def]
-    """The features alone, where the tile is kept."""
-    _gather(seen, first, left, width, active, n_steps, features)
-
-
 # --- posteriors collected -----------------------------------------------------------------------
 
 
