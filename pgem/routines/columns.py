@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.routines.contract import product
-from pgem.routines.tables import Axis, Collected, LogTable, Mixed
+from pgem.routines.tables import Axis, Collected, LogTable, Mixed, product
 from pgem.routines.tile_loops import softmax
 
 

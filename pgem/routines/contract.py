@@ -15,15 +15,7 @@ import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, log_softmax, log_sum_exp
-from pgem.routines.tables import Axis, Collected, LogTable, Posterior
-
-
-def product(*tables: LogTable) -> Floats:
-    """The sum of log-tables [N or 1, axes...]."""
-    total = tables[0].full()
-    for factor in tables[1:]:
-        total = total + factor.full()
-    return total
+from pgem.routines.tables import Axis, Collected, LogTable, Posterior, product
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgem.arrays import Floats
-from pgem.routines.elementary import exp, log
+from pgem.routines.elementary import LOWEST, exp, log
 from pgem.routines.loops import _inline, compiled
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
@@ -188,7 +188,7 @@ def read_logs(logs, first, left, width, active, n_steps, size, tile, level, leas
             at = (s * size + j) * width
             for i in range(active):
                 tile[at + i] = logs[j, rows[i]]
-    _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
+    _exponentiate(left, width, active, n_steps, n_states, size, size, tile, tile, level, least)
 
 
 @_inline
@@ -209,21 +209,49 @@ def _find_peaks(scores, start, n_cells, n_states, size, left, s, width, active, 
 
 
 @compiled
-def _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least):  # type: ignore[no-untyped-def]
-    """Logarithms in a tile become numbers over their peaks (see `read_logs`)."""
-    peak = np.empty(width)
+def _exponentiate(  # type: ignore[no-untyped-def]
+    left, width, active, n_steps, n_states, size, n_cells, scores, tile, level, least
+):
+    """Logarithms become numbers over their peaks (see `read_logs`), and a tile their sums.
+
+    `scores` are the tile itself if a state has one each.
+    """
+    peak, lowest, mixed = np.empty(width), np.zeros(width), n_cells > size
+    low = np.ones(width)
     for s in range(n_steps):
-        start = s * size * width
-        _find_peaks(tile, start, size, n_states, size, left, s, width, active, peak, level)
-        for j in range(n_states):
-            at = start + j * width
-            for i in range(active):
-                value = tile[at + i] - peak[i]
-                lower = value < least[i] and value > -np.inf
-                least[i] = value if lower else least[i]
-                tile[at + i] = exp(value)
-        for k in range(start + n_states * width, start + size * width):
+        start, own = s * n_cells * width, s * size * width
+        _find_peaks(scores, start, n_cells, n_states, size, left, s, width, active, peak, level)
+        for k in range(own, own + size * width if mixed else own):
             tile[k] = 0.0
+        for first in range(ZERO, n_cells, size):
+            for j in range(n_states):
+                at, to = start + (first + j) * width, own + j * width
+                for i in range(active):
+                    value = scores[at + i] - peak[i]
+                    lower = value < lowest[i] and value > -np.inf
+                    lowest[i] = value if lower else lowest[i]
+                    scores[at + i] = exp(value)
+                for i in range(active if mixed else ZERO):
+                    tile[to + i] += scores[at + i]
+            for k in range(start + (first + n_states) * width, start + (first + size) * width):
+                scores[k] = 0.0
+        if mixed:
+            _find_low(tile, own, n_states, left, s, width, active, low)
+    for i in range(active):
+        # a sum of what is finite may underflow
+        value = (log(low[i]) if low[i] > 1e-307 else LOWEST) if mixed else lowest[i]
+        least[i] = value if value < least[i] else least[i]
+
+
+@_inline
+def _find_low(tile, at, n_states, left, s, width, active, low):  # type: ignore[no-untyped-def]
+    """Lower `low` to the least entries of a step of a tile; 1 where a lane has ended, as all."""
+    for j in range(n_states):
+        to = at + j * width
+        for i in range(active):
+            value = tile[to + i] if s < left[i] else 1.0
+            tile[to + i] = value
+            low[i] = value if value < low[i] else low[i]
 
 
 @_inline
@@ -254,8 +282,8 @@ def _gather(seen, first, left, width, active, n_steps, features):  # type: ignor
                     at += width
 
 
-@compiled
-def read_forms(  # type: ignore[no-untyped-def]
+@_inline
+def _read_forms(  # type: ignore[no-untyped-def]
     seen, n_states, first, left, width, active, n_steps, size, features, shares, tile, level, least
 ):
     """`read_logs` of features times coefficients; fills the features of every step, too.
@@ -264,49 +292,14 @@ def read_forms(  # type: ignore[no-untyped-def]
     """
     _gather(seen, first, left, width, active, n_steps, features)
     n_features, n_cells = np.uint64(len(seen.theta)), np.uint64(seen.theta.shape[1])
-    mixed = n_cells > size
-    scores = shares if mixed else tile
+    scores = shares if n_cells > size else tile
     for s in range(n_steps):
         at, to = s * n_features * width, s * n_cells * width
         for j in range(ZERO, n_cells, FOUR):
             multiply(seen.theta, features, at, scores, to, width, active, n_features, j)
         for i in range(active if len(seen.base) else ZERO):
             level[i] += seen.base[first[i] + s] if s < left[i] else 0.0
-    if mixed:
-        _mix(left, width, active, n_steps, n_states, size, n_cells, shares, tile, level, least)
-    else:
-        _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
-
-
-@compiled
-def _mix(  # type: ignore[no-untyped-def]
-    left, width, active, n_steps, n_states, size, n_cells, shares, tile, level, least
-):
-    """Logarithms [M, K] of every step become numbers over their peak, and a tile their sums."""
-    peak, low = np.empty(width), np.ones(width)
-    for s in range(n_steps):
-        start, own = s * n_cells * width, s * size * width
-        _find_peaks(shares, start, n_cells, n_states, size, left, s, width, active, peak, level)
-        for k in range(own, own + size * width):
-            tile[k] = 0.0
-        for m in range(ZERO, n_cells, size):
-            for j in range(n_states):
-                at, to = start + (m + j) * width, own + j * width
-                for i in range(active):
-                    value = exp(shares[at + i] - peak[i])
-                    shares[at + i] = value
-                    tile[to + i] += value
-            for k in range(start + (m + n_states) * width, start + (m + size) * width):
-                shares[k] = 0.0
-        for j in range(n_states):
-            to = own + j * width
-            for i in range(active):
-                value = tile[to + i] if s < left[i] else 1.0
-                tile[to + i] = value
-                low[i] = value if value < low[i] else low[i]
-    for i in range(active):
-        value = log(low[i]) if low[i] > 1e-307 else -707.0  # nothing is -inf, but may underflow
-        least[i] = value if value < least[i] else least[i]
+    _exponentiate(left, width, active, n_steps, n_states, size, n_cells, scores, tile, level, least)
 
 
 @_inline
@@ -322,7 +315,7 @@ def _weigh(tile, posterior, width, active, n_steps, size, n_cells, shares):  # t
                     shares[at + i] *= posterior[own + i] * over
 
 
-@compiled
+@_inline
 def read(  # type: ignore[no-untyped-def]
     seen, n_states, first, left, width, active, n_steps, size, features, shares, tile, level, least
 ):
@@ -333,7 +326,7 @@ def read(  # type: ignore[no-untyped-def]
             level,
         )  # fmt: skip
     elif len(seen.theta):
-        read_forms(
+        _read_forms(
             seen, n_states, first, left, width, active, n_steps, size, features, shares, tile,
             level, least,
         )  # fmt: skip
@@ -344,7 +337,7 @@ def read(  # type: ignore[no-untyped-def]
 # --- posteriors collected -----------------------------------------------------------------------
 
 
-@compiled
+@_inline
 def collect(  # type: ignore[no-untyped-def]
     seen, tile, posterior, features, shares, first, left, width, active, n_steps, size, found
 ):

@@ -25,7 +25,7 @@ from pgem.routines.chain import ChainPass, _Chain, _scaled
 from pgem.routines.contract import Semiring
 from pgem.routines.forms import Forms, make_forms
 from pgem.routines.kernels import HARMLESS
-from pgem.routines.lane_loops import STEPS, backward, forward
+from pgem.routines.lane_loops import STEPS, sweep
 from pgem.routines.lane_plan import Groups, Lanes, Memory, make_groups
 from pgem.routines.lane_reads import Seen
 from pgem.routines.scan_plan import Rows, ScanPlan
@@ -39,6 +39,7 @@ NOTHING = 1e-200
 """Entries of which no relative difference is asked; see `HARMLESS`."""
 MOST_SUMS = 1 << 16
 """Entries of a table of what is seen of which every part may have sums of its own."""
+NO_TABLE = np.zeros((0, 0))
 SWEEPS = 2
 """How often pieces run again before the sequences run one after the other."""
 
@@ -189,12 +190,20 @@ class LanePass(_Chain):
         lows[0] = self.lowest if self.is_indexed else 0.0
 
         def work(k: int) -> None:
-            forward(self.table, self.n_states, self.what, groups.first, groups.length,
-                    parts[k].cuts, initial, self.tapes[k], final, level, lows,
-                    self.faint_from)  # fmt: skip
+            sweep(
+                False, *self._given(groups, parts[k], k), initial, final, level, lows,
+                self.faint_from, NO_TABLE, NO_TABLE, False, False,
+            )  # fmt: skip
 
         self._share(work, len(parts))
         return final, level, lows
+
+    def _given(self, groups: Groups, part: Groups, k: int) -> tuple[Any, ...]:
+        """What both ways of part k take."""
+        return (
+            self.table, self.turned, self.n_states, self.what, groups.first, groups.length,
+            part.cuts, self.tapes[k],
+        )  # fmt: skip
 
     def _share(self, work: Callable[[int], T], n: int) -> list[T]:
         """What `work` returns for 0, 1, …, n - 1, on threads."""
@@ -275,12 +284,12 @@ class LanePass(_Chain):
         parts, slopes = groups.parts(self.n_parts), start.copy()
         found = np.zeros((len(parts), self.width, self.width))
         seen = np.zeros(self._shape_of_seen(len(parts)) if collect else (1, 0, 0))
+        level, lows = np.zeros(groups.n_lanes), np.zeros((3, groups.n_lanes))
 
         def work(k: int) -> float:
-            largest: float = backward(
-                self.table, self.turned, self.n_states, self.what, groups.first, groups.length,
-                parts[k].cuts, self.tapes[k], start, slopes, found[k], seen[k % len(seen)],
-                collect, watch,
+            largest: float = sweep(
+                True, *self._given(groups, parts[k], k), start, slopes, level, lows, -np.inf,
+                found[k], seen[k % len(seen)], collect, watch,
             )  # fmt: skip
             return largest
 

@@ -218,6 +218,14 @@ class LogTable:
         return len(self.values) == 1 and self.n_rows != 1
 
 
+def product(*tables: LogTable) -> Floats:
+    """The sum of log-tables [N or 1, axes...]."""
+    total = tables[0].full()
+    for factor in tables[1:]:
+        total = total + factor.full()
+    return total
+
+
 # --- cells --------------------------------------------------------------------------------------
 
 
