@@ -11,9 +11,8 @@ from weakref import proxy
 import numpy as np
 
 from pgem.arrays import Floats, Integers
-from pgem.routines.contract import product
 from pgem.routines.levels import Level, depths, make_levels
-from pgem.routines.tables import Index, LogTable, Members, Source, Stats
+from pgem.routines.tables import Index, LogTable, Members, Source, Stats, product
 from pgem.routines.tally import Spread, Tally, make_tally
 
 

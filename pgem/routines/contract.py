@@ -9,20 +9,13 @@ sampling semiring a one-hot draw (posterior samples).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
 from pgem.arrays import Floats, log_softmax, log_sum_exp
-from pgem.routines.tables import Axis, LogTable
-
-
-def product(*tables: LogTable) -> Floats:
-    """The sum of log-tables [N or 1, axes...]."""
-    total = tables[0].full()
-    for factor in tables[1:]:
-        total = total + factor.full()
-    return total
+from pgem.routines.tables import Axis, Collected, LogTable, Posterior, product
 
 
 @dataclass(eq=False)
@@ -55,17 +48,16 @@ class Semiring:
             return draw(self.generator, conditional, axis)
         return conditional
 
-    def eliminate(self, axis: Axis, *tables: LogTable) -> tuple[LogTable, Floats]:
-        """Message and conditional of one variable."""
-        joint = product(*tables)
+    def eliminate(self, axis: Axis, *tables: LogTable) -> tuple[LogTable, Any]:
+        """Message and conditional of one variable; a posterior is multiplied by the latter."""
         n_rows = tables[0].n_rows
-        if self.name == "sum":
-            if self.is_large and len(joint) > 1:
-                from pgem.routines.columns import softmax_by_columns
+        if self.name == "sum" and self.is_large and not all(t.is_shared for t in tables):
+            from pgem.routines.columns import eliminate_when_needed
 
-                message, conditional = softmax_by_columns(joint, axis.position)
-            else:
-                message, conditional = log_softmax(joint, axis.position)
+            return eliminate_when_needed(axis, tables)
+        joint = product(*tables)
+        if self.name == "sum":
+            message, conditional = log_softmax(joint, axis.position)
             return LogTable(message, n_rows), conditional
         if self.name == "sample":
             joint = np.broadcast_to(joint, (n_rows, *joint.shape[1:]))
@@ -94,8 +86,10 @@ def draw(generator: Generator, weights: Floats, axis: int) -> Floats:
     return one_hot(codes, weights.shape[axis], axis)
 
 
-def keep(posterior: Floats, *axes: Axis) -> Floats:
+def keep(posterior: Posterior, *axes: Axis) -> Posterior:
     """The marginal of some axes; the others are summed and stay with size 1."""
+    if isinstance(posterior, Collected):
+        return posterior
     kept = {axis.position for axis in axes}
     gone = tuple(k for k in range(1, posterior.ndim) if k not in kept and posterior.shape[k] > 1)
     return posterior.sum(axis=gone, keepdims=True) if gone else posterior

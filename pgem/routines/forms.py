@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pgem.arrays import Floats, Integers
 from pgem.families._tiles import AS_GIVEN, PRODUCTS, SQUARES, TileForm
-from pgem.routines.tables import Axis, Entry, LogTable, Source, split_gates
+from pgem.routines.tables import Axis, Entry, LogTable, Source, Stats, split_gates
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +19,15 @@ class Forms:
     """All densities of a row, of which each has one table over the same K cells.
 
     Attributes:
-        sources: where the tables came from.
+        axes: the variables whose combinations are the cells.
+        shared: tables that are the same in all rows.
+        sources: where the others came from.
         forms: one each.
         level: constants of all tables [K].
     """
 
+    axes: tuple[Axis, ...]
+    shared: Sequence[LogTable]
     sources: Sequence[Source]
     forms: Sequence[TileForm]
     level: Floats
@@ -78,47 +82,64 @@ class Forms:
                 found += [own[i] * own[i:] for i in range(len(own))]
         return np.concatenate(found)
 
-    def scores(self, rows: Integers) -> Floats:
-        """Log-densities of a few rows [rows, K]."""
+    def scores(self, rows: Integers, size: int) -> Floats:
+        """Log-densities of a few rows [rows, size, cells of each value of the first axis]."""
         scores = self.features(rows).T @ self.theta.T + self.level
-        return scores if self.base is None else scores + self.base[rows, None]
+        scores = scores if self.base is None else scores + self.base[rows, None]
+        return scores.reshape(len(rows), size, -1)
 
     def entries(self, counts: Floats, total: Floats) -> dict[str, Entry]:
         """Statistics of every table from sums of 1 [K] and of the features [K, P]."""
-        found: dict[str, Entry] = {}
-        start = 0
+        found, start = Stats(), 0
+        for table in self.shared:
+            found.add(table, _over(table, counts, self.axes), summed=True)
         for source, form in zip(self.sources, self.forms, strict=True):
             stop = start + form.theta.shape[1]
             arrays = form.settle(counts, total[:, start:stop])
             entry = Entry(source.node.family, source.cells, arrays, source.slots)
-            if source.node.key in found:
-                found[source.node.key].add(arrays)
-            else:
-                found[source.node.key] = entry
+            found.merge({source.node.key: entry})
             start = stop
         return found
 
 
-def make_forms(
-    axis: Axis, tables: Sequence[LogTable], constants: Sequence[Floats] = ()
-) -> Forms | None:
-    """The densities of some tables, or None where one is no product over the axis alone.
+def make_forms(tables: Sequence[LogTable], *axes: Axis) -> Forms | None:
+    """The densities of some tables, or None where one is no product over all the axes.
 
     Args:
-        axis: the variable whose values are the cells.
-        tables: what depends on it, a row each.
-        constants: what is added to all rows [K] each.
+        tables: what depends on the variables.
+        axes: the variables, by position.
     """
-    sources = [_source(table, axis) for table in tables]
+    shared = [table for table in tables if table.is_shared]
+    sources = [_source(table, axes) for table in tables if not table.is_shared]
     known = [source for source in sources if source is not None]
     if not known or len(known) < len(sources):
         return None
     found = [_form(source) for source in known]
     forms = [form for form in found if form is not None]
-    levels = [*constants, *(form.level for form in forms)]
+    levels = [*(_spread(table, axes) for table in shared), *(form.level for form in forms)]
     if len(forms) < len(found) or not np.isfinite(levels).all():
         return None
-    return Forms(known, forms, np.sum(levels, axis=0))
+    return Forms(axes, shared, known, forms, np.sum(levels, axis=0))
+
+
+def _whole(table: LogTable, axes: Sequence[Axis]) -> tuple[int, ...]:
+    """The shape of a table that has all the axes."""
+    shape = [1] * table.array.ndim
+    for axis in axes:
+        shape[axis.position] = axis.size
+    return tuple(shape)
+
+
+def _spread(table: LogTable, axes: Sequence[Axis]) -> Floats:
+    """Entries of a table of one row for every cell."""
+    return np.broadcast_to(table.array, _whole(table, axes)).reshape(-1)
+
+
+def _over(table: LogTable, counts: Floats, axes: Sequence[Axis]) -> Floats:
+    """Counts of the cells added up to the entries of a table of one row."""
+    whole = counts.reshape(_whole(table, axes))
+    gone = tuple(k for k, n in enumerate(whole.shape) if table.array.shape[k] == 1 < n)
+    return np.asarray(whole.sum(axis=gone, keepdims=True)) if gone else whole
 
 
 def _form(source: Source) -> TileForm | None:
@@ -126,11 +147,11 @@ def _form(source: Source) -> TileForm | None:
     return node.family.tile_form(node.points, source.slots, node.held)
 
 
-def _source(table: LogTable, axis: Axis) -> Source | None:
-    """Where a table came from, if it is one density a row and cell of the axis."""
+def _source(table: LogTable, axes: tuple[Axis, ...]) -> Source | None:
+    """Where a table came from, if it is one density a row and cell of all the axes."""
     source = table.source
     if not isinstance(source, Source) or source.own is not None or not callable(table.values):
         return None
     seen, _ = split_gates(source.cells)
-    plain = not seen and source.cells.gates == (axis,) and "barred" not in source.node.cache
+    plain = not seen and source.cells.gates == axes and "barred" not in source.node.cache
     return source if plain else None

@@ -2,17 +2,16 @@
 
 Lanes stand side by side in memory, so that one instruction serves several of them.  A tile holds a
 few steps of a group of lanes: the entry of step s, state j and lane i is at (s K + j) W + i, for K
-states (padded to a multiple of four with states that nothing reaches) and W lanes.  Where all tiles
-fit into the processor's cache, they and their messages are kept; else the messages before every
-tile are, and those inside it are computed again on the way back, which costs less than writing and
-reading them all.
+states (padded to a multiple of four with states that nothing reaches) and W lanes.  The messages
+before every tile are kept, and those inside it are computed again on the way back, which costs less
+than writing and reading them all.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pgem.routines.lane_reads import add_pairs, block, collect, gather, multiply, read
+from pgem.routines.lane_reads import add_pairs, block, collect, multiply, read
 from pgem.routines.loops import _inline, compiled
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
@@ -36,15 +35,15 @@ def advance(table, tile, messages, scales, width, active, n_steps, size):  # typ
         whole = scales[s * width : (s + ONE) * width]
         for i in range(active):
             whole[i] = 0.0
-        i0 = before + last * width
-        i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
         for j in range(ZERO, size, FOUR):
-            multiply(table, messages, before, messages, after, width, active, ZERO, last, j)
-            (t00, t01, t02, t03, t10, t11, t12, t13,
-             t20, t21, t22, t23, t30, t31, t32, t33) = block(table, last, j)  # fmt: skip
+            multiply(table, messages, before, messages, after, width, active, last, j)
             b0, o0 = before + j * width, after + j * width
             b1, b2, b3 = b0 + width, b0 + TWO * width, b0 + THREE * width
             o1, o2, o3 = o0 + width, o0 + TWO * width, o0 + THREE * width
+            i0 = before + last * width
+            i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
+            (t00, t01, t02, t03, t10, t11, t12, t13,
+             t20, t21, t22, t23, t30, t31, t32, t33) = block(table, last, j)  # fmt: skip
             if last == ZERO:
                 for i in range(active):
                     w, x = messages[i0 + i], messages[i1 + i]
@@ -76,13 +75,13 @@ def advance(table, tile, messages, scales, width, active, n_steps, size):  # typ
 
 
 @compiled
-def carry(messages, scales, n_steps, width, active, size, target, to):  # type: ignore[no-untyped-def]
-    """The last message of a tile, without its scale, as the first one of the next."""
+def carry(messages, scales, n_steps, width, active, size):  # type: ignore[no-untyped-def]
+    """The last message of a tile, without its scale, becomes the first one of the next."""
     for j in range(size):
-        at, out = (n_steps * size + j) * width, to + j * width
+        at, to = (n_steps * size + j) * width, j * width
         for i in range(active):
             scale = scales[(n_steps - ONE) * width + i]
-            target[out + i] = messages[at + i] / scale if scale != 0.0 else 0.0
+            messages[to + i] = messages[at + i] / scale if scale != 0.0 else 0.0
 
 
 @compiled
@@ -191,7 +190,7 @@ def retreat(  # type: ignore[no-untyped-def]
                 posterior[here + i] = messages[here + slot + i] * slope
                 pulls[here + i] = slope * (b * inverse[i])
         for j in range(ZERO, size, FOUR):
-            multiply(turned, pulls, at, slopes, ZERO, width, active, ZERO, size, j)
+            multiply(turned, pulls, at, slopes, ZERO, width, active, size, j)
         if watch:
             _find_top(slopes, inverse, width, active, size, top)
     largest = 0.0
@@ -209,7 +208,7 @@ def _active(left):  # type: ignore[no-untyped-def]
     return (n + EIGHT - ONE) // EIGHT * EIGHT
 
 
-@compiled
+@_inline
 def _put_slopes(slope, length, size, slopes):  # type: ignore[no-untyped-def]
     """Write the derivatives of lanes that have steps."""
     width = np.uint64(len(length))
@@ -219,7 +218,26 @@ def _put_slopes(slope, length, size, slopes):  # type: ignore[no-untyped-def]
                 slopes[j, i] = slope[j * width + i]
 
 
-@compiled
+@_inline
+def _keep(store, kept, back):  # type: ignore[no-untyped-def]
+    """Keep the message before a tile, or take it back."""
+    for e in range(np.uint64(len(kept))):
+        if back:
+            store[e] = kept[e]
+        else:
+            kept[e] = store[e]
+
+
+@_inline
+def _any_faint(lows, faint_from):  # type: ignore[no-untyped-def]
+    """Whether entries of what is seen may leave entries of a message too faint."""
+    least = 0.0
+    for i in range(len(lows)):
+        least = min(least, lows[i])
+    return not least > faint_from
+
+
+@_inline
 def _widest(cuts):  # type: ignore[no-untyped-def]
     """Lanes of the largest group."""
     most = ZERO
@@ -232,116 +250,78 @@ def _widest(cuts):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forward(  # type: ignore[no-untyped-def]
-    table, n_states, seen, first, length, cuts, messages, tapes, final, level, lows, faint_from
-):
-    """Messages before every tile, and after the last step of every lane.
+def sweep(  # type: ignore[no-untyped-def]
+    back, table, turned, n_states, seen, first, length, cuts, tapes, start, ends, level, lows,
+    faint_from, found, found_seen, collected, watch,
+):  # fmt: skip
+    """All tiles in order, or back: messages, or the derivatives of log p by them.
+
+    One function for both ways, since the compiler goes through all that is called once for each.
 
     Args:
+        back: whether this is the way back, after one in order with the same tapes.
         table: T [K, K].
+        turned: T with the earlier state last.
         n_states: states, without those that only fill a message.
         seen: what is seen (`Seen`).
         first: the first row of every lane.
         length: steps of every lane, falling within each group.
         cuts: where groups begin among the lanes, and the end.
-        messages: messages before every lane [K, lanes].
-        tapes: what is kept for the way back (`Tapes`), filled.
-        final: messages after every lane that has steps are written.
-        level: log p of every lane, given the message before it.
-        lows: the least entry of what is seen, scale and entry of a message, the first a logarithm
-            [3, lanes].
+        tapes: what is kept for the way back (`Tapes`).
+        start: messages before every lane [K, lanes]; back, derivatives by those after it.
+        ends: messages after every lane that has steps are written; back, derivatives by those
+            before it.
+        level: log p of every lane, given the message before it, is added; back, anything.
+        lows: lowered to the least entry of what is seen, scale and entry of a message, the first a
+            logarithm [3, lanes]; back, anything.
         faint_from: entries of what is seen (logarithms) that leave no entry of a message too faint.
-    """
-    size = np.uint64(len(table))
-    for g in range(len(cuts) - 1):
-        l0, l1 = cuts[g], cuts[g + 1]
-        width, slot = l1 - l0, size * (l1 - l0)
-        to, left = np.empty_like(first[l0:l1]), np.empty_like(first[l0:l1])
-        product, longest = np.ones(width), length[l0]
-        at = tapes.places[g] if tapes.whole else ZERO
-        for i in range(width):
-            to[i], left[i] = first[l0 + i], length[l0 + i]
-            for j in range(size):
-                tapes.stores[at + j * width + i] = messages[j, l0 + i]
-        for t in range(ZERO, longest, STEPS):
-            n_steps, active = min(STEPS, longest - t), _active(left)
-            tile, store, scale = tapes.tiles[at:], tapes.stores[at:], tapes.scales[at // size :]
-            read(seen, n_states, to, left, width, active, n_steps, size, tapes.features, tile,
-                 level[l0:l1], lows[0, l0:l1])  # fmt: skip
-            advance(table, tile, store, scale, width, active, n_steps, size)
-            settle(store, scale, left, width, active, n_steps, size, product, level[l0:l1],
-                   lows[1, l0:l1], final[:, l0:l1])  # fmt: skip
-            least = 0.0
-            for i in range(l0, l1):
-                least = min(least, lows[ZERO, i])
-            if not least > faint_from:
-                find_faintest(store, scale, n_steps, width, active, size, lows[2, l0:l1])
-            if tapes.whole:
-                at += (STEPS + ONE) * slot
-            else:
-                place = tapes.places[g] + t // STEPS * slot
-                for e in range(slot):
-                    tapes.kept[place + e] = store[e]
-            if t + n_steps < longest:
-                carry(store, scale, n_steps, width, active, size, tapes.stores, at)
-            for i in range(width):
-                left[i] -= min(left[i], n_steps)
-                to[i] += n_steps
-        for i in range(width):
-            level[l0 + i] += np.log(product[i])
-
-
-@compiled
-def backward(  # type: ignore[no-untyped-def]
-    table, turned, n_states, seen, first, length, cuts, tapes, start, slopes, found, found_seen,
-    collected, watch,
-):  # fmt: skip
-    """Derivatives of log p by the message before every lane, from those by the one after it.
-
-    Args:
-        table: T, and so on as in `forward`, which has filled the tapes.
-        turned: T with the earlier state last.
-        start: derivatives by the messages after every lane [K, lanes].
-        slopes: derivatives by the messages before every lane that has steps are written.
-        found: posteriors of T's entries, divided by them, are added [K, K].
-        found_seen: posteriors of what is seen are collected (`lane_reads.collect`).
-        collected: whether posteriors are wanted.
+        found: back, posteriors of T's entries, divided by them, are added [K, K].
+        found_seen: back, posteriors of what is seen are collected (`lane_reads.py`).
+        collected: whether both are wanted.
         watch: whether the largest derivative is wanted, which is returned.
     """
-    size, most = np.uint64(len(table)), _widest(cuts)
-    slope, unused, largest = np.empty(size * most), np.zeros((2, most)), 0.0
+    size, most, largest = np.uint64(len(table)), _widest(cuts), 0.0
+    slope, left, to = np.empty(size * most), np.empty_like(first), np.empty_like(first)
+    tile, store, scale = tapes.tile, tapes.store, tapes.scales
     for g in range(len(cuts) - 1):
         l0, l1 = cuts[g], cuts[g + 1]
         width, slot, longest = l1 - l0, size * (l1 - l0), length[l0]
-        left, to = np.empty_like(first[l0:l1]), np.empty_like(first[l0:l1])
-        for e in range(slot):
-            slope[e] = 0.0
-        n_tiles = (longest + STEPS - ONE) // STEPS
-        for back in range(n_tiles):
-            k = n_tiles - ONE - back
-            t = k * STEPS
-            n_steps = min(STEPS, longest - t)
-            at = tapes.places[g] + k * (STEPS + ONE) * slot if tapes.whole else ZERO
+        product, own = np.ones(width), slice(l0, l1)
+        for j in range(size):
             for i in range(width):
-                left[i] = length[l0 + i] - min(length[l0 + i], t)
-                to[i] = first[l0 + i] + t
-            active = _active(left)
-            tile, store, scale = tapes.tiles[at:], tapes.stores[at:], tapes.scales[at // size :]
-            if not tapes.whole:
-                place = tapes.places[g] + k * slot
-                for e in range(slot):
-                    store[e] = tapes.kept[place + e]
-                read(seen, n_states, to, left, width, active, n_steps, size, tapes.features, tile,
-                     unused[0], unused[1])  # fmt: skip
-                advance(table, tile, store, scale, width, active, n_steps, size)
-            elif collected and len(seen.theta):
-                gather(seen, to, left, width, active, n_steps, tapes.features)
-            top = retreat(turned, tile, store, scale, left, width, active, n_steps, size,
-                          start[:, l0:l1], slope, tapes.pulls, tapes.posterior, watch)  # fmt: skip
-            largest = max(largest, top)
-            if collected:
-                add_pairs(store, size, tapes.pulls, size, n_steps, width, active, found)
-                collect(seen, tapes.posterior, tapes.features, to, left, width, active, n_steps,
-                        size, found_seen)  # fmt: skip
-        _put_slopes(slope, length[l0:l1], size, slopes[:, l0:l1])
+                store[j * width + i] = start[j, l0 + i]
+                slope[j * width + i] = 0.0
+        n_tiles = (longest + STEPS - ONE) // STEPS
+        for k in range(n_tiles):
+            number = n_tiles - ONE - k if back else k
+            t, place = number * STEPS, tapes.places[g] + number * slot
+            n_steps = min(STEPS, longest - t)
+            for i in range(l0, l1):
+                left[i] = length[i] - min(length[i], t)
+                to[i] = first[i] + t
+            active = _active(left[own])
+            _keep(store, tapes.kept[place : place + slot], back)
+            read(seen, n_states, to[own], left[own], width, active, n_steps, size, tapes.features,
+                 tapes.shares, tile, level[own], lows[0, own])  # fmt: skip
+            advance(table, tile, store, scale, width, active, n_steps, size)
+            if back:
+                top = retreat(turned, tile, store, scale, left[own], width, active, n_steps, size,
+                              start[:, own], slope, tapes.pulls, tapes.posterior,
+                              watch)  # fmt: skip
+                largest = max(largest, top)
+                if collected:
+                    add_pairs(store, size, tapes.pulls, size, n_steps, width, active, found)
+                    collect(seen, tile, tapes.posterior, tapes.features, tapes.shares, to[own],
+                            left[own], width, active, n_steps, size, found_seen)  # fmt: skip
+            else:
+                settle(store, scale, left[own], width, active, n_steps, size, product, level[own],
+                       lows[1, own], ends[:, own])  # fmt: skip
+                if _any_faint(lows[0, own], faint_from):
+                    find_faintest(store, scale, n_steps, width, active, size, lows[2, own])
+                carry(store, scale, n_steps, width, active, size)
+        if back:
+            _put_slopes(slope, length[own], size, ends[:, own])
+        else:
+            for i in range(width):
+                level[l0 + i] += np.log(product[i])
     return largest

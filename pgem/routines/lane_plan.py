@@ -32,8 +32,6 @@ LONG_PIECE = 2048
 """Steps of a piece from which lanes are cut into more groups, which are parts for threads."""
 MOST_PARTS = 8
 """Parts for threads, at most, each with sums of its own: so sums do not depend on the threads."""
-KEEP_ENTRIES = 1 << 19
-"""Message entries of all steps up to which they are kept for the way back: a cache holds them."""
 LINE = 8
 """Numbers in a line of the processor's cache: whole lines are read and written more quickly."""
 FIRST_RUN_UP = 64
@@ -44,22 +42,22 @@ class Tapes(NamedTuple):
     """What `forward` leaves for `backward`.
 
     Attributes:
-        whole: whether all is kept, or the messages before every tile.
-        places: where what belongs to each group begins.
-        kept: messages before every tile, unless all is kept.
-        tiles, stores, scales: probabilities, messages and scales of all steps, or of one tile; each
-            has room for one step more than its own.
+        places: where the messages of each group begin.
+        kept: messages before every tile.
+        tile, store, scales: probabilities, messages and scales of one tile; there is one message
+            more than steps.
         features: what densities of one tile are made of.
+        shares: densities of one tile, where several add up to that of a state.
         pulls, posterior: what the way back makes of one tile.
     """
 
-    whole: bool
     places: Codes
     kept: Floats
-    tiles: Floats
-    stores: Floats
+    tile: Floats
+    store: Floats
     scales: Floats
     features: Floats
+    shares: Floats
     pulls: Floats
     posterior: Floats
 
@@ -93,20 +91,26 @@ class Groups:
         bounds = sorted({k * self.n_groups // n for k in range(n + 1)})
         return [replace(self, cuts=self.cuts[a : b + 1]) for a, b in pairwise(bounds)]
 
-    def tapes(self, size: int, tile: int, n_features: int) -> Tapes:
-        """Memory for what the way back needs, for messages of `size` entries."""
+    def tapes(self, size: int, tile: int, n_features: int, n_cells: int) -> Tapes:
+        """Memory for what the way back needs, for messages of `size` entries.
+
+        Args:
+            size: entries of a message.
+            tile: steps of a tile.
+            n_features: features of a step (0 where densities are not made here).
+            n_cells: densities of a step.
+        """
         width, longest = np.diff(self.cuts).astype(int), self.length[self.cuts[:-1]].astype(int)
-        slots, n_tiles = size * width, np.maximum(-(-longest // tile), 1)
-        whole = int((slots * (longest + 1)).sum()) <= KEEP_ENTRIES
-        n = n_tiles * (tile + 1) if whole else n_tiles
-        stops = np.cumsum([0, *(slots * n)]).astype(np.uint64)
-        end, widest = int(stops[-1]), int(slots.max(initial=0))
-        entries = end if whole else (tile + 1) * widest
-        features = _aligned(tile * n_features * int(width.max(initial=0)))
+        stops = np.cumsum([0, *(size * width * -(-longest // tile))]).astype(np.uint64)
+        most = int(width.max(initial=0))
+        widest = size * most
+        features = _aligned(tile * n_features * most)
+        shares = _aligned(tile * n_cells * most if n_cells > size else 0)
         features[:] = 0.0  # those that only fill the last four are never written
         return Tapes(
-            whole, stops[:-1], _aligned(0 if whole else end), _aligned(entries), _aligned(entries),
-            _aligned(entries // size), features, _aligned(tile * widest), _aligned(tile * widest),
+            stops[:-1], _aligned(int(stops[-1])), _aligned(tile * widest),
+            _aligned((tile + 1) * widest), _aligned(tile * most), features, shares,
+            _aligned(tile * widest), _aligned(tile * widest),
         )  # fmt: skip
 
 

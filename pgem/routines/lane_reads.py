@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgem.arrays import Floats
-from pgem.routines.elementary import exp
+from pgem.routines.elementary import LOWEST, exp, log
 from pgem.routines.loops import _inline, compiled
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in (0, 1, 2, 3, 4))
@@ -30,8 +30,8 @@ class Seen(NamedTuple):
         strides: what a row's number and a column's are multiplied by, to find a value.
         blocks: kind, first and last column of each block of columns [B, 3].
         centre: what is subtracted from each column [Q].
-        theta: coefficients of the constant 1 and of the features [P, K], both padded with zeros to
-            a multiple of four.
+        theta: coefficients of the constant 1 and of the features [P, M K], P and K padded with
+            zeros to multiples of four; M densities add up to that of a state.
         base: what is added to the logarithms of all states [N]; may be empty.
     """
 
@@ -62,33 +62,52 @@ def block(table, a, j):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+# The first four and the others are functions of their own, and find all their places: where one
+# loop has both, or places are found outside it, LLVM cannot tell that the rows are apart.
+
+
 @_inline
-def multiply(table, given, at, out, to, width, active, first, last, j):  # type: ignore[no-untyped-def]
+def _put(table, given, at, out, to, width, active, a, j):  # type: ignore[no-untyped-def]
+    """Fill four rows of `out` with the products of four rows of `given`."""
+    o0, i0 = to + j * width, at + a * width
+    o1, o2, o3 = o0 + width, o0 + TWO * width, o0 + THREE * width
+    i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
+    (t00, t01, t02, t03, t10, t11, t12, t13,
+     t20, t21, t22, t23, t30, t31, t32, t33) = block(table, a, j)  # fmt: skip
+    for i in range(active):
+        w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
+        out[o0 + i] = t00 * w + t10 * x + t20 * y + t30 * z
+        out[o1 + i] = t01 * w + t11 * x + t21 * y + t31 * z
+        out[o2 + i] = t02 * w + t12 * x + t22 * y + t32 * z
+        out[o3 + i] = t03 * w + t13 * x + t23 * y + t33 * z
+
+
+@_inline
+def _add(table, given, at, out, to, width, active, a, j):  # type: ignore[no-untyped-def]
+    """Add the products of four rows of `given` to four rows of `out`."""
+    o0, i0 = to + j * width, at + a * width
+    o1, o2, o3 = o0 + width, o0 + TWO * width, o0 + THREE * width
+    i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
+    (t00, t01, t02, t03, t10, t11, t12, t13,
+     t20, t21, t22, t23, t30, t31, t32, t33) = block(table, a, j)  # fmt: skip
+    for i in range(active):
+        w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
+        out[o0 + i] += t00 * w + t10 * x + t20 * y + t30 * z
+        out[o1 + i] += t01 * w + t11 * x + t21 * y + t31 * z
+        out[o2 + i] += t02 * w + t12 * x + t22 * y + t32 * z
+        out[o3 + i] += t03 * w + t13 * x + t23 * y + t33 * z
+
+
+@_inline
+def multiply(table, given, at, out, to, width, active, last, j):  # type: ignore[no-untyped-def]
     """Fill rows j to j + 3 of the [K, W] at `to` with Σ_a table[a, j] given[a], a < `last`.
 
-    `given` is the [A, W] at `at`; what is there already is added to if `first` is not 0.
+    `given` is the [A, W] at `at`.
     """
-    o0 = to + j * width
-    o1, o2, o3 = o0 + width, o0 + TWO * width, o0 + THREE * width
-    for a in range(first, last, FOUR):
-        i0 = at + a * width
-        i1, i2, i3 = i0 + width, i0 + TWO * width, i0 + THREE * width
-        (t00, t01, t02, t03, t10, t11, t12, t13,
-         t20, t21, t22, t23, t30, t31, t32, t33) = block(table, a, j)  # fmt: skip
-        if a == ZERO:
-            for i in range(active):
-                w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
-                out[o0 + i] = t00 * w + t10 * x + t20 * y + t30 * z
-                out[o1 + i] = t01 * w + t11 * x + t21 * y + t31 * z
-                out[o2 + i] = t02 * w + t12 * x + t22 * y + t32 * z
-                out[o3 + i] = t03 * w + t13 * x + t23 * y + t33 * z
-        else:
-            for i in range(active):
-                w, x, y, z = given[i0 + i], given[i1 + i], given[i2 + i], given[i3 + i]
-                out[o0 + i] += t00 * w + t10 * x + t20 * y + t30 * z
-                out[o1 + i] += t01 * w + t11 * x + t21 * y + t31 * z
-                out[o2 + i] += t02 * w + t12 * x + t22 * y + t32 * z
-                out[o3 + i] += t03 * w + t13 * x + t23 * y + t33 * z
+    if last > ZERO:
+        _put(table, given, at, out, to, width, active, ZERO, j)
+    for a in range(FOUR, last, FOUR):
+        _add(table, given, at, out, to, width, active, a, j)
 
 
 @compiled
@@ -169,35 +188,70 @@ def read_logs(logs, first, left, width, active, n_steps, size, tile, level, leas
             at = (s * size + j) * width
             for i in range(active):
                 tile[at + i] = logs[j, rows[i]]
-    _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
+    _exponentiate(left, width, active, n_steps, n_states, size, size, tile, tile, level, least)
+
+
+@_inline
+def _find_peaks(scores, start, n_cells, n_states, size, left, s, width, active, peak, level):  # type: ignore[no-untyped-def]
+    """Peaks of the scores of a step, added to `level`; 0 where a lane has ended, as all scores."""
+    for i in range(active):
+        peak[i] = -np.inf
+    for first in range(ZERO, n_cells, size):
+        for j in range(first, first + n_states):
+            at = start + j * width
+            for i in range(active):
+                value = scores[at + i] if s < left[i] else 0.0
+                scores[at + i] = value
+                peak[i] = value if value > peak[i] else peak[i]
+    for i in range(active):
+        peak[i] = peak[i] if abs(peak[i]) < np.inf else 0.0
+        level[i] += peak[i]
 
 
 @compiled
-def _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least):  # type: ignore[no-untyped-def]
-    """Logarithms in a tile become numbers over their peaks (see `read_logs`)."""
-    peak = np.empty(width)
+def _exponentiate(  # type: ignore[no-untyped-def]
+    left, width, active, n_steps, n_states, size, n_cells, scores, tile, level, least
+):
+    """Logarithms become numbers over their peaks (see `read_logs`), and a tile their sums.
+
+    `scores` are the tile itself if a state has one each.
+    """
+    peak, lowest, mixed = np.empty(width), np.zeros(width), n_cells > size
+    low = np.ones(width)
     for s in range(n_steps):
-        start = s * size * width
-        for i in range(active):
-            peak[i] = -np.inf
-        for j in range(n_states):
-            at = start + j * width
-            for i in range(active):
-                value = tile[at + i] if s < left[i] else 0.0
-                tile[at + i] = value
-                peak[i] = value if value > peak[i] else peak[i]
-        for i in range(active):
-            peak[i] = peak[i] if abs(peak[i]) < np.inf else 0.0
-            level[i] += peak[i]
-        for j in range(n_states):
-            at = start + j * width
-            for i in range(active):
-                value = tile[at + i] - peak[i]
-                lower = value < least[i] and value > -np.inf
-                least[i] = value if lower else least[i]
-                tile[at + i] = exp(value)
-        for k in range(start + n_states * width, start + size * width):
+        start, own = s * n_cells * width, s * size * width
+        _find_peaks(scores, start, n_cells, n_states, size, left, s, width, active, peak, level)
+        for k in range(own, own + size * width if mixed else own):
             tile[k] = 0.0
+        for first in range(ZERO, n_cells, size):
+            for j in range(n_states):
+                at, to = start + (first + j) * width, own + j * width
+                for i in range(active):
+                    value = scores[at + i] - peak[i]
+                    lower = value < lowest[i] and value > -np.inf
+                    lowest[i] = value if lower else lowest[i]
+                    scores[at + i] = exp(value)
+                for i in range(active if mixed else ZERO):
+                    tile[to + i] += scores[at + i]
+            for k in range(start + (first + n_states) * width, start + (first + size) * width):
+                scores[k] = 0.0
+        if mixed:
+            _find_low(tile, own, n_states, left, s, width, active, low)
+    for i in range(active):
+        # a sum of what is finite may underflow
+        value = (log(low[i]) if low[i] > 1e-307 else LOWEST) if mixed else lowest[i]
+        least[i] = value if value < least[i] else least[i]
+
+
+@_inline
+def _find_low(tile, at, n_states, left, s, width, active, low):  # type: ignore[no-untyped-def]
+    """Lower `low` to the least entries of a step of a tile; 1 where a lane has ended, as all."""
+    for j in range(n_states):
+        to = at + j * width
+        for i in range(active):
+            value = tile[to + i] if s < left[i] else 1.0
+            tile[to + i] = value
+            low[i] = value if value < low[i] else low[i]
 
 
 @_inline
@@ -228,24 +282,43 @@ def _gather(seen, first, left, width, active, n_steps, features):  # type: ignor
                     at += width
 
 
-@compiled
-def read_forms(  # type: ignore[no-untyped-def]
-    seen, n_states, first, left, width, active, n_steps, size, features, tile, level, least
+@_inline
+def _read_forms(  # type: ignore[no-untyped-def]
+    seen, n_states, first, left, width, active, n_steps, size, features, shares, tile, level, least
 ):
-    """`read_logs` of features times coefficients; fills the features of every step, too."""
+    """`read_logs` of features times coefficients; fills the features of every step, too.
+
+    Where several densities add up to that of a state, fills them, too, over the same peak.
+    """
     _gather(seen, first, left, width, active, n_steps, features)
-    n_features = np.uint64(len(seen.theta))
+    n_features, n_cells = np.uint64(len(seen.theta)), np.uint64(seen.theta.shape[1])
+    scores = shares if n_cells > size else tile
     for s in range(n_steps):
-        at, to = s * n_features * width, s * size * width
-        for j in range(ZERO, size, FOUR):
-            multiply(seen.theta, features, at, tile, to, width, active, ZERO, n_features, j)
+        at, to = s * n_features * width, s * n_cells * width
+        for j in range(ZERO, n_cells, FOUR):
+            multiply(seen.theta, features, at, scores, to, width, active, n_features, j)
         for i in range(active if len(seen.base) else ZERO):
             level[i] += seen.base[first[i] + s] if s < left[i] else 0.0
-    _exponentiate(left, width, active, n_steps, n_states, size, tile, level, least)
+    _exponentiate(left, width, active, n_steps, n_states, size, n_cells, scores, tile, level, least)
 
 
-@compiled
-def read(seen, n_states, first, left, width, active, n_steps, size, features, tile, level, least):  # type: ignore[no-untyped-def]
+@_inline
+def _weigh(tile, posterior, width, active, n_steps, size, n_cells, shares):  # type: ignore[no-untyped-def]
+    """Shares of a tile's sums become posteriors."""
+    for s in range(n_steps):
+        for c in range(ZERO, n_cells, size):
+            for j in range(size):
+                at, own = (s * n_cells + c + j) * width, (s * size + j) * width
+                for i in range(active):
+                    sum_ = tile[own + i]
+                    over = 1.0 / sum_ if sum_ > 0.0 else 0.0
+                    shares[at + i] *= posterior[own + i] * over
+
+
+@_inline
+def read(  # type: ignore[no-untyped-def]
+    seen, n_states, first, left, width, active, n_steps, size, features, shares, tile, level, least
+):
     """Fill a tile with what is seen, in the form that it has."""
     if len(seen.rows):
         read_table(
@@ -253,35 +326,36 @@ def read(seen, n_states, first, left, width, active, n_steps, size, features, ti
             level,
         )  # fmt: skip
     elif len(seen.theta):
-        read_forms(
-            seen, n_states, first, left, width, active, n_steps, size, features, tile, level, least
-        )
+        _read_forms(
+            seen, n_states, first, left, width, active, n_steps, size, features, shares, tile,
+            level, least,
+        )  # fmt: skip
     else:
         read_logs(seen.table, first, left, width, active, n_steps, size, tile, level, least)
-
-
-@compiled
-def gather(seen, first, left, width, active, n_steps, features):  # type: ignore[no-untyped-def]
-    """The features alone, where the tile is kept."""
-    _gather(seen, first, left, width, active, n_steps, features)
 
 
 # --- posteriors collected -----------------------------------------------------------------------
 
 
-@compiled
-def collect(seen, tile, features, first, left, width, active, n_steps, size, found):  # type: ignore[no-untyped-def]
+@_inline
+def collect(  # type: ignore[no-untyped-def]
+    seen, tile, posterior, features, shares, first, left, width, active, n_steps, size, found
+):
     """Add the posteriors of a tile to `found`, in the form that suits what is seen.
 
     To rows of the table [R, K]; to sums of the features [P, K]; or steps are put into [K, N].
     """
     if len(seen.rows):
-        add_by_row(tile, seen.rows, first, left, width, active, n_steps, size, found)
+        add_by_row(posterior, seen.rows, first, left, width, active, n_steps, size, found)
     elif len(seen.theta):
-        n_features = np.uint64(len(seen.theta))
-        add_pairs(features, n_features, tile, size, n_steps, width, active, found)
+        n_features, n_cells = np.uint64(len(seen.theta)), np.uint64(seen.theta.shape[1])
+        if n_cells > size:
+            _weigh(tile, posterior, width, active, n_steps, size, n_cells, shares)
+            add_pairs(features, n_features, shares, n_cells, n_steps, width, active, found)
+        else:
+            add_pairs(features, n_features, posterior, size, n_steps, width, active, found)
     else:
-        put_rows(tile, first, left, width, active, n_steps, size, found)
+        put_rows(posterior, first, left, width, active, n_steps, size, found)
 
 
 @compiled

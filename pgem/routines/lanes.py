@@ -20,16 +20,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pgem.arrays import Floats, Integers, Mask
+from pgem.arrays import Floats, Integers, Mask, log_softmax
 from pgem.routines.chain import ChainPass, _Chain, _scaled
 from pgem.routines.contract import Semiring
 from pgem.routines.forms import Forms, make_forms
 from pgem.routines.kernels import HARMLESS
-from pgem.routines.lane_loops import STEPS, backward, forward
+from pgem.routines.lane_loops import STEPS, sweep
 from pgem.routines.lane_plan import Groups, Lanes, Memory, make_groups
 from pgem.routines.lane_reads import Seen
 from pgem.routines.scan_plan import Rows, ScanPlan
-from pgem.routines.tables import Collected
+from pgem.routines.tables import Collected, Mixed, Source
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ NOTHING = 1e-200
 """Entries of which no relative difference is asked; see `HARMLESS`."""
 MOST_SUMS = 1 << 16
 """Entries of a table of what is seen of which every part may have sums of its own."""
+NO_TABLE = np.zeros((0, 0))
 SWEEPS = 2
 """How often pieces run again before the sequences run one after the other."""
 
@@ -112,7 +113,7 @@ class LanePass(_Chain):
         self.table[: self.size, : self.size] = steady.reshape(self.size, self.size)
         self.turned = np.ascontiguousarray(self.table.T)
         if self.forms is not None:
-            self.what = _evaluated(self.forms, self.width)
+            self.what = _evaluated(self.forms, self.size, self.width)
         elif self.is_indexed:
             b, b_peaks, lowest = _scaled(self.logs)
             self.what = Seen(np.ascontiguousarray(b.T), b_peaks, self.codes)
@@ -129,9 +130,12 @@ class LanePass(_Chain):
         filled = self.lanes.filled
         rows = self.starts[filled]
         self.first_rows = self.codes[rows].astype(np.int64) if self.is_indexed else rows
-        logs = self.steps.values[0, : self.size] + (
-            self.logs[self.first_rows] if self.forms is None else self.forms.scores(rows)
-        )
+        if self.forms is None:
+            logs = self.logs[self.first_rows]
+        else:
+            logs, self.first_shares = log_softmax(self.forms.scores(rows, self.size), 2)
+            logs = logs[:, :, 0]
+        logs = self.steps.values[0, : self.size] + logs
         peak = logs.max(axis=1)
         if not (np.abs(peak) < np.inf).all():
             return False
@@ -180,18 +184,26 @@ class LanePass(_Chain):
     def _run(self, groups: Groups, initial: Floats) -> tuple[Floats, Floats, Floats]:
         """Messages after every lane, its log p without that of the transitions' peak, and lows."""
         parts, final = groups.parts(self.n_parts), initial.copy()
-        n_features = len(self.what.theta)
-        self.tapes = [part.tapes(self.width, int(STEPS), n_features) for part in parts]
+        shape = self.what.theta.shape
+        self.tapes = [part.tapes(self.width, int(STEPS), *shape) for part in parts]
         level, lows = np.zeros(groups.n_lanes), np.ones((3, groups.n_lanes))
         lows[0] = self.lowest if self.is_indexed else 0.0
 
         def work(k: int) -> None:
-            forward(self.table, self.n_states, self.what, groups.first, groups.length,
-                    parts[k].cuts, initial, self.tapes[k], final, level, lows,
-                    self.faint_from)  # fmt: skip
+            sweep(
+                False, *self._given(groups, parts[k], k), initial, final, level, lows,
+                self.faint_from, NO_TABLE, NO_TABLE, False, False,
+            )  # fmt: skip
 
         self._share(work, len(parts))
         return final, level, lows
+
+    def _given(self, groups: Groups, part: Groups, k: int) -> tuple[Any, ...]:
+        """What both ways of part k take."""
+        return (
+            self.table, self.turned, self.n_states, self.what, groups.first, groups.length,
+            part.cuts, self.tapes[k],
+        )  # fmt: skip
 
     def _share(self, work: Callable[[int], T], n: int) -> list[T]:
         """What `work` returns for 0, 1, …, n - 1, on threads."""
@@ -272,12 +284,12 @@ class LanePass(_Chain):
         parts, slopes = groups.parts(self.n_parts), start.copy()
         found = np.zeros((len(parts), self.width, self.width))
         seen = np.zeros(self._shape_of_seen(len(parts)) if collect else (1, 0, 0))
+        level, lows = np.zeros(groups.n_lanes), np.zeros((3, groups.n_lanes))
 
         def work(k: int) -> float:
-            largest: float = backward(
-                self.table, self.turned, self.n_states, self.what, groups.first, groups.length,
-                parts[k].cuts, self.tapes[k], start, slopes, found[k], seen[k % len(seen)],
-                collect, watch,
+            largest: float = sweep(
+                True, *self._given(groups, parts[k], k), start, slopes, level, lows, -np.inf,
+                found[k], seen[k % len(seen)], collect, watch,
             )  # fmt: skip
             return largest
 
@@ -288,7 +300,7 @@ class LanePass(_Chain):
     def _shape_of_seen(self, n_parts: int) -> tuple[int, int, int]:
         """Of the posteriors of what is seen, as parts for threads collect them."""
         if self.forms is not None:
-            return n_parts, len(self.what.theta), self.width
+            return n_parts, *self.what.theta.shape
         if self.is_indexed:
             return n_parts, len(self.logs), self.size
         return 1, self.size, self.n_rows
@@ -309,8 +321,11 @@ class LanePass(_Chain):
         return self.parts(transitions, seen)
 
     def _settle(self, forms: Forms, sums: Floats, opened: Floats) -> Floats:
-        """Statistics from the sums of features [P, K] and the posterior of the first steps."""
-        sums = sums[: 1 + forms.theta.shape[1], : self.size].T
+        """Statistics from the sums of features and the posterior of the first steps."""
+        n_cells, n_features = forms.theta.shape
+        by_state = sums[: 1 + n_features].reshape(1 + n_features, -1, self.width)
+        sums = by_state[:, :, : self.size].transpose(2, 1, 0).reshape(n_cells, -1)
+        opened = (opened[:, :, None] * self.first_shares).reshape(-1, n_cells)
         counts = sums[:, 0] + opened.sum(axis=0)
         total = sums[:, 1:] + (forms.features(self.first_rows) @ opened).T
         number = self.plan.moves[1].factors[0]
@@ -323,14 +338,23 @@ def _forms(plan: ScanPlan, seen: Sequence[Rows]) -> Forms | None:
     if len(seen) != 1 or not seen[0].per_step:
         return None
     (now, _), *_ = plan.axes.shift
-    return make_forms(now, seen[0].parts)
+    parts = seen[0].parts
+    source = parts[0].source if len(parts) == 1 else None
+    if not isinstance(source, Mixed):
+        return make_forms(parts, now)
+    known = all(isinstance(table.source, Source) for table in source.parts)
+    fits = known and now.position < source.axis.position
+    return make_forms(source.parts, now, source.axis) if fits else None
 
 
-def _evaluated(forms: Forms, width: int) -> Seen:
+def _evaluated(forms: Forms, n_states: int, width: int) -> Seen:
     """Densities as the loops take them, for messages of `width` entries."""
-    n_states, n_features = forms.theta.shape
-    theta = np.zeros((-(-(1 + n_features) // 4) * 4, width))
-    theta[0, :n_states], theta[1 : 1 + n_features, :n_states] = forms.level, forms.theta.T
+    n_features = forms.theta.shape[1]
+    natural = np.concatenate([forms.level[:, None], forms.theta], axis=1)
+    by_state = natural.T.reshape(1 + n_features, n_states, -1).swapaxes(1, 2)
+    padded = np.zeros((-(-(1 + n_features) // 4) * 4, by_state.shape[1], width))
+    padded[: 1 + n_features, :, :n_states] = by_state
+    theta = padded.reshape(len(padded), -1)
     columns = forms.columns
     if not (columns.flags.c_contiguous or columns.flags.f_contiguous):
         columns = np.ascontiguousarray(columns)

@@ -28,7 +28,7 @@ from pgem.arrays import Floats, Integers
 from pgem.families._family import Family, Statistics
 from pgem.families._roles import Role
 from pgem.families._tiles import AS_GIVEN, PRODUCTS, TileForm
-from pgem.routines.contract import Semiring, product
+from pgem.routines.contract import Semiring
 from pgem.routines.maximise import Params, Readers
 from pgem.routines.tables import (
     Axis,
@@ -38,6 +38,7 @@ from pgem.routines.tables import (
     Posterior,
     Source,
     Stats,
+    product,
     split_gates,
 )
 from pgem.routines.tally import Spread

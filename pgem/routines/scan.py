@@ -130,12 +130,11 @@ class Chain:
         found = self.run.backward(flat)
         result: list[Posterior] = [Collected({})] * len(self.tables)
         for k, (table, owners) in enumerate(zip(self.merged, self.owners, strict=True)):
-            if k in self.run.collected:  # for all owners together
-                result[owners[0]] = self.run.collected[k]
-                continue
-            shaped = found[k].reshape(-1, *table.row_shape)
+            given: Posterior | None = self.run.collected.get(k)
+            if given is None:
+                given = found[k].reshape(-1, *table.row_shape)
             for owner in owners:
-                result[owner] = shaped
+                result[owner] = given
         return result
 
     def along(self, stretches: Stretches) -> list[Floats]:

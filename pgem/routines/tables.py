@@ -141,6 +141,14 @@ class Members:
     tables: tuple[LogTable, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A table that is the sum over one variable of a product of others, row by row."""
+
+    axis: Axis
+    parts: tuple[LogTable, ...]
+
+
 class Joint(ABC):
     """Where the table of several nodes together came from."""
 
@@ -174,7 +182,7 @@ class LogTable:
     values: Floats | Callable[[], Floats]
     n_rows: int
     reads: Integers | Callable[[], Integers] | None = None
-    source: Source | Steps | Choice | Members | Joint | None = None
+    source: Source | Steps | Choice | Members | Mixed | Joint | None = None
     by_number: bool = field(default=False, kw_only=True)
     shape: tuple[int, ...] | None = field(default=None, kw_only=True)
 
@@ -208,6 +216,14 @@ class LogTable:
         if self.reads is not None or callable(self.values):
             return False
         return len(self.values) == 1 and self.n_rows != 1
+
+
+def product(*tables: LogTable) -> Floats:
+    """The sum of log-tables [N or 1, axes...]."""
+    total = tables[0].full()
+    for factor in tables[1:]:
+        total = total + factor.full()
+    return total
 
 
 # --- cells --------------------------------------------------------------------------------------
@@ -564,7 +580,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """Statistics that were made on the way, in place of a table's posterior.
+    """Statistics that were made on the way, in place of the posterior of several tables.
 
     Attributes:
         entries: by component.
@@ -603,7 +619,8 @@ class Stats(dict[str, Entry]):
         """
         source = log_table.source
         if isinstance(posterior, Collected):
-            self._add_entries(posterior.entries)
+            assert isinstance(source, Source)
+            self._add_entries({source.node.key: posterior.entries[source.node.key]})
             return
         if isinstance(posterior, Spread):
             posterior, summed = _counted(log_table, posterior)
@@ -615,7 +632,7 @@ class Stats(dict[str, Entry]):
         elif isinstance(source, Joint):
             self._add_entries(source.entries(posterior))
         elif source is not None:
-            assert isinstance(source, Source), "members are told of by `collect.add_to`"
+            assert isinstance(source, Source), "`collect.add_to` and passes tell of all others"
             self._add_source(log_table, source, posterior, summed)
 
     def maximum(self, name: str) -> Floats | None:

@@ -20,14 +20,10 @@ def run_tiles(
     axis: Axis, weight: Floats, stats: Stats, semiring: Semiring, tables: Sequence[LogTable]
 ) -> LogTable | None:
     """`sum_out` by tiles, or None where a table has no such form."""
-    shared = [table for table in tables if table.is_shared]
-    others = [table for table in tables if not table.is_shared]
-    forms = make_forms(axis, others, [table.array.reshape(-1) for table in shared])
+    forms = make_forms(tables, axis)
     if forms is None:
         return None
     log_p, counts, total = _run(forms, np.ascontiguousarray(weight).reshape(-1), semiring)
-    for table in shared:
-        stats.add(table, counts.reshape(table.array.shape), summed=True)
     stats.merge(forms.entries(counts, total))
     if forms.base is not None:
         log_p += forms.base

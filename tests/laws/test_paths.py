@@ -53,6 +53,12 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     always_lanes(monkeypatch)
 
 
+def in_pieces_by_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where variables of single steps are summed out in tiles of lanes."""
+    in_pieces(monkeypatch)
+    with_tiles(monkeypatch)
+
+
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled loops, one sequence after the other."""
     force(scan=0)(monkeypatch)
@@ -100,6 +106,7 @@ def test_compiled_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         without_tallies,
         with_tiles,
         in_pieces,
+        in_pieces_by_tiles,
         one_by_one,
         regions(few=0, long=1),
         regions(few=0, long=NEVER),

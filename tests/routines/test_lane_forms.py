@@ -22,6 +22,7 @@ from pgem.families import Family, Slot
 from pgem.families.roles import RATE
 from pgem.families.supports import NON_NEGATIVE
 from pgem.routines import lane_plan, lanes
+from pgem.run import bind
 
 K, D = 3, 2
 LENGTHS = [40, 1, 5, 17, 90, 2, 33]
@@ -84,7 +85,23 @@ def both(s: Any) -> object:
     return number(s), vector(s), positive(s)
 
 
+def mixed(s: Any) -> object:
+    c = pg.latent("c", pg.Categorical(size=2), given=s)
+    return pg.observed("y", pg.MvNormal(), given=[s, c])
+
+
+def mixed_alike(s: Any) -> object:
+    c = pg.latent("c", pg.Categorical(size=5))
+    return pg.observed("x", pg.Normal(), given=[s, c])
+
+
+def mixed_twice(s: Any) -> object:
+    c = pg.latent("c", pg.Categorical(size=2), given=s)
+    return pg.observed("x", pg.Normal(), given=[s, c]), pg.observed("w", Waits(), given=[s, c])
+
+
 KINDS = [number, vector, independent, diagonal, one_matrix, positive, own, both]
+MIXED = [mixed, mixed_alike, mixed_twice]
 
 
 def draw(lengths: list[int], seed: int = 0, shift: float = 0.0) -> dict[str, list[Floats]]:
@@ -118,6 +135,7 @@ def fitted(
         patch.setattr(import_module("pgem.routines.scan"), "COMPILED_FROM", 0)
         patch.setattr(lanes.LanePass, "backward", backward)
         if piece:
+            patch.setattr(bind, "LARGE_FROM", 0)
             always_lanes(patch, piece)
         else:
             never_lanes(patch)
@@ -136,7 +154,7 @@ def chosen(model: pg.Model, data: dict[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in data if name in {node.name for node in model.record.nodes}}
 
 
-@pytest.mark.parametrize("declare", KINDS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("declare", KINDS + MIXED, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("piece", [5, 512])
 def test_densities_made_in_lanes(declare: Callable[[Any], object], piece: int) -> None:
     model = chain(declare)
@@ -246,7 +264,7 @@ def test_one_iteration_by_hand(piece: int, shift: float) -> None:
 # --- adversarial numbers ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("declare", [number, vector, both], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("declare", [number, vector, both, mixed], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("shift", [1e4, 1e8])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_offsets_and_scales(declare: Callable[[Any], object], shift: float, scale: float) -> None:
@@ -294,6 +312,27 @@ def test_sticky_states(stay: float) -> None:
     plain, _ = fitted(chain(number), {"x": [x]}, start=start)
     laned, _ = fitted(chain(number), {"x": [x]}, start=start, piece=300)
     agree(laned, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("far", [30.0, 300.0, 3000.0])
+def test_values_far_from_all_states_of_mixtures(far: float) -> None:
+    data = draw([400, 60], seed=6)
+    data["x"][0][[50, 51, 200, 399]] = [far, -far, far, far]
+    data["x"][1][0] = far
+    with pg.Model("hmm") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=K), after="s")
+        c = pg.latent("c", pg.Categorical(size=2), given=s)
+        pg.observed("x", pg.Normal(), given=[s, c])
+    start = {
+        **chain_start(), "c.probs": np.array([[0.4, 0.6], [0.01, 0.99], [0.5, 0.5]]),
+        "x.mean": np.array([[0.0, 0.5], [2.0, 2.5], [4.0, 3.0]]), "x.var": np.full((K, 2), 0.8),
+    }  # fmt: skip
+    found = [
+        fitted(model, {"x": data["x"]}, piece=piece, max_iter=2, start=start)
+        for piece in (0, 40, 512)
+    ]
+    agree(found[1][0], found[0][0])
+    agree(found[2][0], found[0][0])
 
 
 def test_holes_and_given_states_go_by_tables() -> None:
