@@ -1,58 +1,25 @@
 """The loops behind `lookups.py`, compiled by Numba when first called and then kept on disk.
 
 Here the classes of a row lie side by side, padded to a multiple of eight, so that what a row looks
-up is added (or multiplied, or counted) eight numbers at a time.  Other rows may read the same
-place, so the order of a loop over rows must stay, which a compiler takes as a reason not to use
-vector instructions; within eight classes of one row there is no such reason, and that is said to
-it in so many words.
+up is added, multiplied and counted eight numbers at a time.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from pgem.routines import eights
+from pgem.routines.eights import EIGHT
 from pgem.routines.elementary import exp, log
 from pgem.routines.loops import compiled
 from pgem.routines.tile_loops import softmax
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
-WIDTH = 8
-"""Numbers that are taken together."""
-EIGHT = np.uint64(WIDTH)
 TILE_NUMBERS = np.uint64(4096)
 """Numbers of a tile of rows, so that they stay in the processor's first cache."""
 SMALLEST = 1e-200
 """Sums of products above this have lost nothing: what underflows is below 1e-307."""
-
-
-def _on_eight(operation: str) -> Any:
-    """A compiled function (a, i, b, j): the eight numbers of `a` from i on, with those of `b`."""
-
-    def typed(_context: Any, a: Any, i: Any, b: Any, j: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            def place(k: int) -> Any:
-                make = context.make_array(signature.args[k])
-                data = make(context, builder, arguments[k]).data
-                kind = ir.VectorType(ir.DoubleType(), WIDTH).as_pointer()
-                return builder.bitcast(builder.gep(data, [arguments[k + 1]]), kind)
-
-            here, there = place(0), place(2)
-            left, right = (builder.load(at, align=8) for at in (here, there))
-            builder.store(getattr(builder, operation)(left, right), here, align=8)
-            return context.get_dummy_value()
-
-        return types.void(a, i, b, j), code
-
-    return intrinsic(typed)
-
-
-_add, _multiply = _on_eight("fadd"), _on_eight("fmul")
 
 
 @compiled
@@ -112,7 +79,7 @@ def _multiply_out(codes, first, n, peaks, shares, rows, high):  # type: ignore[n
             code = np.uint64(codes[group, first + b])
             high[b] += peaks[code]
             for k in range(ZERO, width, EIGHT):
-                _multiply(rows, b * width + k, flat, code * width + k)
+                eights.multiply(rows, b * width + k, flat, code * width + k, 1.0)
 
 
 @compiled
@@ -126,7 +93,7 @@ def _add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
         for b in range(n):
             code = np.uint64(codes[group, first + b])
             for k in range(ZERO, width, EIGHT):
-                _add(rows, b * width + k, flat, code * width + k)
+                eights.add(rows, b * width + k, flat, code * width + k, 1.0)
 
 
 @compiled
@@ -138,7 +105,7 @@ def _count(codes, first, n, rows, counts):  # type: ignore[no-untyped-def]
         for b in range(n):
             code = np.uint64(codes[group, first + b])
             for k in range(ZERO, width, EIGHT):
-                _add(flat, code * width + k, rows, b * width + k)
+                eights.add(flat, code * width + k, rows, b * width + k, 1.0)
 
 
 @compiled

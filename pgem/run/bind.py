@@ -23,6 +23,9 @@ SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
 LEAST_SHARDS = 4
 """Shards that large data are cut into at least."""
+MOST_TILED = 16
+"""How much larger shards may be whose tables are made a few rows at a time: they need no cache, and
+every shard costs some tenths of a millisecond of Python."""
 KEEP_ROWS = 1 << 18
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
@@ -222,12 +225,12 @@ class Bound(Values):
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,
         as long as there are a few shards for the threads, or where members look tables up."""
-        n_units, at_once = self.rows.n_units, self.entries_at_once
+        n_units, at_once = self.rows.n_units, max(self.entries_at_once, 1)
         if any(map(self._looks_up, self.program.row_room)):
             entries = at_once
-        least = int(SHARD_ENTRIES * n_units / max(entries, 1))
-        most = int(SHARD_ENTRIES * n_units / max(at_once, 1))
-        size = max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
+        least = SHARD_ENTRIES * n_units / max(entries, 1)
+        most = least * min(max(entries / at_once, 1) ** 2, MOST_TILED)
+        size = max(1, int(least), min(int(most), -(-n_units // LEAST_SHARDS)))
         n_shards = -(-n_units // size)  # none is much smaller than the others
         return -(-n_units // max(n_shards, 1)) or 1
 
