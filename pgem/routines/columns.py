@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgem.arrays import Floats
-from pgem.routines.tile_loops import softmax
+from pgem.routines.column_loops import softmax
 
 
 def softmax_by_columns(table: Floats, axis: int) -> tuple[Floats, Floats]:

@@ -10,10 +10,10 @@ import numba as nb
 import numpy as np
 
 from pgem.routines import eights
+from pgem.routines.column_loops import softmax
 from pgem.routines.eights import EIGHT
 from pgem.routines.elementary import exp, log
 from pgem.routines.loops import compiled
-from pgem.routines.tile_loops import softmax
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 TILE_NUMBERS = np.uint64(4096)
@@ -23,7 +23,7 @@ SMALLEST = 1e-200
 
 
 @compiled
-def _join(table, level, rows, first_codes, joint):  # type: ignore[no-untyped-def]
+def join(table, level, rows, first_codes, joint):  # type: ignore[no-untyped-def]
     """Sums of the rows of `table` [R, K] behind every code, with `level` [K] in the first group."""
     n_classes = np.uint64(len(level))
     for code in range(np.uint64(len(rows))):
@@ -51,7 +51,7 @@ def _take_apart(joint, peaks, shares):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sum_counts(counts, rows, first_codes, table, total):  # type: ignore[no-untyped-def]
+def sum_counts(counts, rows, first_codes, table, total):  # type: ignore[no-untyped-def]
     """Counts of codes [codes, W] as counts of the table's rows [R, K], and of all rows [K]."""
     n_classes = np.uint64(len(total))
     for code in range(np.uint64(len(rows))):
@@ -83,7 +83,7 @@ def _multiply_out(codes, first, n, peaks, shares, rows, high):  # type: ignore[n
 
 
 @compiled
-def _add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
+def add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
     """Sums [n × W] of what the codes look up."""
     width = np.uint64(joint.shape[1])
     flat = joint.reshape(-1)
@@ -97,7 +97,7 @@ def _add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _count(codes, first, n, rows, counts):  # type: ignore[no-untyped-def]
+def count_rows(codes, first, n, rows, counts):  # type: ignore[no-untyped-def]
     """Add the rows [n × W] to the counts [codes, W] of what they look up."""
     width = np.uint64(counts.shape[1])
     flat = counts.reshape(-1)
@@ -133,7 +133,7 @@ def _normalise(first, n, width, weights, rows, high, total, log_p):  # type: ign
 def _by_logarithms(codes, first, n, joint, weights, rows, n_classes, log_p):  # type: ignore[no-untyped-def]
     """Posteriors of a tile once more, without products."""
     width = np.uint64(joint.shape[1])
-    _add_up(codes, first, n, joint, rows)
+    add_up(codes, first, n, joint, rows)
     scores, found = np.empty((1, n_classes, n)), np.empty((1, n))
     for b in range(n):
         for k in range(n_classes):
@@ -183,7 +183,7 @@ def look_up(codes, places, first_codes, table, level, weights, is_hard, log_p, c
     width = (n_classes + EIGHT - ONE) // EIGHT * EIGHT
     joint = np.empty((len(places), width))
     peaks, shares, found = np.empty(len(joint)), np.empty_like(joint), np.zeros_like(joint)
-    _join(table, level, places, first_codes, joint)
+    join(table, level, places, first_codes, joint)
     if not is_hard:
         _take_apart(joint, peaks, shares)
     tile = np.uint64(max(TILE_NUMBERS // width, EIGHT))
@@ -191,11 +191,11 @@ def look_up(codes, places, first_codes, table, level, weights, is_hard, log_p, c
     for first in range(ZERO, n_rows, tile):
         n = np.uint64(min(tile, n_rows - first))
         if is_hard:
-            _add_up(codes, first, n, joint, rows)
+            add_up(codes, first, n, joint, rows)
             _choose(first, n, width, n_classes, weights, rows, log_p)
         else:
             _multiply_out(codes, first, n, peaks, shares, rows, high)
             if _normalise(first, n, width, weights, rows, high, sums, log_p):
                 _by_logarithms(codes, first, n, joint, weights, rows, n_classes, log_p)
-        _count(codes, first, n, rows, found)
-    _sum_counts(found, places, first_codes, counts, total)
+        count_rows(codes, first, n, rows, found)
+    sum_counts(found, places, first_codes, counts, total)

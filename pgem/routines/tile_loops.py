@@ -14,10 +14,9 @@ import numpy as np
 from pgem.routines import eights
 from pgem.routines.eights import EIGHT
 from pgem.routines.elementary import exp, log
+from pgem.routines.lookup_loops import add_up, count_rows
 
 ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
-BLOCK = 512
-"""Columns of a table at a time, so that they stay in the processor's first cache."""
 AS_GIVEN, SQUARES, PRODUCTS = ZERO, ONE, TWO
 """Features of a block of columns z: z; z and z²; z and all z_i z_j, i ≤ j."""
 
@@ -97,8 +96,30 @@ def _soften(scores, level, weights, log_p, peak, counts):  # type: ignore[no-unt
         counts[k] += _sum(row)
 
 
+@_compiled
+def _add_looked_up(codes, first, joint, buffer, scores):  # type: ignore[no-untyped-def]
+    """Add what the rows from `first` on look up to their scores [K, n]."""
+    n, width = np.uint64(scores.shape[1]), np.uint64(joint.shape[1])
+    add_up(codes, np.uint64(first), n, joint, buffer)
+    for k in range(np.uint64(len(scores))):
+        for b in range(n):
+            scores[k, b] += buffer[b * width + k]
+
+
+@_compiled
+def _count_looked_up(codes, first, scores, buffer, found):  # type: ignore[no-untyped-def]
+    """Add the posteriors [K, n] of the rows from `first` on to the counts of what they look up."""
+    n, width = np.uint64(scores.shape[1]), np.uint64(found.shape[1])
+    for k in range(np.uint64(len(scores))):
+        for b in range(n):
+            buffer[b * width + k] = scores[k, b]
+    count_rows(codes, np.uint64(first), n, buffer, found)
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def soft(columns, weights, blocks, centre, level, theta, common, tile, log_p, counts, total):  # type: ignore[no-untyped-def]
+def soft(  # type: ignore[no-untyped-def]
+    columns, weights, blocks, centre, level, theta, common, looked_up, tile, log_p, counts, total
+):
     """Log-likelihoods [N], and counts [K] and features [P, K] summed under the posterior.
 
     Args:
@@ -107,14 +128,18 @@ def soft(columns, weights, blocks, centre, level, theta, common, tile, log_p, co
         level: constants of the scores [K].
         theta: coefficients of the first features [K, V], `common` [P - V] those of the others,
             which are the same in all cells.
+        looked_up: what each row looks up besides, group by group [groups, N]; log-densities behind
+            these codes [codes, W ≥ K]; how often each was looked up, of the same shape, added to.
         tile: rows at a time.
         log_p: filled [N]. counts: added to [K]. total: added to [P, K].
     """
+    codes, joint, found = looked_up
     n_cells, n_vary = theta.shape
     width = n_vary + len(common)
     n_rows = columns.shape[1]
     features, scores = np.empty((width, tile)), np.empty((n_cells, tile))
     part, peak = np.empty((width, n_cells)), np.empty(tile)
+    buffer = np.zeros(tile * joint.shape[1])
     for first in range(0, n_rows, tile):
         n = min(tile, n_rows - first)
         if n < tile:
@@ -122,7 +147,11 @@ def soft(columns, weights, blocks, centre, level, theta, common, tile, log_p, co
         _fill(columns, first, n, blocks, centre, features)
         np.dot(theta, features[:n_vary], scores)
         rows = slice(first, first + n)
+        if len(codes) > 0:
+            _add_looked_up(codes, first, joint, buffer, scores)
         _soften(scores, level, weights[rows], log_p[rows], peak, counts)
+        if len(codes) > 0:
+            _count_looked_up(codes, first, scores, buffer, found)
         _add_common(features[n_vary:], common, log_p[rows])
         np.dot(features, scores.T, part)
         total += part
@@ -215,8 +244,11 @@ def _add_common_rows(rows, first, common, log_p):  # type: ignore[no-untyped-def
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def hard(columns, weights, blocks, centre, level, theta, common, tile, log_p, counts, total):  # type: ignore[no-untyped-def]
+def hard(  # type: ignore[no-untyped-def]
+    columns, weights, blocks, centre, level, theta, common, looked_up, tile, log_p, counts, total
+):
     """`soft` with all of a row's weight on its most probable cell; `total` is [K, P]."""
+    codes, joint, found = looked_up
     n_cells, n_vary = theta.shape
     n_features = n_vary + len(common)
     width = (n_features + 7) // 8 * 8
@@ -226,6 +258,7 @@ def hard(columns, weights, blocks, centre, level, theta, common, tile, log_p, co
         varying[0, 0] = AS_GIVEN
     features, scores = np.empty((n_vary, tile)), np.empty((n_cells, tile))
     rows, sums, best = np.zeros((tile, width)), np.zeros((n_cells, width)), np.empty(tile)
+    buffer = np.empty(tile * joint.shape[1])
     for first in range(0, n_rows, tile):
         n = min(tile, n_rows - first)
         if n < tile:
@@ -234,45 +267,13 @@ def hard(columns, weights, blocks, centre, level, theta, common, tile, log_p, co
         here = slice(first, first + n)
         _fill(columns, first, n, varying, centre, features)
         np.dot(theta, features, scores)
+        if len(codes) > 0:
+            _add_looked_up(codes, first, joint, buffer, scores)
         _peaks(scores, level, best, log_p[here])
         _fill_rows(columns.T[here], blocks, centre, rows)
         _add_common_rows(rows, np.uint64(n_vary), common, log_p[here])
         _assign(rows, weights[here], best, counts, sums)
+        for group in range(len(codes)):
+            for b in range(n):
+                found[codes[group, first + b], int(best[b])] += weights[first + b]
     total += sums[:, :n_features]
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def softmax(table, logs):  # type: ignore[no-untyped-def]
-    """Replace scores [P, K, M] by their shares along K, and fill `logs` [P, M] with log Σ exp.
-
-    Scores may be -inf: the sum of nothing is -inf, and the shares in it are 0.
-    """
-    n = table.shape[2]
-    peak, total = np.empty(BLOCK), np.empty(BLOCK)
-    for p in range(len(table)):
-        for first in range(0, n, BLOCK):
-            size = min(BLOCK, n - first)
-            for b in range(size):
-                peak[b] = -np.inf
-                total[b] = 0.0
-            for k in range(table.shape[1]):
-                row = table[p, k, first : first + size]
-                for b in range(size):
-                    peak[b] = row[b] if row[b] > peak[b] else peak[b]
-            for b in range(size):
-                peak[b] = peak[b] if abs(peak[b]) < np.inf else 0.0
-            for k in range(table.shape[1]):
-                row = table[p, k, first : first + size]
-                for b in range(size):
-                    share = exp(row[b] - peak[b])
-                    row[b] = share
-                    total[b] += share
-            for b in range(size):
-                value = total[b]
-                found = peak[b] + log(value)
-                logs[p, first + b] = found if value > 0.0 else (-np.inf if value == 0.0 else value)
-                total[b] = 1.0 / value if value != 0.0 else 0.0
-            for k in range(table.shape[1]):
-                row = table[p, k, first : first + size]
-                for b in range(size):
-                    row[b] *= total[b]
