@@ -231,8 +231,10 @@ class Bound(Values):
         least = SHARD_ENTRIES * n_units / max(entries, 1)
         most = least * min(max(entries / at_once, 1) ** 2, MOST_TILED)
         size = max(1, int(least), min(int(most), -(-n_units // LEAST_SHARDS)))
+        if size >= n_units:
+            return size
         n_shards = -(-n_units // size)  # none is much smaller than the others
-        return -(-n_units // max(n_shards, 1)) or 1
+        return -(-n_units // n_shards)
 
     @property
     def entries_at_once(self) -> int:
