@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats
 from pgem.routines.contract import Semiring
 from pgem.routines.lookup_loops import join, look_up, sum_counts
 from pgem.routines.tables import Axis, LogTable, Members, Source, Stats
@@ -126,13 +126,19 @@ def _parts(table: LogTable) -> list[LogTable]:
 
 def _codes(parts: Sequence[LogTable], n_rows: int) -> _Codes | None:
     """Codes for what the rows look up, if they are few enough."""
-    first, reads = 0, list[Integers]()
+    n_members = sum(part.n_rows // n_rows for part in parts)
+    reads = np.empty((n_rows, n_members), dtype=np.int32)
+    first, member = 0, 0
     for part in parts:
         assert part.index is not None
-        last = len(part.array) - 1
-        reads.append(first + np.where(part.index < 0, last, part.index).reshape(n_rows, -1))
-        first += last + 1
-    tally = make_tally(np.concatenate(reads, axis=1), first)
+        own = reads[:, member : member + part.n_rows // n_rows]
+        own[:] = part.index.reshape(n_rows, -1)
+        own[own < 0] = len(part.array) - 1
+        own += first
+        first, member = first + len(part.array), member + own.shape[1]
+        if isinstance(part.source, Source):
+            part.source.node.cache.pop("joint", None)  # it is as large as the data
+    tally = make_tally(reads, first)
     if tally is None:
         return None
     n_first = np.uint64(int(tally.codes[0].max()) + 1)
