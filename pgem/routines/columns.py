@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pgem.arrays import Floats
+from pgem.routines.column_loops import softmax
 from pgem.routines.tables import Axis, Collected, LogTable, Mixed, product
-from pgem.routines.tile_loops import softmax
 
 
 class Conditional:

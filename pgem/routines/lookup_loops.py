@@ -1,62 +1,29 @@
 """The loops behind `lookups.py`, compiled by Numba when first called and then kept on disk.
 
 Here the classes of a row lie side by side, padded to a multiple of eight, so that what a row looks
-up is added (or multiplied, or counted) eight numbers at a time.  Other rows may read the same
-place, so the order of a loop over rows must stay, which a compiler takes as a reason not to use
-vector instructions; within eight classes of one row there is no such reason, and that is said to
-it in so many words.
+up is added, multiplied and counted eight numbers at a time.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from pgem.routines import eights
+from pgem.routines.column_loops import softmax
+from pgem.routines.eights import EIGHT
 from pgem.routines.elementary import exp, log
 from pgem.routines.loops import compiled
-from pgem.routines.tile_loops import softmax
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
-WIDTH = 8
-"""Numbers that are taken together."""
-EIGHT = np.uint64(WIDTH)
 TILE_NUMBERS = np.uint64(4096)
 """Numbers of a tile of rows, so that they stay in the processor's first cache."""
 SMALLEST = 1e-200
 """Sums of products above this have lost nothing: what underflows is below 1e-307."""
 
 
-def _on_eight(operation: str) -> Any:
-    """A compiled function (a, i, b, j): the eight numbers of `a` from i on, with those of `b`."""
-
-    def typed(_context: Any, a: Any, i: Any, b: Any, j: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            def place(k: int) -> Any:
-                make = context.make_array(signature.args[k])
-                data = make(context, builder, arguments[k]).data
-                kind = ir.VectorType(ir.DoubleType(), WIDTH).as_pointer()
-                return builder.bitcast(builder.gep(data, [arguments[k + 1]]), kind)
-
-            here, there = place(0), place(2)
-            left, right = (builder.load(at, align=8) for at in (here, there))
-            builder.store(getattr(builder, operation)(left, right), here, align=8)
-            return context.get_dummy_value()
-
-        return types.void(a, i, b, j), code
-
-    return intrinsic(typed)
-
-
-_add, _multiply = _on_eight("fadd"), _on_eight("fmul")
-
-
 @compiled
-def _join(table, level, rows, first_codes, joint):  # type: ignore[no-untyped-def]
+def join(table, level, rows, first_codes, joint):  # type: ignore[no-untyped-def]
     """Sums of the rows of `table` [R, K] behind every code, with `level` [K] in the first group."""
     n_classes = np.uint64(len(level))
     for code in range(np.uint64(len(rows))):
@@ -84,7 +51,7 @@ def _take_apart(joint, peaks, shares):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sum_counts(counts, rows, first_codes, table, total):  # type: ignore[no-untyped-def]
+def sum_counts(counts, rows, first_codes, table, total):  # type: ignore[no-untyped-def]
     """Counts of codes [codes, W] as counts of the table's rows [R, K], and of all rows [K]."""
     n_classes = np.uint64(len(total))
     for code in range(np.uint64(len(rows))):
@@ -112,11 +79,11 @@ def _multiply_out(codes, first, n, peaks, shares, rows, high):  # type: ignore[n
             code = np.uint64(codes[group, first + b])
             high[b] += peaks[code]
             for k in range(ZERO, width, EIGHT):
-                _multiply(rows, b * width + k, flat, code * width + k)
+                eights.multiply(rows, b * width + k, flat, code * width + k, 1.0)
 
 
 @compiled
-def _add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
+def add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
     """Sums [n × W] of what the codes look up."""
     width = np.uint64(joint.shape[1])
     flat = joint.reshape(-1)
@@ -126,11 +93,11 @@ def _add_up(codes, first, n, joint, rows):  # type: ignore[no-untyped-def]
         for b in range(n):
             code = np.uint64(codes[group, first + b])
             for k in range(ZERO, width, EIGHT):
-                _add(rows, b * width + k, flat, code * width + k)
+                eights.add(rows, b * width + k, flat, code * width + k, 1.0)
 
 
 @compiled
-def _count(codes, first, n, rows, counts):  # type: ignore[no-untyped-def]
+def count_rows(codes, first, n, rows, counts):  # type: ignore[no-untyped-def]
     """Add the rows [n × W] to the counts [codes, W] of what they look up."""
     width = np.uint64(counts.shape[1])
     flat = counts.reshape(-1)
@@ -138,7 +105,7 @@ def _count(codes, first, n, rows, counts):  # type: ignore[no-untyped-def]
         for b in range(n):
             code = np.uint64(codes[group, first + b])
             for k in range(ZERO, width, EIGHT):
-                _add(flat, code * width + k, rows, b * width + k)
+                eights.add(flat, code * width + k, rows, b * width + k, 1.0)
 
 
 @compiled
@@ -166,7 +133,7 @@ def _normalise(first, n, width, weights, rows, high, total, log_p):  # type: ign
 def _by_logarithms(codes, first, n, joint, weights, rows, n_classes, log_p):  # type: ignore[no-untyped-def]
     """Posteriors of a tile once more, without products."""
     width = np.uint64(joint.shape[1])
-    _add_up(codes, first, n, joint, rows)
+    add_up(codes, first, n, joint, rows)
     scores, found = np.empty((1, n_classes, n)), np.empty((1, n))
     for b in range(n):
         for k in range(n_classes):
@@ -216,7 +183,7 @@ def look_up(codes, places, first_codes, table, level, weights, is_hard, log_p, c
     width = (n_classes + EIGHT - ONE) // EIGHT * EIGHT
     joint = np.empty((len(places), width))
     peaks, shares, found = np.empty(len(joint)), np.empty_like(joint), np.zeros_like(joint)
-    _join(table, level, places, first_codes, joint)
+    join(table, level, places, first_codes, joint)
     if not is_hard:
         _take_apart(joint, peaks, shares)
     tile = np.uint64(max(TILE_NUMBERS // width, EIGHT))
@@ -224,11 +191,11 @@ def look_up(codes, places, first_codes, table, level, weights, is_hard, log_p, c
     for first in range(ZERO, n_rows, tile):
         n = np.uint64(min(tile, n_rows - first))
         if is_hard:
-            _add_up(codes, first, n, joint, rows)
+            add_up(codes, first, n, joint, rows)
             _choose(first, n, width, n_classes, weights, rows, log_p)
         else:
             _multiply_out(codes, first, n, peaks, shares, rows, high)
             if _normalise(first, n, width, weights, rows, high, sums, log_p):
                 _by_logarithms(codes, first, n, joint, weights, rows, n_classes, log_p)
-        _count(codes, first, n, rows, found)
-    _sum_counts(found, places, first_codes, counts, total)
+        count_rows(codes, first, n, rows, found)
+    sum_counts(found, places, first_codes, counts, total)

@@ -84,7 +84,7 @@ class Tally:
         return by_state.size * self.n_members >= COMPILED_FROM
 
 
-def make_tally(reads: Integers, n_rows: int) -> Tally | None:
+def make_tally(reads: np.ndarray[Any, np.dtype[Any]], n_rows: int) -> Tally | None:
     """Codes for what the members read, if they are few enough.
 
     Args:
@@ -95,7 +95,8 @@ def make_tally(reads: Integers, n_rows: int) -> Tally | None:
     if n * n_members * n_rows == 0:
         return None
     seen = np.zeros((n_members, n_rows), dtype=bool)
-    seen[np.arange(n_members), reads] = True
+    for own, column in zip(seen, reads.T, strict=True):
+        own[column] = True
     sizes = seen.sum(axis=1)
     groups = _group(sizes, max(2, min(MOST_TOGETHER, n // 2)))
     n_codes = [math.prod(int(sizes[j]) for j in group) for group in groups]

@@ -23,6 +23,9 @@ SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
 LEAST_SHARDS = 4
 """Shards that large data are cut into at least."""
+MOST_TILED = 16
+"""How much larger shards may be whose tables are made a few rows at a time: they need no cache, and
+every shard costs some tenths of a millisecond of Python."""
 KEEP_ROWS = 1 << 18
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
@@ -137,7 +140,7 @@ class Bound(Values):
         lines += [
             f"members of '{scope}' look up several values at a time"
             for scope in self.program.outline.scopes
-            if self._looks_up(scope)
+            if self.looks_up(scope)
         ]
         lines += [_stretch_line(name, found[1]) for name, found in self.stretches.items()]
         holes = {
@@ -222,26 +225,28 @@ class Bound(Values):
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,
         as long as there are a few shards for the threads, or where members look tables up."""
-        n_units, at_once = self.rows.n_units, self.entries_at_once
-        if any(map(self._looks_up, self.program.row_room)):
+        n_units, at_once = self.rows.n_units, max(self.entries_at_once, 1)
+        if any(map(self.looks_up, self.program.row_room)):
             entries = at_once
-        least = int(SHARD_ENTRIES * n_units / max(entries, 1))
-        most = int(SHARD_ENTRIES * n_units / max(at_once, 1))
-        size = max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
+        least = SHARD_ENTRIES * n_units / max(entries, 1)
+        most = least * min(max(entries / at_once, 1) ** 2, MOST_TILED)
+        size = max(1, int(least), min(int(most), -(-n_units // LEAST_SHARDS)))
+        if size >= n_units:
+            return size
         n_shards = -(-n_units // size)  # none is much smaller than the others
-        return -(-n_units // max(n_shards, 1)) or 1
+        return -(-n_units // n_shards)
 
     @property
     def entries_at_once(self) -> int:
         """Table entries of all shards that are not made a few rows at a time."""
         room, n_rows = self.program.row_room, self.rows.n_rows
-        return sum(n_rows(s) // 8 if self._looks_up(s) else room[s] * n_rows(s) for s in room)
+        return sum(n_rows(s) // 8 if self.looks_up(s) else room[s] * n_rows(s) for s in room)
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""
-        return 1 if self._looks_up(scope) else self.program.row_cost[scope]
+        return 1 if self.looks_up(scope) else self.program.row_cost[scope]
 
-    def _looks_up(self, scope: str) -> bool:
+    def looks_up(self, scope: str) -> bool:
         """Whether the members of a plate of one size do nothing but read rows of tables."""
         parts = [part for part in self.program.parts.values() if part.scope == scope]
         record = self.program.outline.scopes.get(scope)

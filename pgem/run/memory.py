@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 TABLES = 1.75
 """Tables of a shard that are there at the same time, on average of the kinds of models."""
 
+CODING = 40
+"""Bytes for every member of a shard while codes are made for what the members read."""
 
 COPIES = 6
 """Blocks of values that are there at the same time while second moments are taken."""
@@ -37,7 +39,8 @@ def expected_bytes(bound: Bound) -> int:
         arrays = [column.x, column.index, column.inputs, column.barred, *column.known.values()]
         made += _bytes(value for value in arrays if id(value) not in owned)
     share = min(1.0, bound.shard_size / max(rows.n_units, 1))
-    run = int(bound.n_threads * TABLES * 8 * share * _entries(bound))
+    coded = CODING * sum(rows.n_rows(s) for s in bound.program.scope_dims if bound.looks_up(s))
+    run = int(bound.n_threads * share * max(TABLES * 8 * _entries(bound), coded))
     if not bound.is_compressed:
         return read + made + run
     kept = _bytes([*rows.numbers.values(), *rows.codes.values(), rows.weights, bound.which])

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 import pgem as pg
 from pgem.arrays import Floats
-from pgem.routines import lookups
+from pgem.routines import lookups, tile_pass
 from pgem.run import bind
 
 RNG = np.random.default_rng(23)
@@ -95,6 +95,70 @@ def test_passes_and_tables_agree(
         bayes(), data_of_bayes(holes), runs, monkeypatch, weights=weights, posterior=posterior,
         shard_size=400,
     )  # fmt: skip
+
+
+def beside_features() -> pg.Model:
+    """Members and nodes that are looked up, next to coordinates that are evaluated."""
+    with pg.Model("beside_features") as model:
+        z = pg.latent("z", pg.Categorical(size=K))
+        pg.observed("f", pg.MvNormal(cov=pg.diagonal()), given=z)
+        pg.observed("g", pg.Exponential(), given=z)
+        pg.observed("u", pg.Bernoulli(), given=z)
+        with pg.plate("item", size=ITEMS) as item:
+            pg.observed("x", pg.Categorical(size=SIZE), given=[z, item])
+    return model
+
+
+@pytest.mark.parametrize("posterior", ["soft", "hard"])
+@pytest.mark.parametrize("holes", [0.0, 0.3])
+def test_beside_features(
+    holes: float, posterior: str, runs: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    real = tile_pass.run_tiles
+    monkeypatch.setattr(tile_pass, "run_tiles", lambda *a: found.append(real(*a)) or found[-1])
+    seen = data_of_bayes(holes)
+    label = RNG.integers(K, size=N)
+    data = {
+        "f": RNG.normal(size=(N, 3)) + 2.0 * label[:, None], "g": RNG.exponential(1.0 + label),
+        "u": seen["u"], "x": seen["x"],
+    }  # fmt: skip
+    probs = RNG.dirichlet(np.ones(SIZE), (K, ITEMS))
+    probs[0, 0] = [0.0, 0.5, 0.5]  # the first class cannot give the first answer
+    start = {
+        "z.probs": [0.2, 0.3, 0.5], "f.mean": 2.0 * np.arange(K)[:, None] + np.ones((K, 3)),
+        "f.cov": np.ones((K, 3)), "g.rate": [1.0, 2.0, 0.5], "u.prob": [0.1, 0.5, 0.9],
+        "x.probs": probs,
+    }  # fmt: skip
+    weights = RNG.integers(0, 3, size=N).astype(float)
+    options = {"weights": weights, "start": start, "posterior": posterior, "shard_size": 400}
+    passed = beside_features().fit(data, max_iter=4, tol=0, **options)
+    assert found
+    assert all(message is not None for message in found)
+    assert not runs  # it was not all looked up
+    with monkeypatch.context() as patch:
+        patch.setattr(bind, "LARGE_FROM", NEVER)
+        plain = beside_features().fit(data, max_iter=4, tol=0, **options)
+    np.testing.assert_allclose(passed.trace, plain.trace, rtol=1e-11)
+    for name, value in plain.params.items():
+        np.testing.assert_allclose(passed.params[name], value, rtol=1e-9, atol=1e-300)
+
+
+def test_what_no_class_explains_beside_features_is_named(runs: list[object]) -> None:
+    data = {
+        "f": np.zeros((3, 3)), "g": np.ones(3), "u": np.zeros(3), "x": np.zeros((3, ITEMS), int),
+    }  # fmt: skip
+    data["x"][1] = 1
+    probs = np.tile([0.5, 0.0, 0.5], (K, ITEMS, 1))
+    start = {
+        "z.probs": [1 / 3] * 3, "f.mean": np.arange(9.0).reshape(3, 3), "f.cov": np.ones((K, 3)),
+        "g.rate": [1.0] * 3, "u.prob": [0.5] * 3, "x.probs": probs,
+    }  # fmt: skip
+    with pytest.raises(pg.errors.FitError, match=r"unit '1' has log-likelihood '-inf'"):
+        beside_features().fit(data, start=start)
+    fit = beside_features().fit(data, start=start, weights=[1, 0, 2], max_iter=0)
+    plain = beside_features().log_likelihood(data, start)
+    assert fit.trace[0] == pytest.approx(plain[0] + 2 * plain[2])
 
 
 @pytest.mark.parametrize("k", [2, 8, 9, 40])
@@ -192,7 +256,7 @@ def test_ties_go_to_the_lowest_class(runs: list[object]) -> None:
 
 
 def test_other_rows_go_by_tables(runs: list[object]) -> None:
-    """Ragged plates, features beside what is looked up, and too many codes."""
+    """Ragged plates."""
     with pg.Model("ragged") as model:
         z = pg.latent("z", pg.Categorical(size=2))
         with pg.plate("item"):
