@@ -26,7 +26,7 @@ from benchmarks.scaling import GROWTHS, row
 TARGET = Path(__file__).parent.parent / "docs" / "performance.md"
 LIBRARIES = (
     "pgem", "numpy", "scipy", "numba", "threadpoolctl", "scikit-learn", "hmmlearn", "stepmix",
-    "pgmpy", "dynamax",
+    "pgmpy", "dynamax", "pomegranate", "torch",
 )  # fmt: skip
 SHORT = 0.1
 AGREE = 1e-6

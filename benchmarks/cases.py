@@ -25,7 +25,11 @@ CLASSES: dict[str, System] = {
     "StepMix": discrete.classes_stepmix,
 }
 SHOWN: dict[str, System] = {"pgem": discrete.classes_pgem, "StepMix": discrete.classes_stepmix}
-COUNTS: dict[str, System] = {"pgem": discrete.counts_pgem, "NumPy by hand": discrete.counts_numpy}
+COUNTS: dict[str, System] = {
+    "pgem": discrete.counts_pgem, "NumPy by hand": discrete.counts_numpy,
+    "pomegranate": discrete.counts_pomegranate("single"),
+    "pomegranate, double precision": discrete.counts_pomegranate("double"),
+}  # fmt: skip
 DIAMOND: dict[str, System] = {
     "pgem": discrete.diamond_pgem, "NumPy by hand": discrete.diamond_numpy,
     "pgmpy": discrete.diamond_pgmpy,
@@ -48,7 +52,8 @@ ANALYSERS: dict[str, System] = {
     "pgem value by value": general.by_values(general.analysers_pgem),
 }
 NEEDS = {"scikit-learn": "sklearn", "hmmlearn": "hmmlearn", "StepMix": "stepmix",
-         "pgmpy": "pgmpy", "dynamax": "dynamax"}  # fmt: skip
+         "pgmpy": "pgmpy", "dynamax": "dynamax",
+         "pomegranate": "pomegranate", "pomegranate, double precision": "pomegranate"}  # fmt: skip
 """System → module that it needs."""
 
 CASES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Arrays, fit_pgem
+from benchmarks.common import Arrays, System, fit_pgem
 
 # --- latent classes -----------------------------------------------------------------------------
 
@@ -123,6 +123,31 @@ def counts_numpy(data: Arrays, start: Arrays, iterations: int) -> Arrays:
         post /= post.sum(axis=1, keepdims=True)
         weights, rate = post.mean(axis=0), (x @ post) / post.sum(axis=0)
     return {"weights": weights, "rate": rate}
+
+
+def counts_pomegranate(precision: str) -> System:
+    """In single precision, as by default, or in double precision, by torch's own default."""
+
+    def fit(data: Arrays, start: Arrays, iterations: int) -> Arrays:
+        import torch
+        from pomegranate.distributions import Poisson
+        from pomegranate.gmm import GeneralMixtureModel
+
+        kept = torch.get_default_dtype()
+        torch.set_default_dtype({"single": torch.float32, "double": torch.float64}[precision])
+        try:
+            model = GeneralMixtureModel(
+                [Poisson(torch.tensor([float(rate)])) for rate in start["rate"]],
+                priors=torch.tensor(start["weights"].tolist()), max_iter=iterations, tol=-np.inf,
+            )  # fmt: skip
+            model.fit(torch.tensor(data["x"][:, None], dtype=torch.get_default_dtype()))
+        finally:
+            torch.set_default_dtype(kept)
+        rates = [float(one.lambdas[0]) for one in model.distributions]
+        weights = model.priors.detach().numpy().astype(float)
+        return {"weights": weights / weights.sum(), "rate": np.array(rates)}
+
+    return fit
 
 
 def counts_log_likelihood(data: Arrays, params: Arrays) -> float:

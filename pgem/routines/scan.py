@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,8 +26,10 @@ from pgem.routines.tables import Axis, Collected, LogTable, Posterior
 from pgem.routines.unrolled import Unrolled
 
 COMPILED_FROM = 180_000
-"""Work in a shard from which compiled loops are used: about ten milliseconds of NumPy, so that some
+"""Work in a shard from which compiled loops are used: about five milliseconds of NumPy, so that some
 tens of iterations pay for importing Numba, and less than a shard of a large data set."""
+WHOLE = 1 << 18
+"""Numbers for every row and entry of all moves that are made at once and kept."""
 CALL = 700
 """Table entries that cost NumPy as much as the calls of one move of one step."""
 
@@ -188,23 +191,52 @@ def _axes_of(table: LogTable, known: Sequence[Axis]) -> tuple[Axis, ...]:
 
 
 class RowsPass(Pass):
-    """Log-domain moves of many rows side by side, forward and back."""
+    """Log-domain moves of many rows side by side, forward and back.
+
+    What does not hang on messages is made for all rows at once where that is little: what the
+    factors add in each move, and what they get back.
+    """
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether numbers for every row and entry may be kept."""
+        n_rows = int(self.starts[-1])
+        return n_rows * sum(len(move.source) for move in self.plan.moves) <= WHOLE
+
+    @cached_property
+    def added(self) -> list[Floats]:
+        """What the factors add in each move [rows, entries], for all rows."""
+        rows = np.arange(int(self.starts[-1]))
+        return [self._factors(move, rows) for move in self.plan.moves]
+
+    @cached_property
+    def spreads(self) -> list[Floats]:
+        """The posterior of each move's entries [rows, entries], as far as it is known."""
+        n_rows = int(self.starts[-1])
+        return [np.zeros((n_rows, len(move.source))) for move in self.plan.moves]
 
     def tables(self, table: Floats, rows: Integers) -> list[Floats]:
         """A table [rows, entries], and what it becomes after each move."""
         tables = [table]
-        for move in self.plan.moves:
-            joint = self.joint(move, tables[-1], rows)
-            tables.append(self.semiring.reduce(joint, 2)[:, :, 0])
+        for k, move in enumerate(self.plan.moves):
+            joint = self.joint(k, tables[-1], rows)
+            alone = move.n_sum == 1  # nothing is summed out, as in the last move
+            tables.append((joint if alone else self.semiring.reduce(joint, 2))[:, :, 0])
         return tables
 
-    def joint(self, move: Move, table: Floats, rows: Integers) -> Floats:
-        """The table of one move before its variable is summed out [rows, out, sum]."""
-        joint = table[:, move.source]
+    def joint(self, k: int, table: Floats, rows: Integers) -> Floats:
+        """The table of move k before its variable is summed out [rows, out, sum]."""
+        move = self.plan.moves[k]
+        added = self.added[k][rows] if self.is_small else self._factors(move, rows)
+        return (table[:, move.source] + added).reshape(len(rows), move.n_out, move.n_sum)
+
+    def _factors(self, move: Move, rows: Integers) -> Floats:
+        """What the factors add in a move [rows, entries]."""
+        total = np.zeros((len(rows), len(move.source)))
         for k, places in zip(move.factors, move.places, strict=True):
             factor = self.factors[k]
-            joint = joint + factor.values[factor.index[rows]][:, places]
-        return joint.reshape(len(rows), move.n_out, move.n_sum)
+            total += factor.values[factor.index[rows]][:, places]
+        return total
 
     def undo(
         self, tables: Sequence[Floats], weight: Floats, rows: Integers, found: list[Floats]
@@ -215,19 +247,38 @@ class RowsPass(Pass):
             tables: as `tables` gave them.
             weight: posterior of the last table's entries [rows, entries].
             rows: the rows.
-            found: posteriors of the factors' entries, which are added to.
+            found: posteriors of the factors' entries, which are added to, at the latest by
+                `settle`.
         """
         for k in range(len(self.plan.moves) - 1, -1, -1):
-            move = self.plan.moves[k]
-            joint = self.joint(move, tables[k], rows)
-            message = tables[k + 1][:, :, None]
-            conditional = self.semiring.condition(joint, message, 2)
-            spread = (weight[:, :, None] * conditional).reshape(len(rows), -1)
-            self.add(found, move, spread, rows)
-            weight = _gather(spread, move.source, tables[k].shape[1])
+            move, spread = self.plan.moves[k], weight
+            if move.n_sum > 1:
+                joint, message = self.joint(k, tables[k], rows), tables[k + 1][:, :, None]
+                conditional = self.semiring.condition(joint, message, 2)
+                spread = (weight[:, :, None] * conditional).reshape(len(rows), -1)
+            if self.is_small:
+                self.spreads[k][rows] = spread
+            else:
+                self._add(found, move, spread, rows)
+            weight = spread @ self._hot(k, tables[k].shape[1])
         return weight
 
-    def add(self, found: list[Floats], move: Move, spread: Floats, rows: Integers) -> None:
+    def settle(self, found: list[Floats]) -> list[Floats]:
+        """Add what all moves gave, after the last of them."""
+        if self.is_small:
+            rows = np.arange(int(self.starts[-1]))
+            for move, spread in zip(self.plan.moves, self.spreads, strict=True):
+                self._add(found, move, spread, rows)
+        return found
+
+    def _hot(self, k: int, size: int) -> Floats:
+        """Ones where an entry of move k stands in an entry of the table before [E, size]."""
+        kept = self.__dict__.setdefault("hot", {})
+        if k not in kept:
+            kept[k] = (self.plan.moves[k].source[:, None] == np.arange(size)).astype(float)
+        return kept[k]  # type: ignore[no-any-return]
+
+    def _add(self, found: list[Floats], move: Move, spread: Floats, rows: Integers) -> None:
         """Add a move's posterior to the factors that took part in it."""
         for k, places in zip(move.factors, move.places, strict=True):
             factor = self.factors[k]
@@ -248,9 +299,13 @@ class NumpyPass(RowsPass):
         state[:, :, 0] = 0.0
         total = np.zeros(shape[:2])
         self.before: list[Floats] = []
+        self.kept: list[list[Floats]] = []
         for t, n in enumerate(self.alive):
             self.before.append(state[:n].reshape(n, -1))
-            new = self.tables(self.before[t], self.rows(t))[-1].reshape(n, *shape[1:])
+            tables = self.tables(self.before[t], self.rows(t))
+            if self.is_small:
+                self.kept.append(tables)
+            new = tables[-1].reshape(n, *shape[1:])
             peak = new.max(axis=2)
             shift = np.where(np.isfinite(peak), peak, 0.0)
             state = state.copy()
@@ -276,10 +331,11 @@ class NumpyPass(RowsPass):
         for t in range(len(self.alive) - 1, -1, -1):
             n = self.alive[t]
             rows = self.rows(t)
-            weight = self.undo(self.tables(self.before[t], rows), current[:n], rows, found)
+            tables = self.kept[t] if self.kept else self.tables(self.before[t], rows)
+            weight = self.undo(tables, current[:n], rows, found)
             current = ends.copy()
             current[:n] = weight
-        return found
+        return self.settle(found)
 
 
 def _gather(values: Floats, places: Integers, size: int) -> Floats:

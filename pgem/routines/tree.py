@@ -100,7 +100,7 @@ class TreePass(RowsPass):
             weight = self.incoming(level, posterior, of_children)
             tables = self.tables(self.before[rows], rows)
             of_children[rows] = self.undo(tables, weight, rows, found)
-        return found
+        return self.settle(found)
 
     def incoming(self, level: Level, posterior: Floats, of_children: Floats) -> Floats:
         """Posterior of the entries of a level's messages: the parents', at roots the outer one."""
