@@ -199,6 +199,7 @@ def test_regimes_of_their_own_form_with_holes(tmp_path: Path) -> None:
     path = tmp_path / "alone.py"
     fit.program.to_script(data, at, path=path, max_iter=3, tol=0.0)
     assert "switched(" in path.read_text()
+    assert "MB above the data" in fit.program.bind(data).report
     done = subprocess.run([sys.executable, "-I", path], capture_output=True, text=True, check=True)
     again = model.fit(data, start=at, max_iter=3, tol=0)
     assert f"3: {again.log_likelihood:.6f}" in done.stdout

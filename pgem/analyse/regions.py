@@ -260,8 +260,10 @@ def _gated_inside(
     latent = graph.nodes[inside[0]]
     if chain and graph.nodes[gate.name].scope == chain:
         holed, tree = latent.kind == "observed", graph.scopes[chain].kind == "tree"
+        missed = graph.nodes[gate.name].kind == "observed"
         return IntractableError(
             (f"'{inside[0]}' has holes, so it is a state like a latent one: " if holed else "")
+            + (f"'{gate.name}' has holes, so it is summed over: " if missed else "")
             + f"node '{name}' is gated by '{gate.name}', which changes from "
             + ("member to member" if tree else "step to step")
             + f", while the continuous state '{inside[0]}' runs along the same "

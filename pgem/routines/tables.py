@@ -518,19 +518,29 @@ class Collected:
 Posterior: TypeAlias = Floats | Collected
 
 
+class Runaway(NamedTuple):
+    """A row of a parameter in which Q has no finite maximum: its name, and the gates' values."""
+
+    name: str
+    row: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"'{self.name}'" + (f"[{', '.join(map(str, self.row))}]" if self.row else "")
+
+
 class Stats(dict[str, Entry]):
     """Expected statistics by component: add rows, merge shards.
 
     Attributes:
         use_priors: whether the M-step adds the statistics of priors (MAP).
         most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
-        runaways: coefficients that the M-step found to have no finite maximum, in words.
+        runaways: coefficients that the M-step found to have no finite maximum.
         climbed: parameters whose conditional maxima crawled, so that Q was climbed numerically.
     """
 
     most_sweeps = 1000
     use_priors = False
-    runaways: tuple[str, ...] = ()
+    runaways: tuple[Runaway, ...] = ()
     climbed: tuple[str, ...] = ()
 
     def add(
