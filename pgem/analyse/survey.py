@@ -86,6 +86,7 @@ def survey(graph: ModelGraph, schema: Schema) -> Survey:
         if rest is not None:
             return Survey(rest, refused)
         blocks = {name for problem in found for name in problem.blocks}
+        assert blocks - schema.given, "an obstacle that blocks no node"
         schema = replace(
             schema,
             given=schema.given | blocks,
