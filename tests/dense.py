@@ -145,8 +145,8 @@ class Dense:
         return path[-1]
 
     def is_gaussian(self, name: str) -> bool:
-        """Whether a node has forms: a Gaussian that no switch picks."""
-        return self.nodes[name].leaf.family in GAUSSIAN and self.nodes[name].switch is None
+        """Whether a node has forms: all its components are Gaussian."""
+        return all(leaf.family in GAUSSIAN for leaf in self.nodes[name].components)
 
     def is_finite(self, name: str) -> bool:
         """Whether the values of a node are enumerated where they are not seen."""

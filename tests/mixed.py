@@ -261,25 +261,28 @@ class MixedBuilder(Builder):
         if word == "latent" and not self.features.gaussian:
             return
         length = self.pick([None, None, 2, 2, 3])
-        child = () if length is None else (length,)
         gates = self.pool(pool, 2)
         name = self.name("f" if word == "latent" else "y")
-        chosen = self.some(self.parents(outer=outer), 0.7)
-        chosen += self.some(self.known(), 0.5 if word == "observed" else 0.25)
-        if back:
-            chosen.append(Regressor(f'pg.prev("{name}")', length))
+        known = 0.5 if word == "observed" else 0.25
+        own = [Regressor(f'pg.prev("{name}")', length)] if back else []
         if length is not None:  # so that the terms that read the node itself find it
             self.vectors[name] = length
-        spread, empty = self.spread(length, gates)
-        mean = self.expression("mean", child, chosen, gates)
-        self.ridge = None
-        size = f", size={length}" if length is not None and word == "latent" else ""
-        family = "Normal" if length is None else "MvNormal"
-        first = ""
-        if back and (word == "latent" or self.chance(0.5)):
-            first = self.start(length)
-        self.declare(word, name, f"pg.{family}(mean={mean}{spread}{size})", empty, gates, first)
-        event = child
+        picks = [index for index in pool if index.size <= 3]
+        if word == "observed" and self.features.switches and picks and self.chance(0.4):
+            gate = self.pick(picks)
+            parts = [self.component(length, gates, outer, 0.3, [*own] if k == 0 else
+                                    self.some(own, 0.5)) for k in range(gate.size)]  # fmt: skip
+            inside = ", ".join(f"pg.{text})" for text, _ in parts)
+            empty = any(bare for _, bare in parts)
+            self.declare(word, name, f"pg.switch({gate.text}, {inside})", empty, gates)
+        else:
+            text, empty = self.component(length, gates, outer, known, own)
+            size = f", size={length}" if length is not None and word == "latent" else ""
+            first = ""
+            if back and (word == "latent" or self.chance(0.5)):
+                first = self.start(length)
+            self.declare(word, name, f"pg.{text}{size})", empty, gates, first)
+        event = () if length is None else (length,)
 
         def draw(rng: np.random.Generator, *_: Any) -> Any:
             return np.round(rng.normal(0.0, 1.5, event), 3)
@@ -287,6 +290,25 @@ class MixedBuilder(Builder):
         self.columns.append(Column(name, self.scope, draw, event, kind=word))
         if word == "latent" or self.chance(0.4):
             self.put(Regressor(name, length, node=name))
+
+    def component(
+        self, length: int | None, gates: list[Index], outer: bool, known: float,
+        own: list[Regressor],
+    ) -> tuple[str, bool]:  # fmt: skip
+        """A Gaussian family with terms, not yet closed, and whether a slot has its own parameter.
+
+        Args:
+            length: of its vectors.
+            gates: what may index its parameters.
+            outer: whether latents around the scope may be parents.
+            known: share of the covariates that stand in the mean.
+            own: the past of the node, if that does.
+        """
+        chosen = [*self.some(self.parents(outer=outer), 0.7), *self.some(self.known(), known), *own]
+        spread, empty = self.spread(length, gates)
+        mean = self.expression("mean", () if length is None else (length,), chosen, gates)
+        self.ridge = None
+        return f"{'Normal' if length is None else 'MvNormal'}(mean={mean}{spread}", empty
 
     def spread(self, length: int | None, gates: list[Index]) -> tuple[str, bool]:
         """The text of a variance or covariance, and whether it is the slot's own parameter."""

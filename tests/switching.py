@@ -184,9 +184,13 @@ def make_case(
         data["v"] = [rng.gamma(3.0, 0.4, n) for n in sizes]
     first, spread = _first(rng, dim), _spread(rng, dim, own, scaled)
     kind = "MvNormal" if dim else "Normal"
-    body.append(f'y = pg.observed("y", pg.{kind}(mean={" + ".join(terms)}, {spread}){first})')
-    data["y"] = [_values(rng, n, dim, 0 if first else given) for n in sizes]
     now = next(gate for gate in ("s", "z", "u") if gate in gates[1:-1].split(", "))
+    family = f"pg.{kind}(mean={' + '.join(terms)}, {spread})"
+    if not first and rng.random() < 0.4:  # families of their own instead of rows of parameters
+        others = [_other(rng, dim, c, terms) for c in range(1, k if "size={k}" in chain else 2)]
+        family = f"pg.switch({now}, {', '.join([family, *others])})"
+    body.append(f'y = pg.observed("y", {family}{first})')
+    data["y"] = [_values(rng, n, dim, 0 if first else given) for n in sizes]
     if rng.random() < 0.3:
         body.append('o = pg.observed("o", pg.Categorical(size=2), given=' + now + ")")
         data["o"] = [rng.integers(0, 2, n) for n in sizes]
@@ -205,6 +209,18 @@ def make_case(
     case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
     case.all_tied = lags[0] == 1 and (not first or given == 1)
     return case
+
+
+def _other(rng: np.random.Generator, dim: int | None, number: int, terms: list[str]) -> str:
+    """Another component of a switch: with some of the terms, and a variance of its own."""
+    own = f'pg.param("of{number}_'
+    kept = [term.replace('pg.param("', own) for term in terms[1:] if rng.random() < 0.5]
+    mean = " + ".join([f'pg.param("m{number}")', *kept])
+    if dim is None:
+        return f'pg.Normal(mean={mean}, var=pg.param("w{number}"))'
+    inside = f'pg.param("w{number}")'
+    cov = inside if rng.random() < 0.5 else f"pg.diagonal({inside})"
+    return f"pg.MvNormal(mean={mean}, cov={cov})"
 
 
 def _first(rng: np.random.Generator, dim: int | None) -> str:

@@ -388,7 +388,7 @@ class _Worker:
             advice="cut the sequences at the holes, or leave duration= out:\n    "
             + self.line(node, f'after="{node.name}"'),
             blocks=[name],
-            because=f"'{node.name}', which gates it, has explicit durations",
+            because=f"'{other}' gates it beside '{node.name}', which has explicit durations",
         )
 
     def is_beside(self, var: Var, node: NodeRecord) -> bool:

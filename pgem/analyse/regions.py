@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from pgem.analyse.alternatives import discrete_parent, gate_outside, latent_inside, suggest
 from pgem.analyse.refuse import Refuse, stop
-from pgem.declare import Gate
+from pgem.declare import Gate, leaf_parents
 from pgem.errors import IntractableError
-from pgem.graph import ModelGraph, Schema
+from pgem.graph import Component, ModelGraph, Schema
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,12 @@ def _not_linear(
     node = graph.nodes[name]
     for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
         if not component.family.gaussian:
-            yield _not_gaussian(graph, schema, name, type(component.family).__name__, parents)
+            beside = parents - {p for p, _ in leaf_parents(component.leaf)}
+            if node.switch is not None and beside:
+                yield _other_family(graph, name, component, sorted(beside))
+            else:
+                family = type(component.family).__name__
+                yield _not_gaussian(graph, schema, name, family, parents)
             continue
         for slot_name, slot in component.leaf.slots.items():
             if slot.times is not None and slot.times.parent in parents and not _linear(slot_name):
@@ -114,16 +119,6 @@ def _not_linear(
                     blocks=[slot.times.parent],
                     because=f"stands in '{slot_name}' of '{name}', not in its mean",
                 )
-    if node.switch is not None:
-        yield IntractableError(
-            f"node '{name}' is a switch and has a continuous latent parent or holes",
-            where=node.origin,
-            expected="one Gaussian family",
-            advice=f"index the parameters of one family: pg.{node.kind}('{name}', pg.Normal(...), "
-            "given=...)",
-            blocks=sorted(parents) or [name],
-            because=f"'{name}' is a switch",
-        )
 
 
 def _linear(slot: str) -> bool:
@@ -169,6 +164,24 @@ def _not_gaussian(
         advice=f"leave the rows without '{name}' out, or declare it as a covariate",
         blocks=[name],
         because=f"is {family}, and others are multiplied by it",
+    )
+
+
+def _other_family(
+    graph: ModelGraph, name: str, component: Component, parents: list[str]
+) -> IntractableError:
+    """A component of a switch that is not Gaussian, beside one that knows a Gaussian latent."""
+    family, number = type(component.family).__name__, component.key.rpartition(".")[2]
+    return IntractableError(
+        f"component {number} of the switch '{name}' is {family}, and another component depends on "
+        f"the Gaussian latent '{parents[0]}': all components are integrated together",
+        where=graph.nodes[name].origin,
+        expected="Gaussian components, with or without the latent in their means",
+        received=f"'{family}'",
+        advice=f"pg.Normal(mean=pg.param('{name}_mean'), var=pg.param('{name}_var')) instead of "
+        f"pg.{family}(...): a wide Normal takes what is far from the others",
+        blocks=parents,
+        because=f"component {number} of '{name}' is {family}",
     )
 
 
@@ -226,6 +239,9 @@ def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tup
     """Gates that are summed over, with a node that they gate."""
     found = []
     for name in nodes:
+        switch = graph.nodes[name].switch
+        picks = switch.base() if switch is not None else ()
+        found += [(name, g) for g in picks if g.kind == "node" and is_axis(graph, schema, g.name)]
         for component in [*graph.leaves_of(name), *graph.firsts_of(name)]:
             for slot in component.leaf.slots.values():
                 gates = [base for gate in slot.gates for base in gate.base()]
@@ -244,8 +260,10 @@ def _gated_inside(
     latent = graph.nodes[inside[0]]
     if chain and graph.nodes[gate.name].scope == chain:
         holed, tree = latent.kind == "observed", graph.scopes[chain].kind == "tree"
+        missed = graph.nodes[gate.name].kind == "observed"
         return IntractableError(
             (f"'{inside[0]}' has holes, so it is a state like a latent one: " if holed else "")
+            + (f"'{gate.name}' has holes, so it is summed over: " if missed else "")
             + f"node '{name}' is gated by '{gate.name}', which changes from "
             + ("member to member" if tree else "step to step")
             + f", while the continuous state '{inside[0]}' runs along the same "

@@ -14,7 +14,7 @@ from pgem.analyse.conjugate import Conjugate, find_conjugates
 from pgem.analyse.elimination import Schedule, make_schedule
 from pgem.analyse.layout import find_sizes
 from pgem.analyse.regions import Region, find_regions, is_axis, is_random
-from pgem.declare import SlotRecord
+from pgem.declare import leaf_parents
 from pgem.errors import IntractableError
 from pgem.graph import ModelGraph, Schema
 
@@ -67,13 +67,10 @@ class Survey:
 
 
 def _parents(graph: ModelGraph, name: str) -> set[str]:
+    """All that a node depends on, at any step."""
     node = graph.nodes[name]
     gates = {gate.name for gate in node.gates() if gate.kind == "node"}
-    return gates | {parent for leaf in node.leaves for parent in _multiplied(leaf.slots.values())}
-
-
-def _multiplied(slots: Iterable[SlotRecord]) -> set[str]:
-    return {slot.times.parent for slot in slots if slot.times is not None and slot.times.parent}
+    return gates | {parent for leaf in node.leaves for parent, _ in leaf_parents(leaf)}
 
 
 def survey(graph: ModelGraph, schema: Schema) -> Survey:
@@ -89,6 +86,7 @@ def survey(graph: ModelGraph, schema: Schema) -> Survey:
         if rest is not None:
             return Survey(rest, refused)
         blocks = {name for problem in found for name in problem.blocks}
+        assert blocks - schema.given, "an obstacle that blocks no node"
         schema = replace(
             schema,
             given=schema.given | blocks,

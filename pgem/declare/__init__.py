@@ -29,6 +29,7 @@ from pgem.declare.records import (
     ScopeRecord,
     SlotRecord,
     TimesRecord,
+    leaf_parents,
     slot_of,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "identity",
     "is_open",
     "latent",
+    "leaf_parents",
     "observed",
     "param",
     "plate",

@@ -241,6 +241,9 @@ def _check_steps(node: NodeRecord) -> None:
     if not node.components or (node.switch is None and len(node.components) > 1):
         raise _fail(f"node '{node.name}' has '{len(node.components)}' families", node.origin,
                     expected="one, or one per value of its switch")  # fmt: skip
+    if node.switch is not None and node.switch.kind == "constant":
+        raise _fail(f"node '{node.name}' is switched by a table", node.origin,
+                    expected="a node, a covariate or a plate")  # fmt: skip
     if node.kind == "latent" and node.switch is not None:
         raise _fail(f"latent node '{node.name}' cannot be a switch", node.origin)
     expected = 0 if node.conditioned else node.lag()

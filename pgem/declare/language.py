@@ -146,7 +146,16 @@ def switch(gate: Any, *families: Any) -> ex.Switch:
             where=caller(),
             received=f"'{len(families)}' families",
         )
-    return ex.Switch(ex.to_gate(gate), families)
+    made = ex.to_gate(gate)
+    if made.kind == "constant":
+        raise DeclarationError(
+            f"pg.switch is given '{made}', a table that is indexed",
+            where=caller(),
+            expected="a node, a covariate or a plate with one family for each of its values",
+            advice="name a family once for each value, with the same pg.param objects where it is "
+            "the same: pg.switch(z, pg.Dirac(0), pg.Poisson(rate=r), pg.Poisson(rate=r))",
+        )
+    return ex.Switch(made, families)
 
 
 def identity(size: int) -> ex.Constant:

@@ -156,9 +156,8 @@ def _node(graph: ModelGraph, name: str, has_children: bool, feeds: bool) -> Node
         tuple(dict.fromkeys([*gates, *(parent for parent, _ in record.parents())])),
         has_children,
         feeds,
-        record.switch is None
-        and leaves[0].family.gaussian
-        and any(slot.times for slot in record.leaf.slots.values()),
+        all(leaf.family.gaussian for leaf in leaves)
+        and any(slot.times for leaf in leaves for slot in leaf.leaf.slots.values()),
         any(_is_continuous(graph, parent) for parent, _ in record.parents()),
         record.lag(),
         record.conditioned,

@@ -138,9 +138,10 @@ def _maximise(
             return params, f"a covariance became singular in the M-step ({problem})"
         run.climbed = stats.climbed
         if stats.runaways:
+            names = ", ".join(map(str, stats.runaways))
             return new, (
-                f"no finite maximum in {', '.join(stats.runaways)} (separated classes, or counts "
-                "that are all zero); a Normal prior gives one"
+                f"no finite maximum in {names} (separated classes, or counts that are all zero); "
+                "a Normal prior gives one"
             )
         if options.degenerate == "floor":
             raised = raise_spread(new, bound, options.floor or FLOOR)

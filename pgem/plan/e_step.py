@@ -137,9 +137,17 @@ class EStepWriter:
         self.body += [f"{name} = stretches(", *(f"    {part}" for part in _with_commas(parts)), ")"]
 
     def gaussians(self, region: Region) -> list[str]:
-        """All conditionals of a region."""
-        own = [c for c in self.graph.components.values() if c.node in region.nodes]
-        return [line for component in own for line in self.gaussian(component)]
+        """All conditionals of a region, in order of declaration."""
+        own = [c.node for c in self.graph.components.values() if c.node in region.nodes]
+        return [text for name in dict.fromkeys(own) for text in self.gaussians_of(name)]
+
+    def gaussians_of(self, name: str) -> list[str]:
+        """The conditionals of a node of a region: those of a switch together."""
+        leaves = [self.gaussian(component) for component in self.graph.leaves_of(name)]
+        switch, scope = self.graph.nodes[name].switch, self.graph.nodes[name].scope
+        if switch is not None:
+            leaves = [nested_call("switched", [self.gate(switch, scope), *leaves])]
+        return leaves + [self.gaussian(component) for component in self.graph.firsts_of(name)]
 
     def conjugate(self, factor: Factor, name: str, shape: str) -> None:
         """The table of a latent that is integrated out under conjugate children."""
@@ -197,12 +205,12 @@ class EStepWriter:
         routine = "over" if slot.times and slot.times.inverse else "times"
         return f"{routine}({self.slot(component, name, slot)}, {self.load(latent)})"
 
-    def gaussian(self, component: Component) -> list[str]:
+    def gaussian(self, component: Component) -> str:
         """One conditional of a region."""
         arguments = [self.load(component.key)]
         for name, slot in component.leaf.slots.items():
             arguments.append(f"{name}={self.slot(component, name, slot)}")
-        return ["\n".join(call("gaussian", arguments))]
+        return "\n".join(call("gaussian", arguments))
 
     def conditional(self, factor: Factor) -> tuple[str, list[str]]:
         """Routine and arguments of a node's log-table."""

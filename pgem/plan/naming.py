@@ -18,7 +18,7 @@ ROUTINES = (
     "density", "durations", "either", "estimate", "evidence", "fit_cells", "free", "gaussian",
     "inside", "integrate", "keep", "maximise", "maximise_stationary", "message", "newton", "over",
     "pick", "prior", "query", "regress", "scan", "segments", "spread", "staged", "stationary",
-    "steps", "stretches", "sum_out", "sweeps", "table", "times", "total", "tree",
+    "steps", "stretches", "sum_out", "sweeps", "switched", "table", "times", "total", "tree",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pgem.analyse import Region
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.families._linear import Linear
 from pgem.gating import Pick
 from pgem.plan import Program
@@ -118,12 +118,24 @@ class Ahead:
             matrix, shift, noise = self._map(key, family, rows[here])
             place = slice(self.start[node, 0], self.start[node, 0] + family.dim)
             above = matrix @ cov[here]
-            mean[here, :, place] = (matrix @ mean[here][..., None])[..., 0] + shift
+            centre = mean[here]
+            centre[..., place] = (matrix @ centre[..., None])[..., 0] + shift
             within = above @ np.swapaxes(matrix, -1, -2) + noise
             block = cov[here]
             block[..., place, :], block[..., :, place] = above, np.swapaxes(above, -1, -2)
             block[..., place, place] = within
-            cov[here] = block
+            applies = self._applies(key)
+            mean[here] = np.where(applies[:, None], centre, mean[here])
+            cov[here] = np.where(applies[:, None, None], block, cov[here])
+
+    def _applies(self, key: str) -> Mask:
+        """Under which combinations a component describes its rows: all, without a switch."""
+        graph, part = self.bound.program.analysis.graph, self.parts[key]
+        switch = graph.nodes[part.node].switch
+        if switch is None or (switch.name, switch.lag) not in self.digits:
+            return np.ones(self.weights.shape[1], dtype=bool)
+        codes = self.digits[switch.name, switch.lag]
+        return np.asarray(codes == part.component)
 
     def _map(self, key: str, family: Linear, rows: Integers) -> tuple[Floats, Floats, Floats]:
         """x = A z + b + noise: A [n, combinations, d, width], b and the noise's covariance."""

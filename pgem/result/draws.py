@@ -91,8 +91,7 @@ def _schema(program: Program, columns: Columns) -> Schema:
         name
         for name, node in program.outline.nodes.items()
         if node.kind == "observed"
-        and len(node.families) == 1
-        and node.families[0].gaussian
+        and all(family.gaussian for family in node.families)
         and _has_holes(columns, name)
     }
     vectors = {**program.schema.vectors, **schema.vectors}

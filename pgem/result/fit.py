@@ -169,7 +169,8 @@ class Fit:
 
         Args:
             data: data in any accepted form.
-            node: predict this node from all others, whatever its own values are.
+            node: predict this node from all others, whatever its own values are; the first values
+                of a sequence that are conditioned on stay.
 
         Returns:
             A mapping over nodes; with `node`, its predictions.
@@ -224,7 +225,7 @@ class Fit:
         return draw(program, columns, self.params, np.random.default_rng(seed))
 
     def _read_without(self, data: Any, node: str) -> tuple[Program, Columns, Mapping[str, Any]]:
-        """Data whose values of one node are taken away."""
+        """Data whose values of one node are taken away, but those that it is conditioned on."""
         outline = self.program.outline
         if node not in outline.nodes:
             raise DataError(
@@ -234,10 +235,15 @@ class Fit:
             )
         program, columns, mapping = self.read(data)
         codes, numbers = dict(columns.codes), dict(columns.numbers)
+        record = outline.nodes[node]
+        gone = np.full(columns.n_rows(record.scope), fill_value=True)
+        if record.conditioned:
+            gone = columns.number(record.scope) >= record.lag
         if node in codes:
-            codes[node] = np.full_like(codes[node], -1)
+            codes[node] = np.where(gone, -1, codes[node])
         if node in numbers:
-            numbers[node] = np.full_like(numbers[node], np.nan)
+            numbers[node] = numbers[node].copy()
+            numbers[node][gone] = np.nan
         return program, replace(columns, codes=codes, numbers=numbers), mapping
 
     def log_likelihoods(self, data: Any) -> Floats:

@@ -22,6 +22,7 @@ from pgem.errors import FitError, FitWarning
 from pgem.result.facts import count_observations
 from pgem.result.score import gradients, prior_statistics, score
 from pgem.result.tangent import Tangent, derivative, make_tangent
+from pgem.routines import Stats
 from pgem.run import Bound, sum_statistics
 
 STEP = 3e-5
@@ -89,15 +90,36 @@ def information(bound: Bound, params: dict[str, Floats], *, priors: bool = False
 
     matrix = -derivative(slope, at, basis, STEP)
     n = count_observations(bound.columns)
-    found = _inverted(tangent, at, (matrix + matrix.T) / 2, first, n)
+    endless = tangent.flat(_endless(bound, params, stats, priors=priors)) > 0
+    found = _inverted(tangent, at, (matrix + matrix.T) / 2, first, n, endless)
     _warn(found)
     return found
 
 
-def _inverted(tangent: Tangent, at: Floats, matrix: Floats, first: Floats, n: float) -> Information:
+def _endless(
+    bound: Bound, params: dict[str, Floats], stats: Stats, *, priors: bool
+) -> dict[str, Floats]:
+    """1 where the likelihood has no finite maximum in an entry, as the M-step finds, else 0.
+
+    There it is flat, but a step of the difference quotients may lead to where it is not.
+    """
+    marks = {name: np.zeros(np.shape(value)) for name, value in params.items()}
+    if any(block.linked for block in bound.program.analysis.blocks):
+        stats.use_priors = priors
+        with np.errstate(all="ignore"):
+            bound.program.m_step(params, stats, set())
+        for name, row in stats.runaways:
+            marks[name][row] = 1.0
+    return marks
+
+
+def _inverted(
+    tangent: Tangent, at: Floats, matrix: Floats, first: Floats, n: float, endless: Mask
+) -> Information:
     """Split the directions into those with information and those without.
 
-    `n`, the number of observations, sets the size below which an information is rounding.
+    `n`, the number of observations, sets the size below which an information is rounding; entries
+    that are `endless` are not identified.
     """
     size = np.sqrt(np.maximum(np.diag(matrix), NULL * n))
     roots, vectors = np.linalg.eigh(matrix / np.outer(size, size))
@@ -106,7 +128,7 @@ def _inverted(tangent: Tangent, at: Floats, matrix: Floats, first: Floats, n: fl
     root = scaled @ vectors[:, good] / np.sqrt(roots[good])
     null = scaled @ vectors[:, ~good]
     share = np.sqrt((null**2).sum(axis=1)), np.sqrt((scaled**2).sum(axis=1))
-    lost = share[0] > 1e-4 * np.where(share[1] > 0, share[1], 1.0)
+    lost = endless | (share[0] > 1e-4 * np.where(share[1] > 0, share[1], 1.0))
     slope = vectors.T @ (first / size)
     distance = float(np.sqrt((slope[good] ** 2 / roots[good]).sum()))
     if (np.abs(slope[~good]) > FAR).any() or (roots < -1e-4).any():

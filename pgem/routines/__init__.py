@@ -1,11 +1,12 @@
 """The shelf of routines: one kind of instruction a file, forward and reverse."""
 
+from pgem.routines.choice import choose
 from pgem.routines.collect import ScopeData, collect, spread, total
 from pgem.routines.conjugate import conjugate
 from pgem.routines.conjugate_children import either, inside, message, over, prior, staged, times
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.durations import durations
-from pgem.routines.integrate import RegionData, gaussian, integrate
+from pgem.routines.integrate import RegionData, gaussian, integrate, switched
 from pgem.routines.maximise import (
     Learned,
     at_least,
@@ -47,7 +48,6 @@ from pgem.routines.tables import (
     NodeData,
     Stats,
     at,
-    choose,
     density,
     evidence,
     pick,
@@ -116,6 +116,7 @@ __all__ = [
     "stretches",
     "sum_out",
     "sweeps",
+    "switched",
     "table",
     "times",
     "total",

@@ -26,6 +26,7 @@ from pgem.arrays import Floats, Integers, Mask
 from pgem.families._family import Family
 from pgem.families._linear import Linear
 from pgem.families._parts import every, flat_rows
+from pgem.routines.choice import joined
 from pgem.routines.conjugate_children import (
     Child,
     Conditional,
@@ -34,7 +35,6 @@ from pgem.routines.conjugate_children import (
     below,
     components,
     entries,
-    joined,
     reduced,
     sum_tables,
     tables,
@@ -73,7 +73,8 @@ class Block(Joint):
         if isinstance(self.latent, Conditional):
             return self._natural(self.latent)
         parts = [part for part in self.latent.parts if part is not None]
-        return joined(self.latent.gate, [self._natural(part) for part in parts])
+        n_rows = self.latent.node.n_rows
+        return joined(self.latent.gate, [self._natural(part) for part in parts], n_rows)
 
     def _natural(self, part: Conditional) -> Floats:
         """Natural parameters of one conditional of the latent [rows, axes..., statistics]."""

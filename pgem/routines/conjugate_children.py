@@ -20,6 +20,7 @@ from pgem.families._link import Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import Scaled
 from pgem.gating import Cells
+from pgem.routines.choice import joined, possible_parts
 from pgem.routines.collect import ScopeData
 from pgem.routines.tables import (
     Axis,
@@ -34,7 +35,7 @@ from pgem.routines.tables import (
     flat_index,
     group_cells,
     groups_of,
-    possible_parts,
+    picked,
     slot_values,
     split_gates,
 )
@@ -226,7 +227,7 @@ def _picked_tables(child: Either, latent: Family, n_statistics: int) -> tuple[Fl
     ]
     if None not in child.parts:
         bases = _barred(child, bases)
-    return joined(child.gate, bases), joined(child.gate, steps)
+    return joined(child.gate, bases, n_rows), joined(child.gate, steps, n_rows)
 
 
 def _barred(child: Either, bases: list[Floats]) -> list[Floats]:
@@ -237,15 +238,6 @@ def _barred(child: Either, bases: list[Floats]) -> list[Floats]:
         if part is not None
     ]
     return [part.full() for part in possible_parts(parts)]
-
-
-def joined(gate: Axis | Index, arrays: Sequence[Floats]) -> Floats:
-    """Slice (or rows) k from array k."""
-    shape = np.broadcast_shapes(*(array.shape for array in arrays))
-    whole = [np.broadcast_to(array, shape) for array in arrays]
-    if isinstance(gate, Axis):
-        return np.concatenate(whole, axis=gate.position)
-    return np.stack(whole)[gate.codes, np.arange(shape[0])]
 
 
 def sum_tables(found: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
@@ -301,15 +293,9 @@ def components(leaf: Leaf, joint: Floats) -> Iterator[tuple[Conditional, Floats]
         return
     for k, part in enumerate(leaf.parts):
         if part is not None:
-            yield part, _chosen(leaf.gate, k, joint)
-
-
-def _chosen(gate: Axis | Index, k: int, joint: Floats) -> Floats:
-    """What belongs to value k of a gate."""
-    if isinstance(gate, Axis):
-        return joint[(slice(None),) * gate.position + (slice(k, k + 1),)]
-    here = (gate.codes == k).reshape(-1, *(1,) * (joint.ndim - 1))
-    return np.asarray(joint * here)
+            gate = leaf.gate
+            whole = isinstance(gate, Axis) and part.shape[gate.position - 1] > 1
+            yield part, picked(gate, k, joint, whole=whole)
 
 
 def _entry(child: Conditional, joint: Floats) -> dict[str, Entry]:

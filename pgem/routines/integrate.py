@@ -8,7 +8,7 @@ give the expected statistics of every node.  The numerics are in `region.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -22,12 +22,20 @@ from pgem.families._linear import Linear
 from pgem.families._parts import flat_rows
 from pgem.gating import Cells
 from pgem.routines.collect import ScopeData
-from pgem.routines.region import Link, Member, Piece, Region, RegionLayout
+from pgem.routines.region import Link, Member, Piece, Region, RegionLayout, RegionStatistics
 from pgem.routines.region_alike import AlikeLayout, AlikeRegion, lay_out_alike
+from pgem.routines.region_switch import (
+    Alternatives,
+    Share,
+    join_pieces,
+    joint_parameters,
+    own_statistics,
+)
 from pgem.routines.tables import (
     Axis,
     Entry,
     Gated,
+    Index,
     Joint,
     LogTable,
     NodeData,
@@ -40,15 +48,45 @@ from pgem.routines.tables import (
 
 
 class Gaussian(NamedTuple):
-    """One component of a region with what stands in its slots."""
+    """One component of a region with what stands in its slots.
+
+    Attributes:
+        node: its values.
+        slots: what stands in its slots.
+        switch: the variable that is summed over and picks it, if there is one.
+        value: of that variable, where it applies.
+    """
 
     node: NodeData
     slots: dict[str, Gated]
+    switch: Axis | None = None
+    value: int = 0
+
+
+class Switched(NamedTuple):
+    """Components of a node, one per value of what picks them."""
+
+    parts: tuple[Gaussian, ...]
 
 
 def gaussian(node: NodeData, **slots: Gated) -> Gaussian:
     """A linear-Gaussian conditional, to be integrated together with others."""
     return Gaussian(node, slots)
+
+
+def switched(gate: Axis | Index, *parts: Gaussian) -> Switched:
+    """Linear-Gaussian conditionals of a node, picked by a variable.
+
+    Where it is seen, it picks rows; where it is summed over, configurations.
+    """
+    if isinstance(gate, Index):
+        return Switched(parts)
+    return Switched(tuple(p._replace(switch=gate, value=k) for k, p in enumerate(parts)))
+
+
+def components_of(parts: Iterable[Gaussian | Switched]) -> list[Gaussian]:
+    """All components, those of switches one by one."""
+    return [one for part in parts for one in (part.parts if isinstance(part, Switched) else [part])]
 
 
 @dataclass(eq=False)
@@ -83,7 +121,8 @@ class GaussianPart:
         node: its values.
         cells: its cells.
         slots: slot values per cell.
-        cell: the cell of each coefficient set and configuration [K, G].
+        cell: the cell of each coefficient set and configuration [K, G], -1 where another component
+            of its switch applies.
         in_order: whether the configurations of the only coefficient set are the cells, in order.
     """
 
@@ -116,16 +155,31 @@ class GaussianPart:
     def _by_configuration(self, values: Floats) -> Floats:
         return values[None] if self.in_order else values[self.cell]
 
-    def by_cell(self, array: Floats) -> Floats:
-        """Add what coefficient sets and configurations of one cell have: [K, G, ...] → [C, ...]."""
+    def entry(self, sums: RegionStatistics) -> Entry:
+        """Statistics by cell from those of its own piece."""
+        arrays = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
         if self.in_order:
-            return np.asarray(array[0])
+            added = tuple(np.asarray(array[0]) for array in arrays)
+        else:
+            added = tuple(self.by_cell(array, self.cell) for array in arrays)
+        return Entry(self.family, self.cells, added, self.slots)
+
+    def shared_entry(self, sums: RegionStatistics, share: Share) -> Entry:
+        """Statistics by cell from those of a piece for all components of its switch."""
+        own = own_statistics(sums, share, diagonal=self.family.diagonal)
+        arrays = (own.count, own.weight, own.phi, own.cross, own.square)
+        added = tuple(self.by_cell(array, self.cell[share.code]) for array in arrays)
+        return Entry(self.family, self.cells, added, self.slots)
+
+    def by_cell(self, array: Floats, cell: Integers) -> Floats:
+        """Add what coefficient sets and configurations of one cell have: [K, G, ...] → [C, ...]."""
         total: Floats = np.zeros((self.cells.n_cells, *array.shape[2:]))
-        np.add.at(total, self.cell, array)
+        applies = cell >= 0
+        np.add.at(total, cell[applies], array[applies])
         return total
 
 
-def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> LogTable:
+def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian | Switched) -> LogTable:
     """log p(all that is seen in the region | gates): [rows, axes...].
 
     Args:
@@ -134,7 +188,7 @@ def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> Log
         parts: all of its components.
     """
     order = sorted(axes, key=lambda axis: axis.position)
-    made = {part.node.key: _part(part, order) for part in parts}
+    made = {part.node.key: _part(part, order) for part in components_of(parts)}
     if "layout" not in region.cache:
         codes = {key: flat_index(part.cells, part.node.n_rows) for key, part in made.items()}
         nodes = {key: part.node for key, part in made.items()}
@@ -145,9 +199,9 @@ def integrate(region: RegionData, axes: Sequence[Axis], *parts: Gaussian) -> Log
         region.cache["layout"] = lay_out(region, values, nodes, codes)
     found, array = evaluate(region.cache["layout"], made)
     shape = aligned(region.n_dims, order)
-    flat = any(part.node.flat for part in parts)
+    flat = any(part.node.flat for part in made.values())
     array = np.zeros_like(array) if flat else array
-    source = Integrated(found, made, region)
+    source = Integrated(found, made, region, region.cache["layout"])
     return LogTable(array.reshape(-1, *shape), region.n_rows, None, source)
 
 
@@ -159,20 +213,34 @@ class LaidOut:
         layout: of the region.
         started: per piece of values that are conditioned on, their length and their number per
             home row.
+        joint: per piece of several components of a switch, these.
         alike: the same region where all of its rows are alike, or None.
     """
 
     layout: RegionLayout
     started: Mapping[str, tuple[int, Floats]]
+    joint: Mapping[str, Alternatives]
     alike: AlikeLayout | None = None
+
+    @cached_property
+    def shared(self) -> set[str]:
+        """Components without a piece of their own."""
+        return {key for joint in self.joint.values() for key in joint.shares}
 
 
 def evaluate(
     laid_out: LaidOut, parts: Mapping[str, GaussianPart]
 ) -> tuple[Region | AlikeRegion, Floats]:
     """The region at the parameters of its parts, and log p [rows, G]."""
-    coefs = {key: part.coefs for key, part in parts.items()}
-    noise = {key: part.noise for key, part in parts.items()}
+    coefs = {key: part.coefs for key, part in parts.items() if key not in laid_out.shared}
+    noise = {key: parts[key].noise for key in coefs}
+    for key, joint in laid_out.joint.items():
+        coefs[key], noise[key] = joint_parameters(
+            joint,
+            {name: parts[name].family for name in joint.shares},
+            {name: parts[name].slots for name in joint.shares},
+            {name: parts[name].cell for name in joint.shares},
+        )
     n_configurations = next(iter(parts.values())).cell.shape[1]
     for key, (size, _) in laid_out.started.items():
         coefs[key] = np.broadcast_to(np.eye(size), (1, n_configurations, size, size))
@@ -190,7 +258,7 @@ def evaluate(
 
 
 def _part(part: Gaussian, axes: Sequence[Axis]) -> GaussianPart:
-    node, slots = part
+    node, slots = part.node, part.slots
     same = node.cache.get("part")
     if same is not None and _is_same(same[0], slots) and same[1] == axes:
         return same[2]  # type: ignore[no-any-return]
@@ -199,6 +267,9 @@ def _part(part: Gaussian, axes: Sequence[Axis]) -> GaussianPart:
     key = ("configurations", cells, *axes)
     if key not in node.cache:
         cell = _configurations(cells, axes)
+        if part.switch is not None:
+            grid = np.indices([axis.size for axis in axes])[axes.index(part.switch)].ravel()
+            cell = np.where(grid == part.value, cell, -1)
         in_order = len(cell) == 1 and np.array_equal(cell[0], np.arange(cells.n_cells))
         node.cache[key] = cell, in_order
     made = GaussianPart(node, cells, values, *node.cache[key])
@@ -230,7 +301,8 @@ def lay_out(
     """Members with their pieces, in order.
 
     The first values of a node that are conditioned on get a density of their own, about
-    themselves, whose constant is taken back.
+    themselves, whose constant is taken back.  Components of a switch that describe the same rows
+    are one piece.
 
     Args:
         region: its rows.
@@ -238,9 +310,15 @@ def lay_out(
         nodes: what each component is made of.
         codes: which coefficient set each row of each component uses; None if all use one.
     """
-    members, started = [], dict[str, tuple[int, Floats]]()
+    members, started, joint = [], dict[str, tuple[int, Floats]](), dict[str, Alternatives]()
     for name, (scope, keys) in region.members.items():
-        pieces = [_piece(nodes[key], codes[key], rows) for key, rows in keys.items()]
+        pieces = []
+        for same in _same_rows(keys):
+            found = [_piece(nodes[key], codes[key], keys[key]) for key in same]
+            if len(found) > 1:
+                found[0], shares = join_pieces(found)
+                joint[found[0].key] = shares
+            pieces.append(found[0])
         described = [piece.rows for piece in pieces if piece.rows is not None]
         if len(described) == len(pieces):
             none = np.zeros(0, dtype=np.int64)
@@ -257,7 +335,27 @@ def lay_out(
     )
     here = region.chain is None and not region.scopes
     alike = lay_out_alike(members, region.n_rows) if here else None
-    return LaidOut(layout, started, alike)
+    return LaidOut(layout, started, joint, alike)
+
+
+def _same_rows(keys: Mapping[str, Integers | None]) -> list[list[str]]:
+    """Components of a node, those together that describe the same rows."""
+    found: list[list[str]] = []
+    for key, rows in keys.items():
+        for same in found:
+            if _describe_alike(keys[same[0]], rows):
+                same.append(key)
+                break
+        else:
+            found.append([key])
+    return found
+
+
+def _describe_alike(first: Integers | None, second: Integers | None) -> bool:
+    """Whether two components describe the same rows, and there are any."""
+    if first is None or second is None:
+        return first is second
+    return len(first) > 0 and np.array_equal(first, second)
 
 
 def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
@@ -304,11 +402,13 @@ class Integrated(Joint):
         region: the evaluated region.
         parts: its components by key.
         data: its rows.
+        laid_out: what does not depend on parameters.
     """
 
     region: Region | AlikeRegion
     parts: Mapping[str, GaussianPart]
     data: RegionData
+    laid_out: LaidOut
 
     def weights(self, posterior: Floats) -> Floats:
         """The posterior of the gates' configurations [rows, G]."""
@@ -317,7 +417,7 @@ class Integrated(Joint):
 
     def entries(self, posterior: Floats) -> dict[str, Entry]:
         """Expected statistics of every component, under the posterior of its gates."""
-        return entries_of(self.region, self.parts, self.weights(posterior))
+        return entries_of(self.laid_out, self.region, self.parts, self.weights(posterior))
 
     def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
         """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged."""
@@ -339,22 +439,29 @@ class Integrated(Joint):
 
 
 def entries_of(
-    region: Region | AlikeRegion, parts: Mapping[str, GaussianPart], weights: Floats
+    laid_out: LaidOut,
+    region: Region | AlikeRegion,
+    parts: Mapping[str, GaussianPart],
+    weights: Floats,
 ) -> dict[str, Entry]:
     """Expected statistics of every component of which something is learned.
 
     Args:
+        laid_out: what the region was evaluated with.
         region: evaluated at the parameters of the parts.
         parts: components by key.
         weights: posterior of the configurations of the gates [rows, G].
     """
     learned = {key for key, part in parts.items() if part.is_learned}
+    shared = {key for key, joint in laid_out.joint.items() if learned & joint.shares.keys()}
     found = {}
-    for key, sums in region.statistics(weights, learned).items():
-        part = parts[key]
-        arrays = (sums.count, sums.weight, sums.phi, sums.cross, sums.square)
-        added = tuple(map(part.by_cell, arrays))
-        found[key] = Entry(part.family, part.cells, added, part.slots)
+    for key, sums in region.statistics(weights, (learned - laid_out.shared) | shared).items():
+        if key in parts:
+            found[key] = parts[key].entry(sums)
+            continue
+        for name, share in laid_out.joint[key].shares.items():
+            if name in learned:
+                found[name] = parts[name].shared_entry(sums, share)
     return found
 
 

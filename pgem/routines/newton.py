@@ -26,7 +26,7 @@ from pgem.routines.maximise import (
     current_slots,
     expected_log_density,
 )
-from pgem.routines.tables import Entry, Stats
+from pgem.routines.tables import Entry, Runaway, Stats
 
 STEPS = 200
 """Most Newton steps; some ten are the rule."""
@@ -169,8 +169,10 @@ def _add_pairs(system: Equations, index: Integers, values: Floats, *, joint: boo
 # --- directions without a maximum ---------------------------------------------------------------
 
 
-def _runaways(problem: _Problem, system: Equations, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Parameters whose rows show a direction in which the curvature has vanished, in words."""
+def _runaways(
+    problem: _Problem, system: Equations, known: tuple[Runaway, ...]
+) -> tuple[Runaway, ...]:
+    """Rows of parameters that show a direction in which the curvature has vanished."""
     bend, reference = _dense(system), _dense(problem.reference())
     size = np.sqrt(np.diag(reference))
     shown = np.flatnonzero(size > 0)
@@ -185,7 +187,7 @@ def _runaways(problem: _Problem, system: Equations, known: tuple[str, ...]) -> t
     if not lost.shape[1]:
         return known
     strong = shown[(lost > 0.1 * lost.max(axis=0)).any(axis=1)]
-    found = [name for item in problem.learned for name in _named(item, problem.places, strong)]
+    found = [row for item in problem.learned for row in _rows_with(item, problem.places, strong)]
     return tuple(dict.fromkeys([*known, *found]))
 
 
@@ -196,14 +198,11 @@ def _dense(system: Equations) -> Floats:
     return matrix
 
 
-def _named(item: Learned, places: Mapping[str, Integers], chosen: Integers) -> list[str]:
-    """`'slope'[1]` for every row of a parameter with one of these entries."""
-    ids = places[item.name]
-    rows = np.flatnonzero(np.isin(ids, chosen).any(axis=1))
+def _rows_with(item: Learned, places: Mapping[str, Integers], chosen: Integers) -> list[Runaway]:
+    """Every row of a parameter with one of these entries."""
+    rows = np.flatnonzero(np.isin(places[item.name], chosen).any(axis=1))
     gates = item.fixed.shape[: item.n_gates]
-    if not gates:
-        return [f"'{item.name}'"] if len(rows) else []
     return [
-        f"'{item.name}'[{', '.join(str(int(k)) for k in np.unravel_index(row, gates))}]"
+        Runaway(item.name, tuple(int(k) for k in np.unravel_index(row, gates)) if gates else ())
         for row in rows
     ]

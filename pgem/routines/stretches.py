@@ -32,6 +32,8 @@ from pgem.routines.integrate import (
     GaussianPart,
     LaidOut,
     RegionData,
+    Switched,
+    components_of,
     entries_of,
     evaluate,
     lay_out,
@@ -284,7 +286,9 @@ class StretchTable:
     array: Floats
 
 
-def stretches(data: StretchData, by_lag: Sequence[Sequence[Axis]], *parts: Gaussian) -> Stretches:
+def stretches(
+    data: StretchData, by_lag: Sequence[Sequence[Axis]], *parts: Gaussian | Switched
+) -> Stretches:
     """Integrate out the Gaussian nodes of all stretches.
 
     Args:
@@ -297,7 +301,8 @@ def stretches(data: StretchData, by_lag: Sequence[Sequence[Axis]], *parts: Gauss
         IntractableError: a stretch has too many combinations of what gates it.
     """
     own = {axis: (axes[0], lag) for axes in by_lag for lag, axis in enumerate(axes)}
-    solved = [_Solved(data, group, own, parts) for group in data.groups]
+    every = components_of(parts)
+    solved = [_Solved(data, group, own, every) for group in data.groups]
     return Stretches(data, solved, [item.table() for item in solved])
 
 
@@ -329,11 +334,14 @@ class _Solved:
         self.data, self.group, self.own = data, group, own
         self.slots: dict[str, dict[str, Floats]] = {}
         self.cells: dict[str, Cells] = {}
+        self.switches: dict[str, tuple[Axis, int]] = {}
         n_rows: dict[str, int] = {}
         for part in parts:
             if (key := part.node.key) in group.nodes:
                 self.cells[key] = cells_of(part.node, part.slots)
                 n_rows[key] = part.node.n_rows
+                if part.switch is not None:
+                    self.switches[key] = part.switch, part.value
                 self.slots[key] = slot_values(self.cells[key], part.slots, part.node.family)
         if "coded" not in group.cache:
             coded = {key: self._code(key, n) for key, n in n_rows.items()}
@@ -386,7 +394,7 @@ class _Solved:
             self._variable(axis, step)
             for key, item in coded.items()
             for step in set(item.steps.tolist())
-            for axis in self._axes(key)
+            for axis in (*self._axes(key), *self.switches.get(key, ())[:1])
         }
         early = min((v.step for v in found if v.step is not None), default=0) - 1
         return tuple(sorted(found, key=lambda v: (early if v.step is None else v.step, v.axis)))
@@ -443,6 +451,9 @@ class _Solved:
         for k, (step, seen) in enumerate(zip(coded.steps.tolist(), coded.seen, strict=True)):
             where = tuple(digits[self._variable(axis, step)] for axis in axes)
             found[k] = self.numbered[key][seen][where]
+            if key in self.switches:
+                axis, value = self.switches[key]
+                found[k, digits[self._variable(axis, step)] != value] = -1
         return found
 
 
@@ -475,7 +486,7 @@ class Stretches(Joint):
         for item, weights in self._by_group(posterior):
             for some, region, _ in item.chunks():
                 parts = item.parts(np.arange(some.start, some.stop))
-                for key, entry in entries_of(region, parts, weights[:, some]).items():
+                for key, entry in entries_of(item.layout, region, parts, weights[:, some]).items():
                     if key in found:
                         found[key].add(entry.arrays)
                     else:

@@ -496,64 +496,6 @@ def _rows_of(part: LogTable, n_rows: int) -> Integers:
     return np.zeros(n_rows, dtype=np.int64)
 
 
-def choose(gate: Axis | Index, *parts: LogTable) -> LogTable:
-    """A table whose slice (or rows) k comes from part k: components of different families."""
-    arrays = [part.full() for part in possible_parts(parts)]
-    shape = np.broadcast_shapes(*(array.shape for array in arrays))
-    arrays = [np.broadcast_to(array, shape) for array in arrays]
-    n_rows = parts[0].n_rows
-    if isinstance(gate, Axis):
-        joined = np.concatenate(arrays, axis=gate.position)
-    else:
-        joined = np.stack([np.broadcast_to(a, (n_rows, *a.shape[1:])) for a in arrays])
-        joined = joined[gate.codes, np.arange(n_rows)]
-    return LogTable(joined, n_rows, None, Choice(gate, tuple(parts)))
-
-
-def possible_parts(parts: Sequence[LogTable]) -> list[LogTable]:
-    """The tables of a switch's components, -inf where a component cannot take the value."""
-    return [_outside(part) for part in _separate_atoms(parts)]
-
-
-def _outside(part: LogTable) -> LogTable:
-    """A value outside a component's support has density zero under it."""
-    node = part.source.node if isinstance(part.source, Source) else None
-    barred = None if node is None or node.flat else node.cache.get("barred")
-    if barred is None:
-        return part
-    array = np.where(barred.reshape(-1, *(1,) * (part.array.ndim - 1)), -np.inf, part.full())
-    return LogTable(array, part.n_rows, None, part.source)
-
-
-def _separate_atoms(parts: Sequence[LogTable]) -> tuple[LogTable, ...]:
-    """A value that is an atom of a discrete part has density zero under a continuous one."""
-    nodes = [part.source.node for part in parts if isinstance(part.source, Source)]
-    kinds = {node.family.support.discrete for node in nodes}
-    if len(kinds) < 2 or any(node.flat for node in nodes):
-        return tuple(parts)
-    discrete = [p for p, node in zip(parts, nodes, strict=True) if node.family.support.discrete]
-    atom = np.zeros(parts[0].n_rows, dtype=bool)
-    for part, node in zip(discrete, [n for n in nodes if n.family.support.discrete], strict=True):
-        positive = np.isfinite(part.full()).reshape(len(part.full()), -1).any(axis=1)
-        missing = np.isnan(_values(node))
-        atom |= np.broadcast_to(positive, atom.shape) & ~missing
-    barred = atom.reshape(-1, *(1,) * (parts[0].array.ndim - 1))
-    return tuple(
-        part
-        if node.family.support.discrete
-        else LogTable(np.where(barred, -np.inf, part.full()), part.n_rows, None, part.source)
-        for part, node in zip(parts, nodes, strict=True)
-    )
-
-
-def _values(node: NodeData) -> Floats:
-    x = node.points.x
-    x = x if x.ndim == 1 else x[:, 0]
-    if node.index is None:
-        return x
-    return np.where(node.index < 0, np.nan, x[node.index])
-
-
 # --- reverse ------------------------------------------------------------------------------------
 
 
@@ -592,19 +534,29 @@ class Collected:
 Posterior: TypeAlias = Floats | Collected
 
 
+class Runaway(NamedTuple):
+    """A row of a parameter in which Q has no finite maximum: its name, and the gates' values."""
+
+    name: str
+    row: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"'{self.name}'" + (f"[{', '.join(map(str, self.row))}]" if self.row else "")
+
+
 class Stats(dict[str, Entry]):
     """Expected statistics by component: add rows, merge shards.
 
     Attributes:
         use_priors: whether the M-step adds the statistics of priors (MAP).
         most_sweeps: how often conditional maxima are taken in turn where one pass is not enough.
-        runaways: coefficients that the M-step found to have no finite maximum, in words.
+        runaways: coefficients that the M-step found to have no finite maximum.
         climbed: parameters whose conditional maxima crawled, so that Q was climbed numerically.
     """
 
     most_sweeps = 1000
     use_priors = False
-    runaways: tuple[str, ...] = ()
+    runaways: tuple[Runaway, ...] = ()
     climbed: tuple[str, ...] = ()
 
     def add(
@@ -628,7 +580,7 @@ class Stats(dict[str, Entry]):
             self._add_steps(log_table, source, posterior, summed)
         elif isinstance(source, Choice):
             for k, part in enumerate(source.parts):
-                self.add(part, _chosen(source.gate, k, posterior, part))
+                self.add(part, _of_part(source.gate, k, posterior, part))
         elif isinstance(source, Joint):
             self._add_entries(source.entries(posterior))
         elif source is not None:
@@ -689,13 +641,28 @@ def _counted(log_table: LogTable, posterior: Spread) -> tuple[Floats, bool]:
     return counts.reshape(len(counts), *posterior.shape[1:]), True
 
 
-def _chosen(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:
+def picked(gate: Axis | Index, k: int, table: Floats, *, whole: bool) -> Floats:
+    """What belongs to value k of a switch.
+
+    Args:
+        gate: what picks.
+        k: its value.
+        table: over all of its values [rows, axes..., more].
+        whole: keep an axis for the gate, 0 at its other values.
+    """
+    if isinstance(gate, Index):
+        here = (gate.codes == k).reshape(-1, *(1,) * (table.ndim - 1))
+        return np.asarray(table * here)
+    if whole:
+        here = np.arange(gate.size).reshape(-1, *(1,) * (table.ndim - 1 - gate.position)) == k
+        return np.where(here, table, 0.0)
+    return table[(slice(None),) * gate.position + (slice(k, k + 1),)]
+
+
+def _of_part(gate: Axis | Index, k: int, posterior: Floats, part: LogTable) -> Floats:
     """The posterior of one component of a switch, reduced to the component's axes."""
-    if isinstance(gate, Axis):
-        posterior = posterior[(slice(None),) * gate.position + (slice(k, k + 1),)]
-    else:
-        here = (gate.codes == k).reshape(-1, *(1,) * (posterior.ndim - 1))
-        posterior = posterior * here
+    whole = isinstance(gate, Axis) and part.array.shape[gate.position] > 1
+    posterior = picked(gate, k, posterior, whole=whole)
     axes = tuple(
         d for d in range(1, posterior.ndim) if part.array.shape[d] == 1 < posterior.shape[d]
     )

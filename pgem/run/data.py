@@ -256,8 +256,9 @@ def _check_holes(columns: Columns, fitting: bool) -> None:
                 advice="leave these units out, or declare it as an observed node",
             )
     for name, node in outline.nodes.items():
-        if node.kind == "observed" and columns.has(name):
-            gone = columns.missing(name)
+        if node.kind == "observed" and (columns.has(name) or node.conditioned):
+            whole = np.ones(columns.n_rows(node.scope), dtype=bool)
+            gone = columns.missing(name) if columns.has(name) else whole
             if node.conditioned:
                 _check_first_values(columns, node, gone)
             if fitting and gone.all():

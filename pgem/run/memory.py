@@ -60,7 +60,8 @@ def _entries(bound: Bound) -> int:
             looked_up += rows.n_rows(part.scope) * max(0, cells.n_cells - 1)
     matrices = 0
     for region in program.analysis.regions:
-        sizes = [program.parts[name].family.size or 1 for name in region.nodes]
+        widths = {part.node: part.family.size or 1 for part in program.parts.values()}
+        sizes = [widths[name] for name in region.nodes]
         matrices += rows.n_rows(region.chain or region.home) * sum(sizes) ** 2
     return max(0, bound.entries_at_once - looked_up) + matrices
 

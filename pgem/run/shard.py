@@ -8,6 +8,7 @@ from weakref import proxy
 
 import numpy as np
 
+from pgem.analyse import is_axis
 from pgem.arrays import Floats, Integers
 from pgem.declare import UNIT
 from pgem.families import Observations
@@ -182,17 +183,34 @@ class Shard:
         return NodeData(key, part.family, high - low, part.n_dims, points, flat=self.bound.flat)
 
     def rows_of_components(self, node: str) -> dict[str, Integers | None]:
-        """The rows that each component of a node describes; None for all."""
+        """The rows that each component of a node describes; None for all.
+
+        Components that a variable picks which is summed over describe the same rows.
+        """
         components = self.bound.program.analysis.layout.components
         found = {key: s.component.step for key, s in components.items() if s.component.node == node}
-        lag = self.bound.program.outline.nodes[node].lag
-        if not lag:
+        outline, codes = self.bound.program.outline.nodes[node], self._picks(node)
+        if not outline.lag and codes is None:
             return dict.fromkeys(found)
-        number = self.scopes[self.bound.program.outline.nodes[node].scope].depth
-        return {
-            key: np.flatnonzero(number == step - 1 if step else number >= lag)
-            for key, step in found.items()
-        }
+        depth = self.scopes[outline.scope].depth if outline.lag else np.zeros(1)
+        described: dict[str, Integers | None] = {}
+        for key, step in found.items():
+            here = depth == step - 1 if step else depth >= outline.lag
+            if codes is not None and not step:
+                here = here & (codes == self.bound.program.parts[key].component)
+            described[key] = np.flatnonzero(here)
+        return described
+
+    def _picks(self, node: str) -> Integers | None:
+        """Which component each row of a node has; None where no variable that is seen tells it."""
+        analysis, scope = self.bound.program.analysis, self.bound.program.outline.nodes[node].scope
+        switch = analysis.graph.nodes[node].switch
+        if switch is None or any(
+            gate.kind == "node" and is_axis(analysis.graph, analysis.schema, gate.name)
+            for gate in switch.base()
+        ):
+            return None
+        return self.index(switch.name, scope, switch.lag).codes
 
     def _index(self, name: str, scope: str, lag: int) -> Index:
         size = self.scopes[name].index.size if name in self.scopes else self._size(name)

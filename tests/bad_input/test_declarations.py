@@ -93,6 +93,7 @@ END = "\nm.compile()"
     ("a gate by name in an index", M + "pg.latent('z', pg.Categorical(size=2)); pg.param('a')['z']", ERROR, "'z'", "cannot index"),
     ("a switch with too few families", M + "z = pg.latent('z', pg.Categorical(size=3)); pg.observed('x', pg.switch(z, pg.Normal(), pg.Normal()))" + END, ERROR, "'x'", "'2'", "'3'"),
     ("a switch with one family", M + "z = pg.latent('z', pg.Categorical(size=1)); pg.switch(z, pg.Normal())", ERROR, "'1'", "switch"),
+    ("a switch by a table", M + "z = pg.latent('z', pg.Categorical(size=3)); pg.switch(pg.constant([0, 1, 1])[z], pg.Normal(), pg.Normal())", ERROR, "pg.switch", "table", "for each value"),
     ("a latent switch", M + "z = pg.latent('z', pg.Categorical(size=2)); pg.latent('w', pg.switch(z, pg.Bernoulli(), pg.Bernoulli()))", ERROR, "'w'", "switch"),
     ("a size that nothing tells", M + "z = pg.latent('z', pg.Categorical()); pg.observed('x', pg.Normal(), given=z)" + END, ERROR, "'z'", "size="),
     # time

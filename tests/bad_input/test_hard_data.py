@@ -59,6 +59,12 @@ def state() -> None:
         pg.observed("y", pg.Normal(mean=h))
 
 
+def echoed() -> None:
+    with pg.sequence("t"):
+        y = pg.observed("y", pg.Normal(mean=pg.param("a") * pg.prev("y")))
+        pg.observed("e", pg.Normal(mean=pg.param("b") * y))
+
+
 def echo() -> None:
     with pg.sequence("t"):
         pg.observed("y", pg.Normal(mean=pg.param("a") * pg.prev("y") + pg.param("c")))
@@ -251,7 +257,10 @@ LINE = "LINE.fit({{'x': {0}, 'w': np.arange(3.0), 'y': np.arange(3.0)}})"
     ("a name for two parameters", M + "pg.observed('x', pg.Normal(pg.param('a', value=1.0), 1.0)); pg.observed('y', pg.Normal(pg.param('a', value=2.0), 1.0))", DECLARED, "'a'", "twice"),
     # steps
     ("a hole at a first value that is conditioned on", "ECHO.fit({'y': [[nan, 1.0, 2.0]]})", DATA, "'y'", "first steps", "row '0'"),
+    ("no value of a node that is conditioned on its first ones", "ECHOED.posterior({'e': [[1.0, 2.0]]}, {'a': 0.5, 'b': 1.0, 'y.var': 1.0, 'e.var': 1.0})", DATA, "'y'", "first steps", "row '0'"),
     ("an empty sequence", "ECHO.fit({'y': [[1.0, 2.0], []]})", DATA, "'t'"),
 )  # fmt: skip
 def test_is_refused(case: Case) -> None:
-    check(case, LINE=made(two_covariates), VECTORS=made(vectors), ECHO=made(echo))
+    check(
+        case, LINE=made(two_covariates), VECTORS=made(vectors), ECHO=made(echo), ECHOED=made(echoed)
+    )

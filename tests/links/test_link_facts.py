@@ -239,6 +239,30 @@ def test_separated_classes_end_as_degenerate_with_a_name() -> None:
         logit_model().fit(separated(), degenerate="raise")
 
 
+def test_what_runs_off_has_no_standard_error() -> None:
+    """Where a logit is flat, difference quotients would reach to where it is not."""
+    with pg.Model("groups") as model:
+        g, x = pg.covariate("g", size=2), pg.covariate("x")
+        eta = pg.param("b")[g] * x + pg.param("a")[g]
+        pg.observed("y", pg.Bernoulli(logit=eta))
+    rng, data = np.random.default_rng(3), separated()
+    x = np.concatenate([data["x"], data["x"]])
+    mixed = rng.random(40) < 1 / (1 + np.exp(-data["x"]))
+    both = {"x": x, "y": np.concatenate([data["y"], mixed]), "g": np.repeat([0, 1], 40)}
+    with pytest.warns(pg.errors.FitWarning, match=r"'b'\[0\]"):
+        fit = model.fit(both)
+    with pytest.warns(pg.errors.FitWarning, match="do not identify 'b', 'a'"):
+        errors = fit.standard_errors()
+    assert np.isnan([errors["a"][0], errors["b"][0]]).all()
+    with pg.Model("alone") as model:
+        eta = pg.param("b") * pg.covariate("x") + pg.param("a")
+        pg.observed("y", pg.Bernoulli(logit=eta))
+    start = {name: fit.params[name][1] for name in "ab"}
+    alone = model.fit({"x": data["x"], "y": mixed}, start=start, max_iter=0).standard_errors()
+    assert errors["b"][1] == pytest.approx(alone["b"], rel=1e-6)
+    assert errors["a"][1] == pytest.approx(alone["a"], rel=1e-6)
+
+
 def test_a_ridge_cures_separation() -> None:
     fit = logit_model(prior=pg.Normal(0.0, 5.0)).fit(separated())
     assert fit.verdict == "converged" and 0 < fit.params["b"] < 20

@@ -74,6 +74,21 @@ def test_prediction_of_a_node_ignores_its_values() -> None:
     np.testing.assert_allclose(FIT.predict(DATA, "c"), FIT.predict(seen)["c"], rtol=1e-10)
 
 
+@pytest.mark.parametrize("switching", [False, True])
+def test_prediction_of_a_node_keeps_the_values_that_it_is_conditioned_on(switching: bool) -> None:
+    with pg.Model("echo") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s") if switching else None
+        slope, level = pg.param("slope"), pg.param("level")
+        line = slope * pg.prev("y") + (level if s is None else level[s])
+        pg.observed("y", pg.Normal(mean=line))
+    states = {"s.probs": np.full((2, 2), 0.5), "s.first.probs": np.full(2, 0.5)}
+    params = {"slope": 0.5, "level": [2.0, 2.0] if switching else 2.0, "y.var": 1.0}
+    y = np.array([[6.0, 1.0, 9.0, -3.0], [2.0, 0.0, 0.0, 0.0]])
+    fit = model.fit({"y": y}, start=params | (states if switching else {}), max_iter=0)
+    expected = [[6.0, 5.0, 4.5, 4.25], [2.0, 3.0, 3.5, 3.75]]
+    np.testing.assert_allclose(fit.predict({"y": y}, "y"), expected, rtol=1e-12)
+
+
 def test_modes_are_means_given_the_decoded() -> None:
     filled = FIT.impute(DATA, "mode")
     decoded = FIT.decode(DATA)
