@@ -24,6 +24,10 @@ KINDS = {
     ),
     "durations in a mixture": (CHAIN + "pg.Poisson(), given=c)", "[s, c]"),
     "durations and a mixture of means": (CHAIN + "pg.Geometric())", "[c, s]"),
+    "durations, beside a factor of each step": (
+        CHAIN + 'pg.Poisson())\n    f = pg.latent("f", pg.Normal(0.0, 1.0))',
+        "[s]",
+    ),
     "durations and a regime that is seen": (
         CHAIN + 'pg.Poisson())\n    w = pg.covariate("w", size=2)',
         "[s, w]",

@@ -54,6 +54,16 @@ GATING = {
         's = pg.latent("s", pg.Categorical(size=2), after="s")\n    w = pg.covariate("w", size=2)',
         "[s, w]",
     ),
+    "a chain, beside a factor of each step": (
+        's = pg.latent("s", pg.Categorical(size={k}), after="s")\n'
+        '    f = pg.latent("f", pg.Normal(0.0, 1.0))',
+        "[s]",
+    ),
+    "a chain that moves a factor of each step": (
+        's = pg.latent("s", pg.Categorical(size=2), after="s")\n'
+        '    f = pg.latent("f", pg.Normal(mean=pg.param("m")[s], var=1.0))',
+        '[s, pg.prev("s")]',
+    ),
 }
 """What gates the values: the declaration, and the gates of the mean."""
 
@@ -172,6 +182,8 @@ def make_case(
         own = gates if rng.random() < 0.7 else ""
         product = "@" if dim else "*"
         terms.append(f'pg.param("a{lag}"){own} {product} pg.prev("y", {lag})')
+    if "factor" in gating:
+        terms.append('pg.param("l") * f')
     if rng.random() < 0.3:
         body.append('x = pg.covariate("x")')
         terms.append('pg.param("r") * x')
@@ -194,6 +206,9 @@ def make_case(
         gate = f"[{now}]" if rng.random() < 0.5 else ""
         body.append(f'e = pg.observed("e", pg.Normal(mean=pg.param("d"){gate} * y, var=0.7))')
         data["e"] = [np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)) for n in sizes]
+    if "factor" in gating and rng.random() < 0.5:
+        body.append('h = pg.observed("h", pg.Normal(mean=pg.param("k") * f, var=0.5))')
+        data["h"] = [np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)) for n in sizes]
     if "w = " in chain:
         data["w"] = [rng.integers(0, 2, n) for n in sizes]
     if "s = " in chain and "c" not in gating and rng.random() < 0.2:
@@ -203,7 +218,7 @@ def make_case(
     lines += [f"    {line}" for line in body]
     dims = {"y": dim} if dim else {}
     case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
-    case.all_tied = lags[0] == 1 and (not first or given == 1)
+    case.all_tied = lags[0] == 1 and (not first or given == 1) and "moves" not in gating
     return case
 
 

@@ -7,7 +7,7 @@ M-step needs the second moments of residuals and regressors only.
 
 from __future__ import annotations
 
-from pgem.analyse import Block, Factor, Region, Segments, is_random
+from pgem.analyse import Block, Factor, Region, Segments
 from pgem.families._linear import Linear, Term
 from pgem.plan.explain_conjugate import filled
 from pgem.plan.notation import Notation, escape
@@ -21,8 +21,7 @@ DATA = r"\mathcal{D}"
 def write_region(page: Page, notation: Notation, factor: Factor, message: str) -> None:
     """How the nodes of a region are integrated out."""
     region = next(r for r in notation.analysis.regions if r.name == factor.node)
-    latents = [n for n in region.nodes if is_random(notation.graph, notation.analysis.schema, n)]
-    shown = ", ".join(notation.variable(n, unit=False) for n in latents)
+    shown = ", ".join(notation.variable(n, unit=False) for n in region.random)
     gates = notation.variables(factor.axes)
     given = f"{gates}, " if gates else ""
     page.item(
@@ -62,8 +61,7 @@ def write_stretches(page: Page, notation: Notation, factor: Factor) -> None:
     conditional = notation.conditional
     density = r" \, ".join(conditional(name, unit=False, times=steps) for name in region.nodes)
     gates = notation.variables(factor.axes, steps)
-    holed = [n for n in region.nodes if is_random(notation.graph, notation.analysis.schema, n)]
-    gone = ", ".join(rf"{notation.names[name]}_\tau" for name in holed)
+    gone = ", ".join(rf"{notation.names[name]}_\tau" for name in region.random)
     page.item(
         f"Holes. A missing value ties its own step of `{region.chain}` to the later ones that look "
         f"back at it. Let ${letter} = a, \\ldots, b$ be such a stretch: what is seen before and "

@@ -57,7 +57,7 @@ class Bound:
     components: Mapping[str, tuple[Family, str]]
     scopes: Mapping[str, tuple[int, str, int | None]]
     indices: Mapping[tuple[str, str, int], int]
-    regions: Mapping[str, tuple[str, str | None, dict[str, str], Mapping[str, Any]]] = field(
+    regions: Mapping[str, tuple[str, str | None, dict[str, str], Mapping[str, Any], Any]] = field(
         default_factory=dict
     )
     stretched: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -94,14 +94,17 @@ class Bound:
     def region(self, name: str) -> RegionData:
         """Rows of the Gaussian nodes that are integrated out together."""
         if ("region", name) not in self.kept:
-            home, chain, around, nodes = self.regions[name]
+            home, chain, around, nodes, given = self.regions[name]
             members = {
                 node: (scope, {key: self._rows(name, key) for key in keys})
                 for node, (scope, keys) in nodes.items()
             }
             n_rows = self.n_units if home == "unit" else self.scope(home).n_rows
             inside = {scope: self.scope(scope) for scope in around}
-            made = RegionData(home, n_rows, self.scopes[home][0], chain, inside, around, members)
+            made = RegionData(
+                home, n_rows, self.scopes[home][0], chain, inside, around, members, tuple(given),
+                self.arrays.get(f"{name} elsewhere"),
+            )  # fmt: skip
             self.kept["region", name] = made
         found: RegionData = self.kept["region", name]
         return found

@@ -36,7 +36,9 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
     for name in listing.regions:
         data = shard.region(name)
         shown = {node: (scope, tuple(rows)) for node, (scope, rows) in data.members.items()}
-        regions[name] = data.home, data.chain, data.parents, shown
+        regions[name] = data.home, data.chain, data.parents, shown, data.given
+        if data.elsewhere is not None:
+            arrays[f"{name} elsewhere"] = data.elsewhere
         for _, keys in data.members.values():
             arrays |= {f"{name} rows {key}": rows for key, rows in keys.items() if rows is not None}
     stretched = {}

@@ -98,9 +98,14 @@ class Values:
         for part in parts:
             holes = np.isnan(self._numbers(part))
             missing[part.node] = holes.reshape(len(holes), -1)
+        nodes = self.program.outline.nodes
         known = (
             self.rows.starts[region.chain],
-            {name: np.asarray(holes.any(axis=1)) for name, holes in missing.items()},
+            {
+                name: np.asarray(holes.any(axis=1))
+                for name, holes in missing.items()
+                if nodes[name].kind == "observed"  # latents live in one step: they tie nothing
+            },
             {name: np.asarray(~holes.all(axis=1)) for name, holes in missing.items()},
             {n: max((lag for node, lag in lags if node == n), default=-1) for n in missing},
         )
@@ -127,12 +132,16 @@ class Values:
         """Rows of a node that are integrated out stretch by stretch; None if its region is not."""
         for region in self.program.analysis.regions:
             if region.in_stretches and node in region.nodes:
-                tied = np.zeros(self.rows.n_rows(region.chain) + 1, dtype=np.int64)
-                first, length = self.stretches[region.name]
-                np.add.at(tied, first, 1)
-                np.add.at(tied, first + length, -1)
-                return np.asarray(np.cumsum(tied[:-1]) > 0)
+                return self.tied_rows(region)
         return None
+
+    def tied_rows(self, region: Region) -> Mask:
+        """Rows of a region that are integrated out stretch by stretch."""
+        tied = np.zeros(self.rows.n_rows(region.chain) + 1, dtype=np.int64)
+        first, length = self.stretches[region.name]
+        np.add.at(tied, first, 1)
+        np.add.at(tied, first + length, -1)
+        return np.asarray(np.cumsum(tied[:-1]) > 0)
 
     def tied(self, key: str) -> tuple[Floats, dict[str, Floats]]:
         """Values of a component with their holes, and what its terms are multiplied by.
@@ -221,7 +230,7 @@ class Values:
         Args:
             part: the component.
             family: its family.
-            given: random parents are read, too, as 0 where they are missing.
+            given: observed parents with holes are read, too, as 0 where they are missing.
 
         Returns:
             `design` [rows, columns], `spread` [rows] if the covariance (or the rate beside a link)
@@ -230,7 +239,9 @@ class Values:
         """
         n_rows = self.rows.n_rows(part.scope)
         values = {name: self._regressor(*name, part) for name in family.regressors()}
-        parents = set(family.regressors(parents=True)) - set(values) if given else ()
+        nodes = self.program.outline.nodes
+        more = set(family.regressors(parents=True)) - set(values) if given else ()
+        parents = {(name, lag) for name, lag in more if nodes[name].kind == "observed"}
         seen = {name: np.nan_to_num(self._regressor(*name, part)) for name in parents}
         known = {"design": family.design({**values, **seen}, n_rows)}
         spread = family.multiplier(self._one_at_the_start(values, part), n_rows)

@@ -216,11 +216,11 @@ def test_is_refused_with_a_model_that_compiles(case: Refused) -> None:
     assert model.compile().source
 
 
-def test_holes_beside_a_latent_below_a_state_and_the_past_are_refused() -> None:
-    """The latent ties every step to the next, so that nothing cuts the sequence up."""
+def test_holes_beside_a_latent_below_them_are_refused() -> None:
+    """The latent depends on what is missing, and has no steps of its own."""
     with pg.Model("echo") as model, pg.sequence("t"):
         s = pg.latent("s", pg.Categorical(size=2), after="s")
-        f = pg.latent("f", pg.Normal(0.0, 1.0))
+        f = pg.latent("f", pg.Normal(mean=0.5 * pg.prev("y"), var=1.0), first=pg.Normal(0.0, 1.0))
         slope = pg.param("phi")[s]
         pg.observed("y", pg.Normal(mean=slope * pg.prev("y") + f), first=pg.Normal())
     y = np.arange(12.0).reshape(2, 6) % 5
@@ -229,7 +229,13 @@ def test_holes_beside_a_latent_below_a_state_and_the_past_are_refused() -> None:
     with pytest.raises(pg.IntractableError) as caught:
         model.fit({"y": y})
     text = str(caught.value)
-    for word in ("'y' has holes", "'s'", "switching linear dynamical system", "complete values"):
+    for word in (
+        "'y' has holes (the first in unit '1', step '3' of 't')",
+        "'s'",
+        "switching linear dynamical system",
+        "the latent 'f' depends on 'y'",
+        "complete values",
+    ):
         assert word in text
     instead = run(proposal(text))["model"]
     assert np.isfinite(instead.fit({"y": y}, max_iter=5).trace).all()
@@ -284,6 +290,6 @@ def test_holes_in_values_that_children_look_back_at_under_a_hidden_tree() -> Non
     with pytest.raises(pg.errors.IntractableError) as caught:
         model.fit(data)
     text = str(caught.value)
-    assert "'y' has holes" in text
+    assert "'y' has holes (the first in unit '0', member '1' of 'cell')" in text
     assert "member to member" in text
     assert "complete values of 'y'" in text
