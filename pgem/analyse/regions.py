@@ -251,8 +251,8 @@ def _states_first(graph: ModelGraph, inside: list[str], nodes: list[str]) -> lis
 
 def _kept_together(graph: ModelGraph, nodes: list[str], inside: list[str], chain: str) -> str:
     """Why values that are seen do not cut a region's sequence up into stretches; "" if they do."""
-    if not chain or graph.scopes[chain].kind != "sequence":
-        return "along trees they are integrated out under gates that do not change there"
+    if not chain:
+        return "it belongs to no sequence or tree"
     latents = [name for name in inside if graph.nodes[name].kind == "latent"]
     holed = [name for name in inside if name not in latents]
     for name in latents:

@@ -57,8 +57,8 @@ def _stretches(shard: Shard, name: str) -> tuple[StretchShape, dict[str, Any]]:
     """Where holes tie steps together, and what is read there."""
     bound = shard.bound
     region = next(r for r in bound.program.analysis.regions if r.name == name)
-    first, length = bound.stretches[name]
-    arrays: dict[str, Any] = {f"{name} stretches first": first, f"{name} stretches length": length}
+    found = bound.stretches[name]._asdict()
+    arrays: dict[str, Any] = {f"{name} stretches {what}": found[what] for what in found}
     nodes = {}
     for node in region.nodes:
         rows = shard.rows_of_components(node)

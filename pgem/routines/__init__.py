@@ -32,7 +32,9 @@ from pgem.routines.stationary import (
     transition_tables,
 )
 from pgem.routines.stretches import (
+    Places,
     StretchData,
+    find_branches,
     find_stretches,
     find_tails,
     make_stretches,
@@ -66,6 +68,7 @@ __all__ = [
     "Learned",
     "LogTable",
     "NodeData",
+    "Places",
     "Prior",
     "RegionData",
     "ScopeData",
@@ -86,6 +89,7 @@ __all__ = [
     "estimate",
     "evidence",
     "expected_log_density",
+    "find_branches",
     "find_stretches",
     "find_tails",
     "fit_cells",

@@ -140,8 +140,7 @@ class Chain:
 
     def along(self, stretches: Stretches) -> list[Floats]:
         """Posterior of the variables of each stretch, group by group [W, variables...]."""
-        found = self.run.along if isinstance(self.run, Unrolled) else {}
-        return found.get(stretches.data.name, [])
+        return self.run.along.get(stretches.data.name, [])
 
     def is_summed(self, k: int) -> bool:
         """Whether table k's posterior comes added up over its rows."""

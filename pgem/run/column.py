@@ -16,7 +16,7 @@ from pgem.families._link import EveryValue, Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
-from pgem.routines import find_stretches, find_tails
+from pgem.routines import Places, ScopeData, find_branches, find_stretches, find_tails
 from pgem.run.data import Columns
 from pgem.run.support import outside_support
 
@@ -88,7 +88,7 @@ class Values:
 
     # --- stretches ----------------------------------------------------------------------------
 
-    def _find_stretches(self, region: Region) -> tuple[Integers, Integers]:
+    def _find_stretches(self, region: Region) -> Places:
         """Where holes tie steps together."""
         parts = [part for part in self.program.parts.values() if part.node in region.nodes]
         families = [part.family for part in parts]
@@ -96,29 +96,34 @@ class Values:
         lags = [term.parent for term in terms if term.parent is not None]
         missing = {}
         for part in parts:
-            holes = np.isnan(self._numbers(part))
-            missing[part.node] = holes.reshape(len(holes), -1)
+            gone = np.isnan(self._numbers(part))
+            missing[part.node] = gone.reshape(len(gone), -1)
         nodes = self.program.outline.nodes
-        known = (
-            self.rows.starts[region.chain],
+        holes = (
             {
-                name: np.asarray(holes.any(axis=1))
-                for name, holes in missing.items()
+                name: np.asarray(gone.any(axis=1))
+                for name, gone in missing.items()
                 if nodes[name].kind == "observed"  # latents live in one step: they tie nothing
             },
-            {name: np.asarray(~holes.all(axis=1)) for name, holes in missing.items()},
+            {name: np.asarray(~gone.all(axis=1)) for name, gone in missing.items()},
             {n: max((lag for node, lag in lags if node == n), default=-1) for n in missing},
         )
+        starts, leaves = self.rows.starts[region.chain], bool(self.asked)
+        none = np.zeros(0, dtype=np.int64)
+        self.tails[region.name] = none, none
+        parents = self.rows.parents.get(region.chain)
+        if parents is not None:
+            scope = ScopeData(region.chain, starts, 2, 1, None, parents)
+            return find_branches(scope, *holes, leaves=leaves, ends=self.asked == "moments")
         if self.asked != "moments":
-            return find_stretches(*known, leaves=bool(self.asked))
+            return find_stretches(starts, *holes, leaves=leaves)
         if self._is_lasting(region):  # what comes next depends on more than the last value
-            self.tails[region.name] = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-            all_ends = np.ones(len(known[0]) - 1, dtype=bool)
-            return find_stretches(*known, leaves=True, ends=all_ends)
-        first, length = find_tails(*known)
+            all_ends = np.ones(len(starts) - 1, dtype=bool)
+            return find_stretches(starts, *holes, leaves=True, ends=all_ends)
+        first, length = find_tails(starts, *holes)
         ahead = length > 0
         self.tails[region.name] = first[ahead], length[ahead]
-        return find_stretches(*known, leaves=True, ends=~ahead)
+        return find_stretches(starts, *holes, leaves=True, ends=~ahead)
 
     def _is_lasting(self, region: Region) -> bool:
         """Whether a region's steps are gated by a chain with explicit durations."""
@@ -137,11 +142,9 @@ class Values:
 
     def tied_rows(self, region: Region) -> Mask:
         """Rows of a region that are integrated out stretch by stretch."""
-        tied = np.zeros(self.rows.n_rows(region.chain) + 1, dtype=np.int64)
-        first, length = self.stretches[region.name]
-        np.add.at(tied, first, 1)
-        np.add.at(tied, first + length, -1)
-        return np.asarray(np.cumsum(tied[:-1]) > 0)
+        tied = np.zeros(self.rows.n_rows(region.chain), dtype=bool)
+        tied[self.stretches[region.name].rows] = True
+        return tied
 
     def tied(self, key: str) -> tuple[Floats, dict[str, Floats]]:
         """Values of a component with their holes, and what its terms are multiplied by.

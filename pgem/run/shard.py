@@ -175,9 +175,7 @@ class Shard:
         for node in region.nodes:
             rows = self.rows_of_components(node)
             members[node] = {key: (self._tied_node(key, low, high), rows[key]) for key in rows}
-        first, length = bound.stretches[name]
-        here = slice(*np.searchsorted(first, [low, high]))
-        found = first[here] - low, length[here]
+        found = bound.stretches[name].between(low, high)
         place = partial(_place, bound.rows, region.chain, low)
         return make_stretches(name, self.scopes[region.chain], members, found, place)
 
