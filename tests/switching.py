@@ -145,8 +145,21 @@ class Forgetful(Dense):
         idle = super().is_idle(name, unit, path)
         if not self.is_gaussian(name):
             return idle
-        later = [c for c in self.cells(unit) if self.is_gaussian(c[0]) and c[1][-1] >= path[-1]]
+        scope = self.nodes[name].scope
+        later = [
+            (other, home)
+            for other, home in self.cells(unit)
+            if self.is_gaussian(other) and self._follows(scope, unit, home, path)
+        ]
         return np.ones_like(idle) if all(self._gone(cell, unit) for cell in later) else idle
+
+    def _follows(self, scope: str, unit: int, path: Path, start: Path) -> bool:
+        """Whether a step is some step or a later one, a member one of its descendants."""
+        if self.scopes[scope].kind != "tree":
+            return path[-1] >= start[-1]
+        while path != start and path[-1] >= 0:
+            path = self.parent_path(scope, unit, path, 1)
+        return path == start
 
     def _gone(self, cell: Cell, unit: int) -> bool:
         return bool(np.isnan(self.seen(cell[0], unit, cell[1])).all())
@@ -158,18 +171,20 @@ def make_case(
     gating: str = "",
     kinds: Mapping[str, tuple[str, str]] = GATING,
     made: type[Switching] = Switching,
+    *,
+    tree: bool = False,
 ) -> Switching:
-    """A random declaration with data."""
+    """A random declaration with data, along sequences or trees."""
     rng = np.random.default_rng(seed)
     gating = gating or list(kinds)[int(rng.integers(len(kinds)))]
     chain, gates = kinds[gating]
     k = int(rng.integers(2, 4))
-    lags = [[1], [1], [1, 2], [2]][int(rng.integers(4))]
+    lags = [[1], [1], [1, 2], [2]][0 if tree else int(rng.integers(4))]
     dim = [None, None, 2][int(rng.integers(3))]
     lines = ['with pg.Model("m") as m:']
     if "mixture" in gating:
         lines.append('  c = pg.latent("c", pg.Categorical(size=2))')
-    lines.append('  with pg.sequence("t"):')
+    lines.append(f'  with pg.{"tree" if tree else "sequence"}("t"):')
     body = chain.format(k=k).split("\n    ")
     longest = 6 if k == 2 or "second" in gating else 5
     longest += 2 if "duration" in chain and k == 2 else 0
@@ -177,6 +192,8 @@ def make_case(
     given = max(*lags, back)
     sizes = [int(rng.integers(given + 1, longest)) for _ in range(n_units)]
     data: dict[str, Any] = {}
+    if tree:
+        data["t.parent"] = [_parents(rng, n) for n in sizes]
     terms = [f'pg.param("b"){gates}']
     for lag in lags:
         own = gates if rng.random() < 0.7 else ""
@@ -198,6 +215,24 @@ def make_case(
     kind = "MvNormal" if dim else "Normal"
     body.append(f'y = pg.observed("y", pg.{kind}(mean={" + ".join(terms)}, {spread}){first})')
     data["y"] = [_values(rng, n, dim, 0 if first else given) for n in sizes]
+    for values, above in zip(data["y"], data.get("t.parent", []), strict=False):
+        if not first:  # roots are conditioned on
+            values[above < 0] = rng.normal(size=values[above < 0].shape)
+    _add_others(rng, chain, gating, gates, dim, sizes, body, data)
+    categories = {"s": 2 if "size=2" in chain.split("\n")[0] else k, "c": 2, "o": 2, "u": 2,
+                  "z": k if "size={k}" in chain else 2, "w": 2}  # fmt: skip
+    lines += [f"    {line}" for line in body]
+    dims = {"y": dim} if dim else {}
+    case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
+    case.all_tied = lags[0] == 1 and (not first or given == 1) and "moves" not in gating
+    return case
+
+
+def _add_others(
+    rng: np.random.Generator, chain: str, gating: str, gates: str, dim: int | None,
+    sizes: list[int], body: list[str], data: dict[str, Any],
+) -> None:  # fmt: skip
+    """Other children of the gates and of the values, and what is given."""
     now = next(gate for gate in ("s", "z", "u") if gate in gates[1:-1].split(", "))
     if rng.random() < 0.3:
         body.append('o = pg.observed("o", pg.Categorical(size=2), given=' + now + ")")
@@ -211,15 +246,17 @@ def make_case(
         data["h"] = [np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)) for n in sizes]
     if "w = " in chain:
         data["w"] = [rng.integers(0, 2, n) for n in sizes]
-    if "s = " in chain and "c" not in gating and rng.random() < 0.2:
+    if "s = " in chain and "mixture" not in gating and rng.random() < 0.2:
         data["s"] = [np.where(rng.random(n) < 0.7, np.nan, rng.integers(0, 2, n)) for n in sizes]
-    categories = {"s": 2 if "size=2" in chain.split("\n")[0] else k, "c": 2, "o": 2, "u": 2,
-                  "z": k if "size={k}" in chain else 2, "w": 2}  # fmt: skip
-    lines += [f"    {line}" for line in body]
-    dims = {"y": dim} if dim else {}
-    case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
-    case.all_tied = lags[0] == 1 and (not first or given == 1) and "moves" not in gating
-    return case
+
+
+def _parents(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+    """A random forest, its members in random order."""
+    above = [-1, *(int(rng.integers(-1 if rng.random() < 0.2 else 0, k)) for k in range(1, n))]
+    place = rng.permutation(n)
+    found = np.empty(n, dtype=np.int64)
+    found[place] = [-1 if k < 0 else int(place[k]) for k in above]
+    return found
 
 
 def _first(rng: np.random.Generator, dim: int | None) -> str:

@@ -62,31 +62,48 @@ def write_stretches(page: Page, notation: Notation, factor: Factor) -> None:
     density = r" \, ".join(conditional(name, unit=False, times=steps) for name in region.nodes)
     gates = notation.variables(factor.axes, steps)
     gone = ", ".join(rf"{notation.names[name]}_\tau" for name in region.random)
-    page.item(
-        f"Holes. A missing value ties its own step of `{region.chain}` to the later ones that look "
-        f"back at it. Let ${letter} = a, \\ldots, b$ be such a stretch: what is seen before and "
-        "after it cuts it off from all other holes. Given everything that gates its steps it is "
-        "jointly Gaussian, and what is missing is integrated out for every course of the gates:"
-    )
+    if notation.graph.scopes[region.chain].kind == "tree":
+        page.item(
+            f"Holes. A missing value ties its own member of `{region.chain}` to its children. Let "
+            "$S$ be the members of such a part of a tree: what is seen around it cuts it off from "
+            "all other holes. Given everything that gates its members it is jointly Gaussian, and "
+            "what is missing is integrated out for every configuration of the gates:"
+        )
+        index, over = "S", r"\tau \in S"
+    else:
+        page.item(
+            f"Holes. A missing value ties its own step of `{region.chain}` to the later ones that "
+            f"look back at it. Let ${letter} = a, \\ldots, b$ be such a stretch: what is seen "
+            "before and after it cuts it off from all other holes. Given everything that gates its "
+            "steps it is jointly Gaussian, and what is missing is integrated out for every course "
+            "of the gates:"
+        )
+        index, over = "a:b", r"a \le \tau \le b"
     page.formula(
-        rf"\mu_{{a:b}}(\{{{gates}\}}_{{a \le \tau \le b}}) &= "
-        rf"\int \prod_{{\tau = a}}^b {density} \prod_{{\text{{missing}}}} d {gone}"
+        rf"\mu_{{{index}}}(\{{{gates}\}}_{{{over}}}) &= "
+        rf"\int \prod_{{{over}}} {density} \prod_{{\text{{missing}}}} d {gone}"
     )
-    lasting = any(
-        isinstance(step, Segments) and factor in step.stretches
-        for step in notation.analysis.schedule.steps
-    )
-    page.note(
-        (
+    taken_in = _taken_in(notation, factor, region)
+    page.note(f"{taken_in} What is missing behind the last value that is seen integrates to one.")
+
+
+def _taken_in(notation: Notation, factor: Factor, region: Region) -> str:
+    """What the recursion along the sequence does with stretches."""
+    steps = notation.analysis.schedule.steps
+    if any(isinstance(step, Segments) and factor in step.stretches for step in steps):
+        return (
             "No value of a chain with durations follows itself, so a course of values tells its "
             "segments. In the recursion below, the segment that is there when a stretch begins is "
             "followed at once by the one that is there when it ends: the courses between are "
-            "multiplied with this table, their transitions and durations, and summed out. "
-            if lasting
-            else "The recursion below goes over such a stretch in one step: it multiplies this "
-            "table with the other tables of all of its steps and sums the steps between out. "
+            "multiplied with this table, their transitions and durations, and summed out."
         )
-        + "What is missing behind the last value that is seen integrates to one."
+    tree = notation.graph.scopes[region.chain].kind == "tree"
+    over, what = ("takes $S$ as one member", "members") if tree else (
+        "goes over such a stretch in one step", "steps"
+    )  # fmt: skip
+    return (
+        f"The recursion below {over}: it multiplies this table with the other tables of all of "
+        f"its {what} and sums the {what} between out."
     )
 
 
