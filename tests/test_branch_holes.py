@@ -141,6 +141,30 @@ def test_draws_have_the_posterior_moments() -> None:
     assert (np.abs(drawn["y"].var(axis=0) - var) <= 0.15 * var + 1e-12).all()
 
 
+def test_what_is_below_the_last_values_costs_no_more_at_any_depth() -> None:
+    """Moments under each state follow from parent to child: those of a sequence, and branches."""
+    model, length = cells(), 60
+    y = np.full((1, 2 + 2 * length), np.nan)
+    y[0, :2] = 0.4, 1.3
+    parents = np.arange(-1, 1 + 2 * length)[None].copy()
+    parents[0, 2 + length] = 1  # a second branch below the second member
+    data = {"y": y, "cell.parent": parents}
+    found = model.posterior(data, PARAMS)
+    now = model.posterior({"y": y[:, :2], "cell.parent": parents[:, :2]}, PARAMS)["s"][0, 1]
+    p, m, q = now, now * 1.3, now * 1.3**2
+    for step in range(length):
+        p, m, q = (each @ PARAMS["s.probs"] for each in (p, m, q))
+        c, phi, v = PARAMS["c"], PARAMS["phi"], PARAMS["v"]
+        q = phi**2 * q + 2 * c * phi * m + (c**2 + v) * p
+        m = phi * m + c * p
+        for branch in (2, 2 + length):
+            assert found["y"].mean[0, branch + step] == pytest.approx(m.sum(), rel=1e-9)
+            spread = q.sum() - m.sum() ** 2
+            assert found["y"].cov[0, branch + step] == pytest.approx(spread, rel=1e-9)
+    fit = model.fit({"y": y, "cell.parent": parents}, start=PARAMS, max_iter=0)
+    assert np.isfinite(fit.draw(data, seed=0)["y"]).all()
+
+
 def test_shards_and_weights_change_nothing() -> None:
     model, data = cells(), forest(6, 11, 0.25, 3)
     weights = np.array([1.0, 2.0, 0.0, 1.0, 3.0, 1.0])

@@ -34,6 +34,7 @@ from pgem.routines.stationary import (
 from pgem.routines.stretches import (
     Places,
     StretchData,
+    Tail,
     find_branches,
     find_stretches,
     find_tails,
@@ -75,6 +76,7 @@ __all__ = [
     "Semiring",
     "Stats",
     "StretchData",
+    "Tail",
     "Times",
     "at",
     "at_least",

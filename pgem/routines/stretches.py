@@ -98,7 +98,7 @@ def find_branches(
     reach: Mapping[str, int],
     *,
     leaves: bool = False,
-    ends: bool = False,
+    ends: Mask | None = None,
 ) -> Places:
     """Members of trees that holes tie together, each with those above it.
 
@@ -108,12 +108,12 @@ def find_branches(
         shown: which rows of each node have one that is seen.
         reach: 1 if children look back at a node, 0 if only its own row does, -1 if nothing does.
         leaves: also where nothing looks back at what is missing.
-        ends: also what nothing that is seen is below.
+        ends: rows that are taken in also if nothing that is seen is below.
     """
     parents, levels = scope.earlier(1), scope.levels
-    below: Mask = np.asarray(np.stack(list(shown.values())).any(axis=0)) | ends
-    for level in reversed(levels[1:]):
-        np.logical_or.at(below, parents[level.rows], below[level.rows])
+    below = shows_below(scope, shown)
+    if ends is not None:
+        below |= ends
     far = np.full(scope.n_rows, -1)
     for name, holes in gone.items():
         far = np.maximum(far, np.where(holes, max(reach[name], 0) if leaves else reach[name], -1))
@@ -176,21 +176,37 @@ def last_seen(starts: Integers, shown: Mapping[str, Mask]) -> Integers:
     return latest
 
 
+class Tail(NamedTuple):
+    """Steps at the ends of sequences of which nothing is seen, equally far from their first.
+
+    Attributes:
+        rows: the rows.
+        origin: for each the number of the row before it (in a tree its parent) among those that
+            are one step less far; empty for the first ones.
+    """
+
+    rows: Integers
+    origin: Integers
+
+
 def find_tails(
-    starts: Integers,
+    scope: ScopeData,
     gone: Mapping[str, Mask],
     shown: Mapping[str, Mask],
     reach: Mapping[str, int],
-) -> tuple[Integers, Integers]:
-    """First row and length of what nothing that is seen follows.
+) -> list[Tail]:
+    """What nothing that is seen follows, and does not look back at anything that is missing before.
 
     Args:
-        starts, gone, shown, reach: as for `find_stretches`.
+        scope: the rows of the sequences or trees.
+        gone, shown, reach: as for `find_stretches`.
 
     Returns:
-        One entry a sequence; length 0 where there are no such steps, or where they look back at
-        something that is missing.
+        The steps by how far they are from the first ones; empty if there are none.
     """
+    if scope.parents is not None:
+        return _find_twigs(scope, gone, shown, reach)
+    starts = scope.starts
     first = last_seen(starts, shown) + 1
     length = starts[1:] - first
     for name, holes in gone.items():
@@ -198,7 +214,53 @@ def find_tails(
             before = first - lag
             there = before >= starts[:-1]
             length = np.where(there & holes[np.maximum(before, 0)], 0, length)
-    return first, length
+    found: list[Tail] = []
+    going = np.flatnonzero(length > 0)
+    origin = np.zeros(0, dtype=np.int64)
+    while len(going):
+        found.append(Tail(first[going] + len(found), origin))
+        origin = np.flatnonzero(length[going] > len(found))
+        going = going[origin]
+    return found
+
+
+def _find_twigs(
+    scope: ScopeData,
+    gone: Mapping[str, Mask],
+    shown: Mapping[str, Mask],
+    reach: Mapping[str, int],
+) -> list[Tail]:
+    """`find_tails` in a tree."""
+    parents = scope.earlier(1)
+    hidden = ~shows_below(scope, shown)
+    tied = np.zeros(scope.n_rows, dtype=bool)
+    for name, holes in gone.items():
+        if reach[name] > 0:
+            tied |= holes
+    tail = hidden & (parents < 0)
+    for level in scope.levels[1:]:
+        above = parents[level.rows]
+        tail[level.rows] = hidden[level.rows] & (tail[above] | ~tied[above])
+    rows = np.flatnonzero(tail & ((parents < 0) | ~tail[parents]))
+    origin = np.zeros(0, dtype=np.int64)
+    found: list[Tail] = []
+    place = np.full(scope.n_rows, -1)
+    children = np.flatnonzero(tail & (parents >= 0))
+    while len(rows):
+        found.append(Tail(rows, origin))
+        place[:] = -1
+        place[rows] = np.arange(len(rows))
+        rows = children[place[parents[children]] >= 0]
+        origin = place[parents[rows]]
+    return found
+
+
+def shows_below(scope: ScopeData, shown: Mapping[str, Mask]) -> Mask:
+    """Whether something is seen of a member of a tree or of those below it."""
+    found: Mask = np.asarray(np.stack(list(shown.values())).any(axis=0)).copy()
+    for level in reversed(scope.levels[1:]):
+        np.logical_or.at(found, scope.earlier(1)[level.rows], found[level.rows])
+    return found
 
 
 def links_of(nodes: Mapping[str, NodeData]) -> list[tuple[str, int]]:

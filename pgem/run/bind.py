@@ -48,8 +48,8 @@ class Bound(Values):
         rows: what the shards read: the data, or their distinct units.
         which: the unit among `rows` of every unit; None if units were not merged.
         stretches: per region that holes cut up, every stretch.
-        tails: per such region, first row and length of what is left to `result/ahead.py`: steps
-            at the end of a sequence of which nothing is seen, with `asked="moments"`.
+        tails: per such region, what is left to `result/ahead.py`: steps at the end of a sequence
+            of which nothing is seen, with `asked="moments"`.
         n_threads: threads over the shards.
         scan_threads: threads over the pieces of sequences, where there is one shard.
         choices: what was done to make the run quicker and why, for the report.

@@ -16,7 +16,7 @@ from pgem.families._link import EveryValue, Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
-from pgem.routines import Places, ScopeData, find_branches, find_stretches, find_tails
+from pgem.routines import Places, ScopeData, Tail, find_branches, find_stretches, find_tails
 from pgem.run.data import Columns
 from pgem.run.support import outside_support
 
@@ -52,7 +52,7 @@ class Values:
     def __init__(self, program: Program, rows: Columns, asked: str) -> None:
         self.program, self.rows, self.asked = program, rows, asked
         regions = [region for region in program.analysis.regions if region.in_stretches]
-        self.tails: dict[str, tuple[Integers, Integers]] = {}
+        self.tails: dict[str, list[Tail]] = {}
         self.stretches = {region.name: self._find_stretches(region) for region in regions}
         self._tied: dict[str, tuple[Floats, dict[str, Floats]]] = {}
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
@@ -108,22 +108,19 @@ class Values:
             {name: np.asarray(~gone.all(axis=1)) for name, gone in missing.items()},
             {n: max((lag for node, lag in lags if node == n), default=-1) for n in missing},
         )
-        starts, leaves = self.rows.starts[region.chain], bool(self.asked)
-        none = np.zeros(0, dtype=np.int64)
-        self.tails[region.name] = none, none
-        parents = self.rows.parents.get(region.chain)
+        starts, parents = self.rows.starts[region.chain], self.rows.parents.get(region.chain)
+        scope = ScopeData(region.chain, starts, 2, 1, None, parents)
+        self.tails[region.name], ends = [], None
+        if self.asked == "moments":
+            if not self._is_lasting(region):  # else more than the last value tells what comes next
+                self.tails[region.name] = find_tails(scope, *holes)
+            ends = np.ones(scope.n_rows, dtype=bool)
+            for tail in self.tails[region.name]:
+                ends[tail.rows] = False
         if parents is not None:
-            scope = ScopeData(region.chain, starts, 2, 1, None, parents)
-            return find_branches(scope, *holes, leaves=leaves, ends=self.asked == "moments")
-        if self.asked != "moments":
-            return find_stretches(starts, *holes, leaves=leaves)
-        if self._is_lasting(region):  # what comes next depends on more than the last value
-            all_ends = np.ones(len(starts) - 1, dtype=bool)
-            return find_stretches(starts, *holes, leaves=True, ends=all_ends)
-        first, length = find_tails(starts, *holes)
-        ahead = length > 0
-        self.tails[region.name] = first[ahead], length[ahead]
-        return find_stretches(starts, *holes, leaves=True, ends=~ahead)
+            return find_branches(scope, *holes, leaves=bool(self.asked), ends=ends)
+        ends = None if ends is None else ends[starts[1:] - 1]
+        return find_stretches(starts, *holes, leaves=bool(self.asked), ends=ends)
 
     def _is_lasting(self, region: Region) -> bool:
         """Whether a region's steps are gated by a chain with explicit durations."""
