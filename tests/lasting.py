@@ -43,8 +43,8 @@ class Segmented(Forgetful):
         """The chain has no factor step by step."""
         return None if name == "s" else super().row(name, path, unit, world)
 
-    def worlds(self, unit: int, params: Any) -> list[World]:
-        found = super().worlds(unit, params)
+    def new_worlds(self, unit: int, params: Any) -> list[World]:
+        found = super().new_worlds(unit, params)
         for world in found:
             world.log_prior += self.log_segments(unit, world, params)
         return [world for world in found if np.isfinite(world.log_prior)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from dense import Cell, Dense, Params, Path, look
+from dense import Cell, Dense, Params, Path, World, look
 from numpy.typing import NDArray
 
 import pgem as pg
@@ -140,6 +140,21 @@ class Switching(Case):
 
 class Forgetful(Dense):
     """Values that are missing, with nothing that is seen after them, teach nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.kept: dict[tuple[int, int], tuple[Params, list[World]]] = {}
+
+    def worlds(self, unit: int, params: Params) -> list[World]:
+        """All configurations, made once for the same parameters."""
+        key = unit, id(params)
+        if key not in self.kept:
+            self.kept[key] = params, self.new_worlds(unit, params)
+        return self.kept[key][1]
+
+    def new_worlds(self, unit: int, params: Params) -> list[World]:
+        """All configurations that have positive probability."""
+        return super().worlds(unit, params)
 
     def is_idle(self, name: str, unit: int, path: Path) -> NDArray[np.bool_]:
         idle = super().is_idle(name, unit, path)
