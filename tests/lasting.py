@@ -24,6 +24,10 @@ KINDS = {
     ),
     "durations in a mixture": (CHAIN + "pg.Poisson(), given=c)", "[s, c]"),
     "durations and a mixture of means": (CHAIN + "pg.Geometric())", "[c, s]"),
+    "durations, beside a factor of each step": (
+        CHAIN + 'pg.Poisson())\n    f = pg.latent("f", pg.Normal(0.0, 1.0))',
+        "[s]",
+    ),
     "durations and a regime that is seen": (
         CHAIN + 'pg.Poisson())\n    w = pg.covariate("w", size=2)',
         "[s, w]",
@@ -39,8 +43,8 @@ class Segmented(Forgetful):
         """The chain has no factor step by step."""
         return None if name == "s" else super().row(name, path, unit, world)
 
-    def worlds(self, unit: int, params: Any) -> list[World]:
-        found = super().worlds(unit, params)
+    def new_worlds(self, unit: int, params: Any) -> list[World]:
+        found = super().new_worlds(unit, params)
         for world in found:
             world.log_prior += self.log_segments(unit, world, params)
         return [world for world in found if np.isfinite(world.log_prior)]

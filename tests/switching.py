@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from dense import Cell, Dense, Params, Path, look
+from dense import Cell, Dense, Params, Path, World, look
 from numpy.typing import NDArray
 
 import pgem as pg
@@ -53,6 +53,16 @@ GATING = {
     "a chain and a regime that is seen": (
         's = pg.latent("s", pg.Categorical(size=2), after="s")\n    w = pg.covariate("w", size=2)',
         "[s, w]",
+    ),
+    "a chain, beside a factor of each step": (
+        's = pg.latent("s", pg.Categorical(size={k}), after="s")\n'
+        '    f = pg.latent("f", pg.Normal(0.0, 1.0))',
+        "[s]",
+    ),
+    "a chain that moves a factor of each step": (
+        's = pg.latent("s", pg.Categorical(size=2), after="s")\n'
+        '    f = pg.latent("f", pg.Normal(mean=pg.param("m")[s], var=1.0))',
+        '[s, pg.prev("s")]',
     ),
 }
 """What gates the values: the declaration, and the gates of the mean."""
@@ -131,12 +141,40 @@ class Switching(Case):
 class Forgetful(Dense):
     """Values that are missing, with nothing that is seen after them, teach nothing."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.kept: dict[tuple[int, int], tuple[Params, list[World]]] = {}
+
+    def worlds(self, unit: int, params: Params) -> list[World]:
+        """All configurations, made once for the same parameters."""
+        key = unit, id(params)
+        if key not in self.kept:
+            self.kept[key] = params, self.new_worlds(unit, params)
+        return self.kept[key][1]
+
+    def new_worlds(self, unit: int, params: Params) -> list[World]:
+        """All configurations that have positive probability."""
+        return super().worlds(unit, params)
+
     def is_idle(self, name: str, unit: int, path: Path) -> NDArray[np.bool_]:
         idle = super().is_idle(name, unit, path)
         if not self.is_gaussian(name):
             return idle
-        later = [c for c in self.cells(unit) if self.is_gaussian(c[0]) and c[1][-1] >= path[-1]]
+        scope = self.nodes[name].scope
+        later = [
+            (other, home)
+            for other, home in self.cells(unit)
+            if self.is_gaussian(other) and self._follows(scope, unit, home, path)
+        ]
         return np.ones_like(idle) if all(self._gone(cell, unit) for cell in later) else idle
+
+    def _follows(self, scope: str, unit: int, path: Path, start: Path) -> bool:
+        """Whether a step is some step or a later one, a member one of its descendants."""
+        if self.scopes[scope].kind != "tree":
+            return path[-1] >= start[-1]
+        while path != start and path[-1] >= 0:
+            path = self.parent_path(scope, unit, path, 1)
+        return path == start
 
     def _gone(self, cell: Cell, unit: int) -> bool:
         return bool(np.isnan(self.seen(cell[0], unit, cell[1])).all())
@@ -148,18 +186,20 @@ def make_case(
     gating: str = "",
     kinds: Mapping[str, tuple[str, str]] = GATING,
     made: type[Switching] = Switching,
+    *,
+    tree: bool = False,
 ) -> Switching:
-    """A random declaration with data."""
+    """A random declaration with data, along sequences or trees."""
     rng = np.random.default_rng(seed)
     gating = gating or list(kinds)[int(rng.integers(len(kinds)))]
     chain, gates = kinds[gating]
     k = int(rng.integers(2, 4))
-    lags = [[1], [1], [1, 2], [2]][int(rng.integers(4))]
+    lags = [[1], [1], [1, 2], [2]][0 if tree else int(rng.integers(4))]
     dim = [None, None, 2][int(rng.integers(3))]
     lines = ['with pg.Model("m") as m:']
     if "mixture" in gating:
         lines.append('  c = pg.latent("c", pg.Categorical(size=2))')
-    lines.append('  with pg.sequence("t"):')
+    lines.append(f'  with pg.{"tree" if tree else "sequence"}("t"):')
     body = chain.format(k=k).split("\n    ")
     longest = 6 if k == 2 or "second" in gating else 5
     longest += 2 if "duration" in chain and k == 2 else 0
@@ -167,11 +207,15 @@ def make_case(
     given = max(*lags, back)
     sizes = [int(rng.integers(given + 1, longest)) for _ in range(n_units)]
     data: dict[str, Any] = {}
+    if tree:
+        data["t.parent"] = [_parents(rng, n) for n in sizes]
     terms = [f'pg.param("b"){gates}']
     for lag in lags:
         own = gates if rng.random() < 0.7 else ""
         product = "@" if dim else "*"
         terms.append(f'pg.param("a{lag}"){own} {product} pg.prev("y", {lag})')
+    if "factor" in gating:
+        terms.append('pg.param("l") * f')
     if rng.random() < 0.3:
         body.append('x = pg.covariate("x")')
         terms.append('pg.param("r") * x')
@@ -184,13 +228,37 @@ def make_case(
         data["v"] = [rng.gamma(3.0, 0.4, n) for n in sizes]
     first, spread = _first(rng, dim), _spread(rng, dim, own, scaled)
     kind = "MvNormal" if dim else "Normal"
-    now = next(gate for gate in ("s", "z", "u") if gate in gates[1:-1].split(", "))
+    now = _current(gates)
     family = f"pg.{kind}(mean={' + '.join(terms)}, {spread})"
     if not first and rng.random() < 0.4:  # families of their own instead of rows of parameters
         others = [_other(rng, dim, c, terms) for c in range(1, k if "size={k}" in chain else 2)]
         family = f"pg.switch({now}, {', '.join([family, *others])})"
     body.append(f'y = pg.observed("y", {family}{first})')
     data["y"] = [_values(rng, n, dim, 0 if first else given) for n in sizes]
+    for values, above in zip(data["y"], data.get("t.parent", []), strict=False):
+        if not first:  # roots are conditioned on
+            values[above < 0] = rng.normal(size=values[above < 0].shape)
+    _add_others(rng, chain, gating, gates, dim, sizes, body, data)
+    categories = {"s": 2 if "size=2" in chain.split("\n")[0] else k, "c": 2, "o": 2, "u": 2,
+                  "z": k if "size={k}" in chain else 2, "w": 2}  # fmt: skip
+    lines += [f"    {line}" for line in body]
+    dims = {"y": dim} if dim else {}
+    case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
+    case.all_tied = lags[0] == 1 and (not first or given == 1) and "moves" not in gating
+    return case
+
+
+def _current(gates: str) -> str:
+    """The gate of a step itself."""
+    return next(gate for gate in ("s", "z", "u") if gate in gates[1:-1].split(", "))
+
+
+def _add_others(
+    rng: np.random.Generator, chain: str, gating: str, gates: str, dim: int | None,
+    sizes: list[int], body: list[str], data: dict[str, Any],
+) -> None:  # fmt: skip
+    """Other children of the gates and of the values, and what is given."""
+    now = _current(gates)
     if rng.random() < 0.3:
         body.append('o = pg.observed("o", pg.Categorical(size=2), given=' + now + ")")
         data["o"] = [rng.integers(0, 2, n) for n in sizes]
@@ -198,17 +266,22 @@ def make_case(
         gate = f"[{now}]" if rng.random() < 0.5 else ""
         body.append(f'e = pg.observed("e", pg.Normal(mean=pg.param("d"){gate} * y, var=0.7))')
         data["e"] = [np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)) for n in sizes]
+    if "factor" in gating and rng.random() < 0.5:
+        body.append('h = pg.observed("h", pg.Normal(mean=pg.param("k") * f, var=0.5))')
+        data["h"] = [np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)) for n in sizes]
     if "w = " in chain:
         data["w"] = [rng.integers(0, 2, n) for n in sizes]
-    if "s = " in chain and "c" not in gating and rng.random() < 0.2:
+    if "s = " in chain and "mixture" not in gating and rng.random() < 0.2:
         data["s"] = [np.where(rng.random(n) < 0.7, np.nan, rng.integers(0, 2, n)) for n in sizes]
-    categories = {"s": 2 if "size=2" in chain.split("\n")[0] else k, "c": 2, "o": 2, "u": 2,
-                  "z": k if "size={k}" in chain else 2, "w": 2}  # fmt: skip
-    lines += [f"    {line}" for line in body]
-    dims = {"y": dim} if dim else {}
-    case = made("\n".join(lines), data, {"t": sizes}, n_units, dims, categories)
-    case.all_tied = lags[0] == 1 and (not first or given == 1)
-    return case
+
+
+def _parents(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+    """A random forest, its members in random order."""
+    above = [-1, *(int(rng.integers(-1 if rng.random() < 0.2 else 0, k)) for k in range(1, n))]
+    place = rng.permutation(n)
+    found = np.empty(n, dtype=np.int64)
+    found[place] = [-1 if k < 0 else int(place[k]) for k in above]
+    return found
 
 
 def _other(rng: np.random.Generator, dim: int | None, number: int, terms: list[str]) -> str:

@@ -87,9 +87,9 @@ def test_expected_statistics(request: pytest.FixtureRequest) -> None:
         rng = np.random.default_rng(seed)
         weights = rng.uniform(0.2, 2.0, case.n_units)
         program, stats = expected_statistics(case, params, weights)
-        new = case.params(rng)
+        new, oracle = case.params(rng), case.oracle()
         if case.all_tied:
-            q, values = case.oracle().q(params, weights), {**params}
+            q, values = oracle.q(params, weights), {**params}
             values |= {name: new[name] for name in new if not name.startswith("s.")}
             found = q_of(program, stats, values) - q_of(program, stats, params)
             assert found == pytest.approx(q(values) - q(params), rel=1e-8, abs=1e-8), message
@@ -99,7 +99,7 @@ def test_expected_statistics(request: pytest.FixtureRequest) -> None:
             for sign in (1, -1)
         )
         slope = q_of(program, stats, ahead) - q_of(program, stats, behind)
-        gain = case.oracle().log_likelihood(ahead) - case.oracle().log_likelihood(behind)
+        gain = oracle.log_likelihood(ahead) - oracle.log_likelihood(behind)
         assert slope == pytest.approx(weights @ gain, rel=1e-5, abs=1e-7), message
 
 

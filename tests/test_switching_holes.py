@@ -309,6 +309,68 @@ def test_joint_draws_have_the_joint_posterior() -> None:
     assert (np.abs(moments - second) <= 5 * noise / np.sqrt(n) + 1e-12).all()
 
 
+def factors() -> tuple[pg.Model, dict[str, Any], dict[str, Floats]]:
+    """Vectors that look back, with a factor of each step."""
+    with pg.Model("factors") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        f = pg.latent("f", pg.Normal(0.0, 1.0))
+        mean = pg.param("a")[s] @ pg.prev("y") + pg.param("l") * f + pg.param("b")[s]
+        start = pg.MvNormal(0.0, pg.identity(2))
+        pg.observed("y", pg.MvNormal(mean=mean, cov=pg.diagonal(pg.param("v"))), first=start)
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=(6, 7, 2))
+    y[rng.random(y.shape) < 0.25] = np.nan
+    y[0, 2:4], y[1, 6] = np.nan, np.nan
+    params = Switching.params(_case_of(model, y), rng)
+    return model, {"y": y}, params
+
+
+def _case_of(model: pg.Model, y: Floats) -> Switching:
+    case = Switching("m = None", {"y": y}, {"t": [y.shape[1]] * len(y)}, len(y), {"y": 2}, {"s": 2})
+    case.model = model
+    return case
+
+
+def test_draws_beside_a_factor_have_the_posterior_moments() -> None:
+    model, data, params = factors()
+    n = 4000
+    repeated = {"y": np.repeat(data["y"][:2], n, axis=0)}
+    fit = model.fit(repeated, start=params, max_iter=0)
+    drawn = fit.draw(repeated, seed=1)
+    posterior = model.posterior({"y": data["y"][:2]}, params)
+    for name in ("f", "y"):
+        found = drawn[name].reshape(2, n, *drawn[name].shape[1:])
+        mean, cov = posterior[name]
+        var = cov if name == "f" else np.einsum("ntii->nti", cov)
+        assert (np.abs(found.mean(axis=1) - mean) <= 5 * np.sqrt(var / n) + 1e-9).all(), name
+        assert (np.abs(found.var(axis=1) - var) <= 0.15 * var + 1e-9).all(), name
+    gap = np.cov(found[0, :, 2, 0], drawn["f"].reshape(2, n, -1)[0, :, 2])[0, 1]
+    worlds = _case_of(model, data["y"][:1]).oracle().weighted(0, params)
+    mean, second = np.zeros(2), 0.0
+    for weight, world in worlds:
+        forms = [world.forms["y", (2,)], world.forms["f", (2,)]]
+        load = np.stack([form.loadings[0] for form in forms])
+        centre = np.array([form.mean[0] for form in forms]) + load @ world.mean
+        mean += weight * centre
+        second += weight * ((load @ world.cov @ load.T)[0, 1] + centre[0] * centre[1])
+    assert gap == pytest.approx(second - mean[0] * mean[1], abs=0.1)
+
+
+def test_a_fit_beside_a_factor_runs_alone(tmp_path: Path) -> None:
+    model, data, params = factors()
+    fit = model.fit(data, start=params, max_iter=4, tol=0)
+    assert (np.diff(fit.trace) >= -1e-9).all()
+    program = model.compile(data)
+    assert "apart from the steps that holes of y tie together" in str(program.report)
+    assert "A missing value ties its own step" in program.explain()
+    path = tmp_path / "alone.py"
+    program.to_script(data, start=params, max_iter=4, tol=0, path=path)
+    ran = subprocess.run(
+        [sys.executable, "-I", str(path), "--json"], capture_output=True, text=True, check=True
+    )
+    np.testing.assert_allclose(json.loads(ran.stdout)["trace"], fit.trace, rtol=1e-12)
+
+
 def test_imputations_agree() -> None:
     """Modes are decoded first; given these, a hole has the mean of one Gaussian."""
     model, y = switching(), simulate(1, 9, 0.0, seed=8)

@@ -394,6 +394,21 @@ def autoregressive_hidden_markov() -> None:
         pg.observed("y", pg.Normal(mean=mean, var=pg.param("v")[s]), first=pg.Normal())
 
 
+@animal(
+    truth={**CHAIN, "c": [[0.0, 1.0, 0.5], [3.0, -1.0, 0.0]],
+           "phi": [[0.6, 0.3, 0.0], [-0.4, 0.2, 0.5]], "l": [1.0, -0.7, 0.8], "v": [0.4, 0.6, 0.5]},
+    n=40, sizes=STEPS, close={"s.first.probs": 0.3},
+)  # fmt: skip
+def autoregression_with_factors_of_each_step() -> None:
+    with pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        f = pg.latent("f", pg.Normal(0.0, 1.0))
+        mean = pg.param("c")[s] + pg.param("phi")[s] * pg.prev("y") + pg.param("l") * f
+        cov = pg.diagonal(pg.param("v"))
+        first = pg.MvNormal(0.0, pg.identity(3))
+        pg.observed("y", pg.MvNormal(mean=mean, cov=cov, size=3), first=first)
+
+
 def step_inputs(rng: np.random.Generator, n: int, sizes: Sizes) -> dict[str, Any]:
     return {"x": rng.normal(size=(n, sizes["t"]))}
 
@@ -504,6 +519,19 @@ def hidden_markov_tree() -> None:
     with pg.tree("cell"):
         s = pg.latent("s", pg.Categorical(size=2), after="s")
         pg.observed("y", pg.Normal(), given=s)
+
+
+@animal(
+    truth={**CHAIN, "c": [0.0, 3.0], "phi": [0.6, -0.4], "v": [0.5, 0.5],
+           "y.first.mean": [0.0, 1.0], "y.first.var": [1.0, 1.0]},
+    n=160, sizes={"cell": 15}, small={"cell": 5}, inputs=binary_trees,
+    close={"s.first.probs": 0.3, "y.first.mean": 0.6, "y.first.var": 0.9},
+)  # fmt: skip
+def autoregression_along_a_hidden_tree() -> None:
+    with pg.tree("cell"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        mean = pg.param("c")[s] + pg.param("phi")[s] * pg.prev("y")
+        pg.observed("y", pg.Normal(mean=mean, var=pg.param("v")[s]), first=pg.Normal())
 
 
 # --- plates -------------------------------------------------------------------------------------

@@ -464,8 +464,10 @@ class _Worker:
         names = sorted({str(v) for v in clique})
         nodes = sorted({v.node for v in clique})
         widest = max(nodes, key=lambda n: self.sizes[n])
+        holed = [n for n in nodes if n in self.schema.axes]
         raise IntractableError(
-            f"the exact posterior needs one table over {', '.join(map(repr, names))}",
+            f"the exact posterior needs one table over {', '.join(map(repr, names))}"
+            + "".join(f"; '{n}' has {self.schema.holes_of(n)}" for n in holed),
             where=self.graph.nodes[nodes[0]].origin,
             expected=f"at most {MAX_TABLE:,} entries",
             received=f"'{cost:,}' entries in scope '{scope}'",

@@ -5,15 +5,16 @@ holes while others depend on them).  Given the discrete variables that gate it, 
 Gaussian, so it leaves a table over these variables, in the scope where its outermost latent lives
 (for a chain of states, in the scope around the sequence).
 
-Where only holes of observed nodes are random, and gates change along the sequence, values that are
-seen cut the sequence up: a region is then integrated out stretch by stretch, each over the gates of
-its own steps.
+Where only holes of observed nodes tie steps together, and gates change along the sequence, values
+that are seen cut the sequence up: a region is then integrated out stretch by stretch, each over the
+gates of its own steps.  Latents that live in one step only are part of the stretches; in all other
+steps they and their children are regions of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgem.analyse.alternatives import discrete_parent, gate_outside, latent_inside, suggest
 from pgem.analyse.refuse import Refuse, stop
@@ -27,13 +28,15 @@ class Region:
     """Linear-Gaussian nodes that are integrated out together.
 
     Attributes:
-        name: its first random node.
+        name: its first random node; of stretches the first that is observed.
         nodes: all of its nodes, parents first.
         home: the scope whose rows its table has.
         chain: the sequence that its states run along, or "".
         gates: discrete variables that gate it: node and lag.
         in_stretches: whether only the stretches of the chain that holes tie together are
             integrated out, and the nodes have tables of their own elsewhere.
+        random: those of the nodes that are integrated over.
+        around: the region whose stretches are left out, or "".
     """
 
     name: str
@@ -42,6 +45,8 @@ class Region:
     chain: str
     gates: tuple[tuple[str, int], ...]
     in_stretches: bool = False
+    random: tuple[str, ...] = ()
+    around: str = ""
 
 
 def is_axis(graph: ModelGraph, schema: Schema, node: str) -> bool:
@@ -74,8 +79,25 @@ def find_regions(
         IntractableError: a region is not linear-Gaussian, or gated from inside.
     """
     random = {n for n in graph.nodes if is_random(graph, schema, n) and n not in apart}
+    found = []
+    for group in _groups(graph, schema, list(graph.nodes), random, refuse):
+        region = _region(graph, schema, group, random, refuse)
+        found.append(region)
+        latents = {n for n in region.random if graph.nodes[n].kind == "latent"}
+        if region.in_stretches and latents:
+            found += [
+                replace(_region(graph, schema, nodes, latents, refuse), around=region.name)
+                for nodes in _groups(graph, schema, group, latents, refuse)
+            ]
+    return found
+
+
+def _groups(
+    graph: ModelGraph, schema: Schema, names: list[str], random: set[str], refuse: Refuse
+) -> list[list[str]]:
+    """Nodes that hang together through random ones, in order."""
     groups: list[set[str]] = []
-    for name in graph.nodes:
+    for name in names:
         linked = {parent for parent, _ in _parents(graph, name) if parent in random}
         if name in random or linked:
             new = {name} | linked
@@ -83,9 +105,8 @@ def find_regions(
             groups = [g for g in groups if g not in touched] + [new.union(*touched)]
             for problem in _not_linear(graph, schema, name, linked):
                 refuse(problem)
-    order = list(graph.nodes)
-    groups.sort(key=lambda group: min(map(order.index, group)))
-    return [_region(graph, schema, sorted(g, key=order.index), random, refuse) for g in groups]
+    groups.sort(key=lambda group: min(map(names.index, group)))
+    return [sorted(group, key=names.index) for group in groups]
 
 
 def _parents(graph: ModelGraph, name: str) -> list[tuple[str, int]]:
@@ -112,13 +133,21 @@ def _not_linear(
         for slot_name, slot in component.leaf.slots.items():
             if slot.times is not None and slot.times.parent in parents and not _linear(slot_name):
                 yield IntractableError(
-                    f"node '{name}' has the latent '{slot.times.parent}' in its slot '{slot_name}'",
+                    f"node '{name}' has {_unseen(graph, schema, slot.times.parent)} in its slot "
+                    f"'{slot_name}'",
                     where=node.origin,
                     expected="a Gaussian latent in the mean: there the posterior stays Gaussian",
                     advice=f"pg.Normal(mean=pg.param('loading') * {slot.times.parent})",
                     blocks=[slot.times.parent],
                     because=f"stands in '{slot_name}' of '{name}', not in its mean",
                 )
+
+
+def _unseen(graph: ModelGraph, schema: Schema, name: str) -> str:
+    """A node that is integrated over, in words."""
+    if graph.nodes[name].kind == "latent":
+        return f"the latent '{name}'"
+    return f"'{name}', which has {schema.holes_of(name)},"
 
 
 def _linear(slot: str) -> bool:
@@ -214,25 +243,38 @@ def _region(
     variables = tuple(dict.fromkeys((gate.name, gate.lag) for _, gate in gates))
     for name, gate in gates:
         if graph.nodes[gate.name].scope not in graph.path(home):
-            if _falls_apart(graph, nodes, inside, chain):
-                return Region(inside[0], tuple(nodes), chain, chain, variables, True)
-            refuse(_gated_inside(graph, _states_first(graph, inside, nodes), name, gate, chain))
-    return Region(inside[0], tuple(nodes), home, chain, variables)
+            why_not = _kept_together(graph, nodes, inside, chain)
+            if not why_not:
+                first = next(n for n in inside if graph.nodes[n].kind == "observed")
+                return Region(first, tuple(nodes), chain, chain, variables, True, tuple(inside))
+            states = _states_first(graph, inside, nodes)
+            refuse(_gated_inside(graph, schema, states, name, gate, chain, why_not))
+    return Region(inside[0], tuple(nodes), home, chain, variables, random=tuple(inside))
 
 
 def _states_first(graph: ModelGraph, inside: list[str], nodes: list[str]) -> list[str]:
-    """The random nodes of a region, first those that later steps look back at."""
+    """The random nodes of a region, those that later steps look back at first, latents ahead."""
     links = {pair for name in nodes for pair in _parents(graph, name)}
     states = {parent for parent, lag in links if lag}
-    return sorted(inside, key=lambda name: name not in states)
+    return sorted(inside, key=lambda name: (name not in states, graph.nodes[name].kind != "latent"))
 
 
-def _falls_apart(graph: ModelGraph, nodes: list[str], inside: list[str], chain: str) -> bool:
-    """Whether values that are seen cut a region's sequence up into stretches."""
-    if not chain or graph.scopes[chain].kind != "sequence":  # branches tie too many members
-        return False
-    seen = all(graph.nodes[name].kind == "observed" for name in inside)
-    return seen and all(graph.nodes[name].scope == chain for name in nodes)
+def _kept_together(graph: ModelGraph, nodes: list[str], inside: list[str], chain: str) -> str:
+    """Why values that are seen do not cut a region's sequence up into stretches; "" if they do."""
+    if not chain:
+        return "it belongs to no sequence or tree"
+    latents = [name for name in inside if graph.nodes[name].kind == "latent"]
+    holed = [name for name in inside if name not in latents]
+    for name in latents:
+        if any((name, lag) in _parents(graph, other) for other in nodes for lag in range(1, 9)):
+            return f"the latent '{name}' hands on a state of its own from step to step"
+        above = [parent for parent, _ in _parents(graph, name) if parent in holed]
+        if above:
+            return f"the latent '{name}' depends on '{above[0]}' and its holes"
+    for name in nodes:
+        if graph.nodes[name].scope != chain:
+            return f"'{name}' depends on it and lives in '{graph.nodes[name].scope}'"
+    return ""
 
 
 def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tuple[str, Gate]]:
@@ -254,49 +296,60 @@ def _axis_gates(graph: ModelGraph, schema: Schema, nodes: list[str]) -> list[tup
 
 
 def _gated_inside(
-    graph: ModelGraph, inside: list[str], name: str, gate: Gate, chain: str
+    graph: ModelGraph,
+    schema: Schema,
+    inside: list[str],
+    name: str,
+    gate: Gate,
+    chain: str,
+    why_not: str,
 ) -> IntractableError:
-    where, scope = graph.nodes[name].origin, graph.nodes[gate.name].scope
-    latent = graph.nodes[inside[0]]
-    if chain and graph.nodes[gate.name].scope == chain:
-        holed, tree = latent.kind == "observed", graph.scopes[chain].kind == "tree"
+    where, first = graph.nodes[name].origin, inside[0]
+    holed, scope = graph.nodes[first].kind == "observed", graph.nodes[gate.name].scope
+    if chain and scope == chain:
+        tree = graph.scopes[chain].kind == "tree"
+        member, along = ("member", "tree") if tree else ("step", "sequence")
         missed = graph.nodes[gate.name].kind == "observed"
+        state = f"'{first}' has {schema.holes_of(first)}, so it is a state like a latent one: "
         return IntractableError(
-            (f"'{inside[0]}' has holes, so it is a state like a latent one: " if holed else "")
+            (state if holed else "")
             + (f"'{gate.name}' has holes, so it is summed over: " if missed else "")
-            + f"node '{name}' is gated by '{gate.name}', which changes from "
-            + ("member to member" if tree else "step to step")
-            + f", while the continuous state '{inside[0]}' runs along the same "
-            + ("tree" if tree else "sequence")
-            + " (a switching linear dynamical system): the exact posterior is a mixture that "
-            f"doubles at every {'member' if tree else 'step'}",
+            + f"node '{name}' is gated by '{gate.name}', which changes from {member} to {member}, "
+            f"while the continuous state '{first}' runs along the same {along} (a switching linear "
+            f"dynamical system): the exact posterior is a mixture that doubles at every {member}"
+            + (f"; values that are seen do not end it, since {why_not}" if holed else ""),
             where=where,
             expected=f"gates of a Gaussian {'tree' if tree else 'chain'} that are observed, or "
-            f"live outside '{chain}'" + (f", or complete values of '{inside[0]}'" if holed else ""),
+            f"live outside '{chain}'" + (f", or complete values of '{first}'" if holed else ""),
             advice=suggest(
                 (
-                    f"cut the {'trees' if tree else 'sequences'} at the holes of '{inside[0]}'"
+                    f"cut the {along}s at the holes of '{first}'"
                     if holed
-                    else f"give '{inside[0]}' no lag (a hidden Markov model with a Gaussian factor)"
+                    else f"give '{first}' no lag (a hidden Markov model with a Gaussian factor)"
                 )
                 + f", or declare '{gate.name}' outside pg.{graph.scopes[chain].kind}('{chain}') "
                 "(a mixture)",
                 graph,
-                gate_outside(graph, inside[0], gate.name, chain),
+                gate_outside(graph, first, gate.name, chain),
             ),
             blocks=inside,
             because=f"'{gate.name}', which gates '{name}', changes along '{chain}' too",
         )
+    home = graph.nodes[first].scope
+    what = f"the continuous latent '{first}'"
+    what = f"'{first}', which has {schema.holes_of(first)}," if holed else what
     return IntractableError(
-        f"node '{name}' depends on the continuous latent '{inside[0]}' of scope '{latent.scope}' "
-        f"and is gated by '{gate.name}' of the inner scope '{scope}': the exact posterior of "
-        f"'{inside[0]}' is a mixture over all members' values of '{gate.name}' together",
+        f"node '{name}' depends on {what} of scope '{home}' and is gated by '{gate.name}' of the "
+        f"inner scope '{scope}': the exact posterior of '{first}' is a mixture over all members' "
+        f"values of '{gate.name}' together",
         where=where,
-        expected=f"gates that live with '{inside[0]}' or around it, or are observed",
+        expected=f"gates that live with '{first}' or around it, or are observed"
+        + (f", or complete values of '{first}'" if holed else ""),
         advice=suggest(
-            f"declare '{gate.name}' outside '{scope}', or '{inside[0]}' inside it",
+            f"declare '{gate.name}' outside '{scope}', or '{first}' inside it"
+            + (f", or leave out the units in which '{first}' has holes" if holed else ""),
             graph,
-            latent_inside(graph, inside[0], name, gate.name),
+            latent_inside(graph, first, name, gate.name),
         ),
         blocks=inside,
         because=f"'{gate.name}' of the inner scope '{scope}' gates '{name}'",

@@ -18,7 +18,6 @@ from pgem.analyse import (
     Segments,
     Var,
     is_axis,
-    is_random,
 )
 from pgem.declare import UNIT, Gate, NodeRecord, SlotRecord
 from pgem.graph import Component
@@ -108,12 +107,13 @@ class EStepWriter:
         data = self.names(f"{region.name}_region", ("region", region.name))
         self.loads.setdefault(data, f'data.region("{region.name}")')
         axes = ", ".join(self.axis_names[v] for v in self.ordered(factor.axes))
-        random = [n for n in region.nodes if is_random(self.graph, self.analysis.schema, n)]
         seen = [n for n in region.nodes if self.graph.nodes[n].kind == "observed"]
         given = " | " + ", ".join(map(str, self.ordered(factor.axes))) if factor.axes else ""
         along = f", all along {region.chain}" if region.chain else ""
+        along += f", where holes of {region.around} tie no steps together" if region.around else ""
         self.say(
-            f"{shape} log p({', '.join(seen)}{given}), {', '.join(random)} integrated out{along}"
+            f"{shape} log p({', '.join(seen)}{given}), {', '.join(region.random)} integrated out"
+            + along
         )
         parts = [data, f"[{axes}]", *self.gaussians(region)]
         self.body += [f"{name} = integrate(", *(f"    {part}" for part in _with_commas(parts)), ")"]

@@ -7,7 +7,7 @@ M-step needs the second moments of residuals and regressors only.
 
 from __future__ import annotations
 
-from pgem.analyse import Block, Factor, Region, Segments, is_random
+from pgem.analyse import Block, Factor, Region, Segments
 from pgem.families._linear import Linear, Term
 from pgem.plan.explain_conjugate import filled
 from pgem.plan.notation import Notation, escape
@@ -21,8 +21,7 @@ DATA = r"\mathcal{D}"
 def write_region(page: Page, notation: Notation, factor: Factor, message: str) -> None:
     """How the nodes of a region are integrated out."""
     region = next(r for r in notation.analysis.regions if r.name == factor.node)
-    latents = [n for n in region.nodes if is_random(notation.graph, notation.analysis.schema, n)]
-    shown = ", ".join(notation.variable(n, unit=False) for n in latents)
+    shown = ", ".join(notation.variable(n, unit=False) for n in region.random)
     gates = notation.variables(factor.axes)
     given = f"{gates}, " if gates else ""
     page.item(
@@ -62,33 +61,49 @@ def write_stretches(page: Page, notation: Notation, factor: Factor) -> None:
     conditional = notation.conditional
     density = r" \, ".join(conditional(name, unit=False, times=steps) for name in region.nodes)
     gates = notation.variables(factor.axes, steps)
-    holed = [n for n in region.nodes if is_random(notation.graph, notation.analysis.schema, n)]
-    gone = ", ".join(rf"{notation.names[name]}_\tau" for name in holed)
-    page.item(
-        f"Holes. A missing value ties its own step of `{region.chain}` to the later ones that look "
-        f"back at it. Let ${letter} = a, \\ldots, b$ be such a stretch: what is seen before and "
-        "after it cuts it off from all other holes. Given everything that gates its steps it is "
-        "jointly Gaussian, and what is missing is integrated out for every course of the gates:"
-    )
+    gone = ", ".join(rf"{notation.names[name]}_\tau" for name in region.random)
+    if notation.graph.scopes[region.chain].kind == "tree":
+        page.item(
+            f"Holes. A missing value ties its own member of `{region.chain}` to its children. Let "
+            "$S$ be the members of such a part of a tree: what is seen around it cuts it off from "
+            "all other holes. Given everything that gates its members it is jointly Gaussian, and "
+            "what is missing is integrated out for every configuration of the gates:"
+        )
+        index, over = "S", r"\tau \in S"
+    else:
+        page.item(
+            f"Holes. A missing value ties its own step of `{region.chain}` to the later ones that "
+            f"look back at it. Let ${letter} = a, \\ldots, b$ be such a stretch: what is seen "
+            "before and after it cuts it off from all other holes. Given everything that gates its "
+            "steps it is jointly Gaussian, and what is missing is integrated out for every course "
+            "of the gates:"
+        )
+        index, over = "a:b", r"a \le \tau \le b"
     page.formula(
-        rf"\mu_{{a:b}}(\{{{gates}\}}_{{a \le \tau \le b}}) &= "
-        rf"\int \prod_{{\tau = a}}^b {density} \prod_{{\text{{missing}}}} d {gone}"
+        rf"\mu_{{{index}}}(\{{{gates}\}}_{{{over}}}) &= "
+        rf"\int \prod_{{{over}}} {density} \prod_{{\text{{missing}}}} d {gone}"
     )
-    lasting = any(
-        isinstance(step, Segments) and factor in step.stretches
-        for step in notation.analysis.schedule.steps
-    )
-    page.note(
-        (
+    taken_in = _taken_in(notation, factor, region)
+    page.note(f"{taken_in} What is missing behind the last value that is seen integrates to one.")
+
+
+def _taken_in(notation: Notation, factor: Factor, region: Region) -> str:
+    """What the recursion along the sequence does with stretches."""
+    steps = notation.analysis.schedule.steps
+    if any(isinstance(step, Segments) and factor in step.stretches for step in steps):
+        return (
             "No value of a chain with durations follows itself, so a course of values tells its "
             "segments. In the recursion below, the segment that is there when a stretch begins is "
             "followed at once by the one that is there when it ends: the courses between are "
-            "multiplied with this table, their transitions and durations, and summed out. "
-            if lasting
-            else "The recursion below goes over such a stretch in one step: it multiplies this "
-            "table with the other tables of all of its steps and sums the steps between out. "
+            "multiplied with this table, their transitions and durations, and summed out."
         )
-        + "What is missing behind the last value that is seen integrates to one."
+    tree = notation.graph.scopes[region.chain].kind == "tree"
+    over, what = ("takes $S$ as one member", "members") if tree else (
+        "goes over such a stretch in one step", "steps"
+    )  # fmt: skip
+    return (
+        f"The recursion below {over}: it multiplies this table with the other tables of all of "
+        f"its {what} and sums the {what} between out."
     )
 
 

@@ -19,7 +19,6 @@ from pgem.analyse import (
     Survey,
     Var,
     is_axis,
-    is_random,
 )
 from pgem.analyse.blocks import NUMERIC, OWN_FIT
 from pgem.families._link import Linked
@@ -150,12 +149,13 @@ def _region_row(found: Elimination, factor: Factor) -> Row:
     """Gaussian nodes that are integrated out together."""
     size = math.prod(found.sizes[v.node] for v in factor.axes)
     region = next(r for r in found.regions if r.name == factor.node)
-    latents = [n for n in region.nodes if is_random(found.graph, found.schema, n)]
-    others = [n for n in region.nodes if n not in latents]
+    others = [n for n in region.nodes if n not in region.random]
     along = f" along {region.chain}" if region.chain else f" in scope {factor.scope}"
     how = f"integrated out{along}, jointly Gaussian with {', '.join(others) or 'nothing else'}"
     cost = "1 Gaussian a row" if size == 1 else f"{size} Gaussians a row"
-    return Row(", ".join(latents), how, "exact", cost)
+    if region.around:
+        how += f", apart from the steps that holes of {region.around} tie together"
+    return Row(", ".join(region.random), how, "exact", cost)
 
 
 def _conjugate_row(found: Elimination, factor: Factor) -> Row:
@@ -170,9 +170,10 @@ def _stretch_row(found: Elimination, factor: Factor) -> Row:
     """Holes that tie steps of a sequence together."""
     region = next(r for r in found.regions if r.name == factor.node)
     gates = ", ".join(dict.fromkeys(v.node for v in factor.axes))
-    holed = [n for n in region.nodes if is_random(found.graph, found.schema, n)]
     how = f"holes integrated out along {region.chain}, where they tie steps together"
-    return Row(", ".join(holed), how, "exact", f"1 Gaussian for every course of {gates} there")
+    return Row(
+        ", ".join(region.random), how, "exact", f"1 Gaussian for every course of {gates} there"
+    )
 
 
 INTEGRATED = {"region": _region_row, "conjugate": _conjugate_row, "stretch": _stretch_row}

@@ -30,8 +30,11 @@ STANDALONE = "pgem.plan.standalone"
 WIDTH = 96
 
 
-RegionShape = tuple[str, str | None, dict[str, str], dict[str, tuple[str, tuple[str, ...]]]]
-"""Home scope, chain, scopes inside with those around them; per node its scope and components."""
+RegionShape = tuple[
+    str, str | None, dict[str, str], dict[str, tuple[str, tuple[str, ...]]], tuple[str, ...]
+]
+"""Home scope, chain, scopes inside with those around them; per node its scope and components; nodes
+that are read with the covariates."""
 
 StretchShape = tuple[str, dict[str, tuple[str, ...]]]
 """The sequence of a region that is integrated out stretch by stretch; per node its components."""

@@ -21,6 +21,7 @@ from pgem.routines import (
     Index,
     Learned,
     NodeData,
+    Places,
     RegionData,
     ScopeData,
     Semiring,
@@ -48,16 +49,17 @@ class Bound:
         regions: region → (home scope, chain or None, scopes inside with those around them, node →
             (scope, components)); the rows of a component, if not all, are `f rows f.first`.
         stretched: region that is integrated out stretch by stretch → (sequence, node →
-            components); the first row and the length of each stretch are `y stretches first` and
-            `y stretches length`, the values of a component with their holes `y tied`, what its
-            terms are multiplied by `y tied known design`, and its rows `y rows y.first`.
+            components); the first row and the length of each stretch, and all of their rows, are
+            `y stretches first`, `y stretches length` and `y stretches rows`, the values of a
+            component with their holes `y tied`, what its terms are multiplied by
+            `y tied known design`, and its rows `y rows y.first`.
     """
 
     arrays: Arrays
     components: Mapping[str, tuple[Family, str]]
     scopes: Mapping[str, tuple[int, str, int | None]]
     indices: Mapping[tuple[str, str, int], int]
-    regions: Mapping[str, tuple[str, str | None, dict[str, str], Mapping[str, Any]]] = field(
+    regions: Mapping[str, tuple[str, str | None, dict[str, str], Mapping[str, Any], Any]] = field(
         default_factory=dict
     )
     stretched: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -94,14 +96,17 @@ class Bound:
     def region(self, name: str) -> RegionData:
         """Rows of the Gaussian nodes that are integrated out together."""
         if ("region", name) not in self.kept:
-            home, chain, around, nodes = self.regions[name]
+            home, chain, around, nodes, given = self.regions[name]
             members = {
                 node: (scope, {key: self._rows(name, key) for key in keys})
                 for node, (scope, keys) in nodes.items()
             }
             n_rows = self.n_units if home == "unit" else self.scope(home).n_rows
             inside = {scope: self.scope(scope) for scope in around}
-            made = RegionData(home, n_rows, self.scopes[home][0], chain, inside, around, members)
+            made = RegionData(
+                home, n_rows, self.scopes[home][0], chain, inside, around, members, tuple(given),
+                self.arrays.get(f"{name} elsewhere"),
+            )  # fmt: skip
             self.kept["region", name] = made
         found: RegionData = self.kept["region", name]
         return found
@@ -114,10 +119,10 @@ class Bound:
                 node: {key: (self._tied(key), self._rows(name, key)) for key in keys}
                 for node, keys in nodes.items()
             }
-            first, length = (np.asarray(self.arrays[f"{name} stretches {what}"])
-                             for what in ("first", "length"))  # fmt: skip
-            scope = self.scope(sequence)
-            made = make_stretches(name, scope, members, (first, length), "row {}".format)
+            first, length, rows = (np.asarray(self.arrays[f"{name} stretches {what}"])
+                                   for what in ("first", "length", "rows"))  # fmt: skip
+            places, scope = Places(first, length, rows), self.scope(sequence)
+            made = make_stretches(name, scope, members, places, "row {}".format)
             self.kept["stretches", name] = made
         found: StretchData = self.kept["stretches", name]
         return found

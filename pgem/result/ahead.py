@@ -81,13 +81,11 @@ class Ahead:
 
     def fill(self, moments: Mapping[str, Moments]) -> None:
         """Write mean and covariance of every such step into those of all rows, in place."""
-        first, length = self.bound.tails[self.region.name]
-        mean, cov = self._seen(first, moments)
-        for step in range(int(length.max(initial=0))):
-            going = np.flatnonzero(length > step)
-            rows = first[going] + step
-            mean, cov = mean[going], cov[going]
-            first, length = first[going], length[going]
+        tail = self.bound.tails[self.region.name]
+        mean, cov = self._seen(tail[0].rows, moments)
+        for step, (rows, origin) in enumerate(tail):
+            if step:
+                mean, cov = mean[origin], cov[origin]
             for node in self.region.nodes:
                 self._add(node, rows, mean, cov)
                 own = slice(self.start[node, 0], self.start[node, 0] + moments[node][0].shape[1])
@@ -100,11 +98,12 @@ class Ahead:
         """The values before the first step, which are certain [n, combinations, width]."""
         n, n_all = len(first), self.weights.shape[1]
         mean = np.zeros((n, n_all, self.width))
-        number = self.shard.scope(self.region.chain).number
+        scope = self.shard.scope(self.region.chain)
         for (node, lag), start in self.start.items():
             if lag:
-                values = np.nan_to_num(moments[node][0][np.maximum(first - lag, 0)])
-                there = (number[first] >= lag)[:, None]
+                before = scope.earlier(lag)[first]
+                values = np.nan_to_num(moments[node][0][before])
+                there = (before >= 0)[:, None]
                 mean[:, :, start : start + values.shape[1]] = np.where(there, values, 0.0)[:, None]
         return mean, np.zeros((n, n_all, self.width, self.width))
 
@@ -225,7 +224,7 @@ def ahead_queries(program: Program, columns: Columns) -> list[Query]:
     if not regions:
         return []
     tails = Bound(program, columns, asked="moments").tails
-    return [query_of(program, region) for region in regions if len(tails[region.name][0])]
+    return [query_of(program, region) for region in regions if tails[region.name]]
 
 
 def fill_ahead(
@@ -243,6 +242,6 @@ def fill_ahead(
         tables: joint posteriors by query.
     """
     for region in bound.program.analysis.regions:
-        if region.in_stretches and len(bound.tails[region.name][0]):
+        if region.in_stretches and bound.tails[region.name]:
             query = query_of(bound.program, region)
             Ahead(bound, params, region, query, tables[query]).fill(moments)

@@ -74,7 +74,8 @@ def fill(
     for name in total_nodes(program):
         if _has_holes(drawn_so_far, name):
             raise DataError(
-                f"node '{name}' has holes, whose row totals are not known",
+                f"node '{name}' has holes (the first in {drawn_so_far.first_hole(name)}), whose "
+                "row totals are not known",
                 where=program.outline.nodes[name].origin,
                 expected="whole rows: a draw conditions on their totals",
             )

@@ -36,7 +36,9 @@ def hand_over(bound: Bound, start: Mapping[str, Floats]) -> Contents:
     for name in listing.regions:
         data = shard.region(name)
         shown = {node: (scope, tuple(rows)) for node, (scope, rows) in data.members.items()}
-        regions[name] = data.home, data.chain, data.parents, shown
+        regions[name] = data.home, data.chain, data.parents, shown, data.given
+        if data.elsewhere is not None:
+            arrays[f"{name} elsewhere"] = data.elsewhere
         for _, keys in data.members.values():
             arrays |= {f"{name} rows {key}": rows for key, rows in keys.items() if rows is not None}
     stretched = {}
@@ -55,8 +57,8 @@ def _stretches(shard: Shard, name: str) -> tuple[StretchShape, dict[str, Any]]:
     """Where holes tie steps together, and what is read there."""
     bound = shard.bound
     region = next(r for r in bound.program.analysis.regions if r.name == name)
-    first, length = bound.stretches[name]
-    arrays: dict[str, Any] = {f"{name} stretches first": first, f"{name} stretches length": length}
+    found = bound.stretches[name]._asdict()
+    arrays: dict[str, Any] = {f"{name} stretches {what}": found[what] for what in found}
     nodes = {}
     for node in region.nodes:
         rows = shard.rows_of_components(node)

@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import Generator
 
-from pgem.arrays import Floats, Integers
+from pgem.arrays import Floats, Integers, Mask
 from pgem.families._gaussian import LOG_2PI
 from pgem.families._linear import Linear
 from pgem.families._parts import flat_rows
@@ -45,6 +45,8 @@ from pgem.routines.tables import (
     flat_index,
     slot_values,
 )
+
+AnyArray = TypeVar("AnyArray", Floats, Mask)
 
 
 class Gaussian(NamedTuple):
@@ -101,6 +103,9 @@ class RegionData:
         scopes: the scopes inside.
         parents: the scope around each of them.
         members: per node its scope, and its components with the rows that each describes.
+        given: nodes whose values are read with the covariates, since holes of them that others
+            depend on are integrated out elsewhere.
+        elsewhere: rows of `home` that are.
     """
 
     home: str
@@ -110,6 +115,8 @@ class RegionData:
     scopes: dict[str, ScopeData]
     parents: dict[str, str]
     members: dict[str, tuple[str, dict[str, Integers | None]]]
+    given: tuple[str, ...] = ()
+    elsewhere: Mask | None = None
     cache: dict[str, Any] = field(default_factory=dict)
 
 
@@ -314,7 +321,7 @@ def lay_out(
     for name, (scope, keys) in region.members.items():
         pieces = []
         for same in _same_rows(keys):
-            found = [_piece(nodes[key], codes[key], keys[key]) for key in same]
+            found = [_piece(nodes[key], codes[key], keys[key], region.given) for key in same]
             if len(found) > 1:
                 found[0], shares = join_pieces(found)
                 joint[found[0].key] = shares
@@ -325,8 +332,10 @@ def lay_out(
             rest = np.setdiff1d(np.arange(len(values[name])), np.concatenate([none, *described]))
             if len(rest):
                 key = f"{name} at the start"
-                pieces.append(Piece(key, rest, None, values[name][rest], (), None, diagonal=True))
-                home = _home_rows(region, scope, len(values[name]))[rest]
+                shown = ~np.isnan(values[name][rest]).all(axis=1)  # not all: integrated elsewhere
+                about = np.nan_to_num(values[name][rest])
+                pieces.append(Piece(key, rest, None, about, (), None, diagonal=True))
+                home = _home_rows(region, scope, len(values[name]))[rest[shown]]
                 count = np.bincount(home, minlength=region.n_rows).astype(float)
                 started[key] = values[name].shape[1], count
         members.append(Member(name, scope, values[name], tuple(pieces)))
@@ -367,7 +376,9 @@ def _home_rows(region: RegionData, scope: str, n_rows: int) -> Integers:
     return rows
 
 
-def _piece(node: NodeData, code: Integers | None, rows: Integers | None) -> Piece:
+def _piece(
+    node: NodeData, code: Integers | None, rows: Integers | None, given: Sequence[str]
+) -> Piece:
     known, family = node.points.known, node.family
     assert isinstance(family, Linear)
     chosen: Any = slice(None) if rows is None else rows
@@ -376,7 +387,7 @@ def _piece(node: NodeData, code: Integers | None, rows: Integers | None) -> Piec
         design = design[:1]
     links = []
     for k, term in enumerate(family.terms):
-        if term.parent is not None:
+        if term.parent is not None and term.parent[0] not in given:
             scale = known.get(f"scale_{k}")
             links.append(
                 Link(*term.parent, term.start, term.stop,
@@ -412,26 +423,42 @@ class Integrated(Joint):
 
     def weights(self, posterior: Floats) -> Floats:
         """The posterior of the gates' configurations [rows, G]."""
-        n_rows = self.data.n_rows
-        return np.broadcast_to(posterior, (n_rows, *posterior.shape[1:])).reshape(n_rows, -1)
+        n_rows, elsewhere = self.data.n_rows, self.data.elsewhere
+        full = np.broadcast_to(posterior, (n_rows, *posterior.shape[1:])).reshape(n_rows, -1)
+        return full if elsewhere is None else np.where(elsewhere[:, None], 0.0, full)
 
     def entries(self, posterior: Floats) -> dict[str, Entry]:
         """Expected statistics of every component, under the posterior of its gates."""
         return entries_of(self.laid_out, self.region, self.parts, self.weights(posterior))
 
     def moments(self, posterior: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged."""
+        """Mean [rows, d] and covariance [rows, d, d] of what is not seen, gates averaged.
+
+        Means are NaN where rows are integrated out elsewhere.
+        """
         found = {}
         for name, (mean, cov) in self.region.moments().items():
+            if name in self.data.given:
+                continue
             weight = self.rows_of(name, self.weights(posterior))
             found[name] = mixed_moments(mean, cov, weight)
+            if self.data.elsewhere is not None:
+                found[name][0][self.rows_of(name, self.data.elsewhere)] = np.nan
         return found
 
     def draw(self, generator: Generator, posterior: Floats) -> dict[str, Floats]:
-        """One joint draw of what is not seen [rows, d], given the gates that were drawn."""
-        return self.region.draw(generator, self.weights(posterior).argmax(axis=1))
+        """One joint draw of what is not seen [rows, d], given the gates that were drawn.
 
-    def rows_of(self, name: str, values: Floats) -> Floats:
+        It is NaN where rows are integrated out elsewhere.
+        """
+        drawn = self.region.draw(generator, self.weights(posterior).argmax(axis=1))
+        found = {name: values for name, values in drawn.items() if name not in self.data.given}
+        if self.data.elsewhere is not None:
+            for name, values in found.items():
+                values[self.rows_of(name, self.data.elsewhere)] = np.nan
+        return found
+
+    def rows_of(self, name: str, values: AnyArray) -> AnyArray:
         """What the home row of each row of a member has."""
         scope, keys = self.data.members[name]
         n_rows = self.parts[next(iter(keys))].node.n_rows

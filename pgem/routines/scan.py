@@ -26,8 +26,8 @@ from pgem.routines.tables import Axis, Collected, LogTable, Posterior
 from pgem.routines.unrolled import Unrolled
 
 COMPILED_FROM = 180_000
-"""Work in a shard from which compiled loops are used: about five milliseconds of NumPy, so that some
-tens of iterations pay for importing Numba, and less than a shard of a large data set."""
+"""Work in a shard from which compiled loops are used: about five milliseconds of NumPy, so that
+some tens of iterations pay for importing Numba, and less than a shard of a large data set."""
 WHOLE = 1 << 18
 """Numbers for every row and entry of all moves that are made at once and kept."""
 CALL = 700
@@ -142,8 +142,7 @@ class Chain:
 
     def along(self, stretches: Stretches) -> list[Floats]:
         """Posterior of the variables of each stretch, group by group [W, variables...]."""
-        found = self.run.along if isinstance(self.run, Unrolled) else {}
-        return found.get(stretches.data.name, [])
+        return self.run.along.get(stretches.data.name, [])
 
     def is_summed(self, k: int) -> bool:
         """Whether table k's posterior comes added up over its rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -165,7 +165,13 @@ def _move(
 
 
 class Pass:
-    """A forward and a backward run over all sequences of a shard."""
+    """A forward and a backward run over all sequences of a shard.
+
+    Attributes:
+        along: after `backward`, by region and group the posterior of the variables of stretches.
+    """
+
+    along: Mapping[str, list[Floats]] = {}
 
     def __init__(
         self, plan: ScanPlan, factors: Sequence[Rows], starts: Integers, semiring: Semiring

@@ -42,19 +42,19 @@ class Tied:
 
         A segment that begins within a window ends with it, or later.
         """
-        found = np.zeros(len(self.lands), dtype=np.int64)
-        for row in np.flatnonzero(self.opens >= 0):
-            inside = np.arange(1, self.spans[self.opens[row]])
-            found[row + inside] = inside
-        return found
+        return self._counted(np.flatnonzero(self.opens >= 0), self.opens, 1)
 
     @cached_property
     def left(self) -> Integers:
         """Steps that a segment which begins at a row lasts at least, less one [N]."""
+        return self._counted(np.flatnonzero(self.closes >= 0), self.closes, -1)
+
+    def _counted(self, ends: Integers, windows: Integers, way: int) -> Integers:
+        """Rows within windows, counted from one of their ends."""
+        inner = np.maximum(self.spans[windows[ends]] - 1, 0)
+        steps = 1 + np.arange(int(inner.sum())) - np.repeat(np.cumsum(inner) - inner, inner)
         found = np.zeros(len(self.lands), dtype=np.int64)
-        for row in np.flatnonzero(self.closes >= 0):
-            inside = np.arange(1, self.spans[self.closes[row]])
-            found[row - inside] = inside
+        found[np.repeat(ends, inner) + way * steps] = steps
         return found
 
 
@@ -225,12 +225,8 @@ class NumpySegments(SegmentPass):
 
     def cover(self, running: Floats, rows: Integers) -> None:
         """Enter windows that end at these rows, for the segments that were there all the time."""
-        tied = self.problem.tied
-        if tied is None:
-            return
-        for which in np.flatnonzero(tied.closes[rows] >= 0).tolist():
-            window = tied.closes[rows[which]]
-            running[which, ..., tied.spans[window] :] += tied.covers[window][..., None]
+        if self.problem.tied is not None:
+            _cover(running, self.problem.tied, self.problem.tied.closes[rows])
 
     def arriving(self, rows: Integers) -> Floats:
         """Segments that begin at these rows, with what they follow [n, U, M J, K]."""
@@ -332,12 +328,8 @@ class NumpySegments(SegmentPass):
 
     def cover_ahead(self, longer: Floats, rows: Integers) -> None:
         """Enter windows that begin at these rows, for the segments that outlast them."""
-        tied = self.problem.tied
-        if tied is None:
-            return
-        for which in np.flatnonzero(tied.opens[rows] >= 0).tolist():
-            window = tied.opens[rows[which]]
-            longer[which, ..., tied.spans[window] :] += tied.covers[window][..., None]
+        if self.problem.tied is not None:
+            _cover(longer, self.problem.tied, self.problem.tied.opens[rows])
 
     def jumping(self, rows: Integers, wholes: Floats) -> Floats:
         """What follows segments that end at rows within windows [n, U, J]."""
@@ -401,8 +393,16 @@ class NumpySegments(SegmentPass):
 
 def _bar(terms: Floats, least: Integers) -> None:
     """Leave out segments that do not last so long [n, U, K, D], in place."""
-    for which in np.flatnonzero(least):
-        terms[which, ..., : least[which]] = -np.inf
+    rows = np.flatnonzero(least)
+    short = np.arange(terms.shape[3]) < least[rows, None, None, None]
+    terms[rows] = np.where(short, -np.inf, terms[rows])
+
+
+def _cover(terms: Floats, tied: Tied, windows: Integers) -> None:
+    """Enter windows for segments that are as long [n, U, K, D], in place."""
+    rows = np.flatnonzero(windows >= 0)
+    long = np.arange(terms.shape[3]) >= tied.spans[windows[rows]][:, None, None, None]
+    terms[rows] += np.where(long, tied.covers[windows[rows]][..., None], 0.0)
 
 
 # --- one segmentation -----------------------------------------------------------------------------

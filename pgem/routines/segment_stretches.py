@@ -227,7 +227,8 @@ class Windows:
             entries = self.n_outer * self.size**shape.length
             if entries > MAX_TABLE:
                 data = self.stretches[shape.parts[0].source].data
-                raise too_long(data, int(shape.first[0]), shape.length, entries)
+                rows = int(shape.first[0]) + np.arange(shape.length)
+                raise too_long(data, rows, entries)
 
     def _courses(self, shape: Shape) -> Courses:
         return make_courses(self.size, shape.length)

@@ -6,6 +6,8 @@ combination of what gates them: a table over the variables of several steps, whi
 in (`unrolled.py`).  In reverse, the posterior of these variables weights the moments of the missing
 values.  Elsewhere the nodes have tables of their own, step by step.
 
+In a tree a hole ties its own member to its children, and a stretch is a small tree of such members.
+
 The Gaussians are regions (`region.py`) whose sequence is the stretch and the values seen before it.
 """
 
@@ -63,6 +65,71 @@ CHUNK = 1 << 20
 # --- where holes tie steps together -----------------------------------------------------------
 
 
+class Places(NamedTuple):
+    """Where stretches are.
+
+    Attributes:
+        first: first row of each, in order; in a tree the row of the member above all others.
+        length: their numbers of rows.
+        rows: all of their rows, stretch by stretch, in a tree parents before children.
+    """
+
+    first: Integers
+    length: Integers
+    rows: Integers
+
+    @classmethod
+    def of(cls, first: Integers, length: Integers) -> Places:
+        """Stretches of a sequence."""
+        starts = np.cumsum(length) - length
+        rows = np.repeat(first - starts, length) + np.arange(int(length.sum()))
+        return cls(first, length, rows)
+
+    def between(self, low: int, high: int) -> Places:
+        """Those that lie in some rows, which are counted from the first of these."""
+        begin, end = np.searchsorted(self.first, [low, high]).tolist()
+        ends = np.append(0, np.cumsum(self.length))
+        own = self.rows[ends[begin] : ends[end]] - low
+        return Places(self.first[begin:end] - low, self.length[begin:end], own)
+
+
+def find_branches(
+    scope: ScopeData,
+    gone: Mapping[str, Mask],
+    shown: Mapping[str, Mask],
+    reach: Mapping[str, int],
+    *,
+    leaves: bool = False,
+    ends: Mask | None = None,
+) -> Places:
+    """Members of trees that holes tie together, each with those above it.
+
+    Args:
+        scope: the rows of the trees.
+        gone: which rows of each node have a missing coordinate.
+        shown: which rows of each node have one that is seen.
+        reach: 1 if children look back at a node, 0 if only its own row does, -1 if nothing does.
+        leaves: also where nothing looks back at what is missing.
+        ends: rows that are taken in also if nothing that is seen is below.
+    """
+    parents, levels = scope.earlier(1), scope.levels
+    below = shows_below(scope, shown)
+    if ends is not None:
+        below |= ends
+    far = np.full(scope.n_rows, -1)
+    for name, holes in gone.items():
+        far = np.maximum(far, np.where(holes, max(reach[name], 0) if leaves else reach[name], -1))
+    top = np.where(below & (far >= 0), np.arange(scope.n_rows), -1)
+    for level in levels[1:]:
+        above = parents[level.rows]
+        joined = below[level.rows] & (far[above] > 0) & (top[above] >= 0)
+        top[level.rows[joined]] = top[above[joined]]
+    rows = np.flatnonzero(top >= 0)
+    rows = rows[np.lexsort((rows, scope.depth[rows], top[rows]))]
+    first, length = np.unique(top[rows], return_counts=True)
+    return Places(first, length, rows)
+
+
 def find_stretches(
     starts: Integers,
     gone: Mapping[str, Mask],
@@ -71,8 +138,8 @@ def find_stretches(
     *,
     leaves: bool = False,
     ends: Mask | None = None,
-) -> tuple[Integers, Integers]:
-    """First row and length of every stretch of steps that holes tie together.
+) -> Places:
+    """Every stretch of steps that holes tie together.
 
     Args:
         starts: first row of each sequence, and the end.
@@ -94,11 +161,11 @@ def find_stretches(
     end = np.minimum(rows + tied, last)
     begin = np.flatnonzero((tied >= 0) & (end >= rows))
     if not len(begin):
-        return begin, begin
+        return Places.of(begin, begin)
     furthest = np.maximum.accumulate(end[begin])
     breaks = np.flatnonzero(begin[1:] > furthest[:-1])
     first = begin[np.append(0, breaks + 1)]
-    return first, furthest[np.append(breaks, len(begin) - 1)] - first + 1
+    return Places.of(first, furthest[np.append(breaks, len(begin) - 1)] - first + 1)
 
 
 def last_seen(starts: Integers, shown: Mapping[str, Mask]) -> Integers:
@@ -111,21 +178,37 @@ def last_seen(starts: Integers, shown: Mapping[str, Mask]) -> Integers:
     return latest
 
 
+class Tail(NamedTuple):
+    """Steps at the ends of sequences of which nothing is seen, equally far from their first.
+
+    Attributes:
+        rows: the rows.
+        origin: for each the number of the row before it (in a tree its parent) among those that
+            are one step less far; empty for the first ones.
+    """
+
+    rows: Integers
+    origin: Integers
+
+
 def find_tails(
-    starts: Integers,
+    scope: ScopeData,
     gone: Mapping[str, Mask],
     shown: Mapping[str, Mask],
     reach: Mapping[str, int],
-) -> tuple[Integers, Integers]:
-    """First row and length of what nothing that is seen follows.
+) -> list[Tail]:
+    """What nothing that is seen follows, and does not look back at anything that is missing before.
 
     Args:
-        starts, gone, shown, reach: as for `find_stretches`.
+        scope: the rows of the sequences or trees.
+        gone, shown, reach: as for `find_stretches`.
 
     Returns:
-        One entry a sequence; length 0 where there are no such steps, or where they look back at
-        something that is missing.
+        The steps by how far they are from the first ones; empty if there are none.
     """
+    if scope.parents is not None:
+        return _find_twigs(scope, gone, shown, reach)
+    starts = scope.starts
     first = last_seen(starts, shown) + 1
     length = starts[1:] - first
     for name, holes in gone.items():
@@ -133,7 +216,53 @@ def find_tails(
             before = first - lag
             there = before >= starts[:-1]
             length = np.where(there & holes[np.maximum(before, 0)], 0, length)
-    return first, length
+    found: list[Tail] = []
+    going = np.flatnonzero(length > 0)
+    origin = np.zeros(0, dtype=np.int64)
+    while len(going):
+        found.append(Tail(first[going] + len(found), origin))
+        origin = np.flatnonzero(length[going] > len(found))
+        going = going[origin]
+    return found
+
+
+def _find_twigs(
+    scope: ScopeData,
+    gone: Mapping[str, Mask],
+    shown: Mapping[str, Mask],
+    reach: Mapping[str, int],
+) -> list[Tail]:
+    """`find_tails` in a tree."""
+    parents = scope.earlier(1)
+    hidden = ~shows_below(scope, shown)
+    tied = np.zeros(scope.n_rows, dtype=bool)
+    for name, holes in gone.items():
+        if reach[name] > 0:
+            tied |= holes
+    tail = hidden & (parents < 0)
+    for level in scope.levels[1:]:
+        above = parents[level.rows]
+        tail[level.rows] = hidden[level.rows] & (tail[above] | ~tied[above])
+    rows = np.flatnonzero(tail & ((parents < 0) | ~tail[parents]))
+    origin = np.zeros(0, dtype=np.int64)
+    found: list[Tail] = []
+    place = np.full(scope.n_rows, -1)
+    children = np.flatnonzero(tail & (parents >= 0))
+    while len(rows):
+        found.append(Tail(rows, origin))
+        place[:] = -1
+        place[rows] = np.arange(len(rows))
+        rows = children[place[parents[children]] >= 0]
+        origin = place[parents[rows]]
+    return found
+
+
+def shows_below(scope: ScopeData, shown: Mapping[str, Mask]) -> Mask:
+    """Whether something is seen of a member of a tree or of those below it."""
+    found: Mask = np.asarray(np.stack(list(shown.values())).any(axis=0)).copy()
+    for level in reversed(scope.levels[1:]):
+        np.logical_or.at(found, scope.earlier(1)[level.rows], found[level.rows])
+    return found
 
 
 def links_of(nodes: Mapping[str, NodeData]) -> list[tuple[str, int]]:
@@ -145,11 +274,12 @@ def links_of(nodes: Mapping[str, NodeData]) -> list[tuple[str, int]]:
 
 @dataclass(eq=False)
 class StretchGroup:
-    """Stretches of one length, equally far from the start of their sequence, where that matters.
+    """Stretches of one shape, equally far from the start of their sequence, where that matters.
 
     Attributes:
         first: first row of each [W].
-        length: number of steps.
+        length: number of steps (or members).
+        above: of each member of a tree the number of its parent (-1: outside); None in a sequence.
         rows: rows of the sequence that they read, those before included [W × (lead + length)].
         lead: rows before that they read.
         region: the same as a region.
@@ -159,6 +289,7 @@ class StretchGroup:
 
     first: Integers
     length: int
+    above: tuple[int, ...] | None
     rows: Integers
     lead: int
     region: RegionData
@@ -171,6 +302,15 @@ class StretchGroup:
         """Which of the rows are part of the stretch."""
         return np.tile(np.arange(self.lead + self.length) >= self.lead, len(self.first))
 
+    @cached_property
+    def own_rows(self) -> Integers:
+        """The rows that are part of the stretches [W, length]."""
+        return self.rows.reshape(len(self.first), -1)[:, self.lead :]
+
+    def earlier(self, step: int, lag: int) -> int:
+        """The step that some step looks back at, or a member's parent."""
+        return step - lag if self.above is None or not lag else self.above[step]
+
 
 @dataclass(eq=False)
 class StretchData:
@@ -179,14 +319,16 @@ class StretchData:
     Attributes:
         name: the region.
         values: of each node in all rows [rows, d].
-        groups: stretches by length.
+        groups: stretches by shape.
         place: rows in words.
+        is_tree: whether they are parts of trees.
     """
 
     name: str
     values: dict[str, Floats]
     groups: list[StretchGroup]
     place: Callable[[int], str]
+    is_tree: bool = False
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -194,7 +336,7 @@ def make_stretches(
     name: str,
     scope: ScopeData,
     members: Mapping[str, Mapping[str, tuple[NodeData, Integers | None]]],
-    found: tuple[Integers, Integers],
+    found: Places,
     place: Callable[[int], str],
 ) -> StretchData:
     """Group stretches by shape.
@@ -203,34 +345,43 @@ def make_stretches(
         name: the region.
         scope: the sequence.
         members: per node its components, with the rows that each describes (None: all).
-        found: first row and length of each stretch.
+        found: the stretches.
         place: rows in words.
     """
-    first, lengths = found
     nodes = {key: node for keys in members.values() for key, (node, _) in keys.items()}
     lead = max((lag for _, lag in links_of(nodes)), default=0)
-    begins = [int(scope.number[rows].min()) for keys in members.values() for _, rows in
+    begins = [int(scope.depth[rows].min()) for keys in members.values() for _, rows in
               keys.values() if rows is not None and len(rows)]  # fmt: skip
-    early = np.minimum(scope.number[first], max([lead, *begins]))
+    early = np.minimum(scope.depth[found.first], max([lead, *begins])).tolist()
+    shapes: dict[tuple[int, int, tuple[int, ...] | None], list[int]] = {}
+    above = _numbers_above(scope, found)
+    for k, (length, number) in enumerate(zip(found.length.tolist(), early, strict=True)):
+        shapes.setdefault((length, number, above[k] if above else None), []).append(k)
+    starts = np.cumsum(found.length) - found.length
     groups = []
-    for length, number in sorted(set(zip(lengths.tolist(), early.tolist(), strict=True))):
-        chosen = first[(lengths == length) & (early == number)]
-        groups.append(_group(scope, members, chosen, length, min(lead, number)))
+    for (length, number, shape), chosen in sorted(shapes.items()):
+        rows = found.rows[starts[chosen][:, None] + np.arange(length)]
+        groups.append(_group(scope, members, rows, shape, min(lead, number)))
     values = {
         node: flat_rows(next(iter(keys.values()))[0].points.x) for node, keys in members.items()
     }
-    return StretchData(name, values, groups, place)
+    return StretchData(name, values, groups, place, scope.parents is not None)
 
 
 def _group(
     scope: ScopeData,
     members: Mapping[str, Mapping[str, tuple[NodeData, Integers | None]]],
-    first: Integers,
-    length: int,
+    within: Integers,
+    above: tuple[int, ...] | None,
     lead: int,
 ) -> StretchGroup:
+    first, length = within[:, 0], within.shape[1]
     size = lead + length
-    rows = (first[:, None] + np.arange(-lead, length)).ravel()
+    if above is None:
+        ahead = first[:, None] - np.arange(lead, 0, -1)
+    else:
+        ahead = scope.earlier(1)[first][:, None][:, :lead]
+    rows = np.concatenate([ahead, within], axis=1).ravel()
     before = np.tile(np.arange(size) < lead, len(first))
     kept: dict[str, NodeData] = {}
     values: dict[str, Floats] = {}
@@ -245,11 +396,29 @@ def _group(
                 kept[key] = _node_rows(data, rows)
                 described[node][1][key] = np.flatnonzero(here)
     starts = np.arange(len(first) + 1) * size
-    sequence = ScopeData(scope.name, starts, 2, 1)
+    parents = None
+    if above is not None:
+        whole = np.array([*(-1 for _ in range(lead)), *(k + lead for k in above)])
+        parents = np.where(whole < 0, -1, starts[:-1, None] + whole).ravel()
+    sequence = ScopeData(scope.name, starts, 2, 1, None, parents)
     region = RegionData(
         HOME, len(first), 1, scope.name, {scope.name: sequence}, {scope.name: HOME}, described
     )
-    return StretchGroup(first, length, rows, lead, region, values, kept)
+    return StretchGroup(first, length, above, rows, lead, region, values, kept)
+
+
+def _numbers_above(scope: ScopeData, found: Places) -> list[tuple[int, ...]]:
+    """Of each member of the stretches of a tree the number of its parent; nothing in a sequence."""
+    if scope.parents is None:
+        return []
+    number, owner = np.full(scope.n_rows, -1), np.full(scope.n_rows, -1)
+    starts = np.cumsum(found.length) - found.length
+    owner[found.rows] = np.repeat(np.arange(len(found.length)), found.length)
+    number[found.rows] = np.arange(len(found.rows)) - np.repeat(starts, found.length)
+    above = scope.parents[found.rows]
+    inside = (above >= 0) & (owner[above] == owner[found.rows])
+    numbers = np.where(inside, number[above], -1)
+    return [tuple(part.tolist()) for part in np.split(numbers, starts[1:])]
 
 
 def _node_rows(node: NodeData, rows: Integers) -> NodeData:
@@ -276,12 +445,14 @@ class StretchTable:
     Attributes:
         first: first row of each [W].
         length: number of steps.
+        rows: all rows of each [W, length].
         variables: what gates them.
         array: [W, variables...].
     """
 
     first: Integers
     length: int
+    rows: Integers
     variables: tuple[StepVar, ...]
     array: Floats
 
@@ -386,7 +557,7 @@ class _Solved:
 
     def _variable(self, axis: Axis, step: int) -> StepVar:
         present, lag = self.own.get(axis, (axis, None))
-        return StepVar(present, None if lag is None else step - lag)
+        return StepVar(present, None if lag is None else self.group.earlier(step, lag))
 
     def _variables(self, coded: Mapping[str, _Coded]) -> tuple[StepVar, ...]:
         """All that gates some step, outer variables first, then in order of time."""
@@ -402,7 +573,7 @@ class _Solved:
     def _check(self, variables: Sequence[StepVar]) -> None:
         entries = math.prod(variable.axis.size for variable in variables)
         if entries > MAX_TABLE:
-            raise too_long(self.data, int(self.group.first[0]), self.group.length, entries)
+            raise too_long(self.data, self.group.own_rows[0], entries)
 
     def table(self) -> StretchTable:
         """log p of what is seen, for every combination of what gates it."""
@@ -411,7 +582,8 @@ class _Solved:
         if any(node.flat for node in self.group.nodes.values()):
             array = np.zeros_like(array)
         shaped = array.reshape(len(array), *self.sizes)
-        return StretchTable(self.group.first, self.group.length, self.variables, shaped)
+        group = self.group
+        return StretchTable(group.first, group.length, group.own_rows, self.variables, shaped)
 
     def chunks(self) -> Iterator[tuple[slice, Region | AlikeRegion, Floats]]:
         """Regions with some combinations each, and their log p; a single one is kept."""
@@ -539,14 +711,15 @@ def _moments(item: _Solved, weights: Floats) -> dict[str, tuple[Floats, Floats]]
     return found
 
 
-def too_long(data: StretchData, first: int, length: int, entries: int) -> IntractableError:
+def too_long(data: StretchData, rows: Integers, entries: int) -> IntractableError:
     """A stretch has more combinations of what gates it than a table may have."""
-    stop = first + length - 1
+    what = "members" if data.is_tree else "steps"
     return IntractableError(
-        f"the holes of '{data.name}' tie '{length}' steps together, from {data.place(first)} to "
-        f"{data.place(stop)}: the exact posterior there is one Gaussian for every course of what "
-        "gates these steps",
+        f"the holes of '{data.name}' tie '{len(rows)}' {what} together, from "
+        f"{data.place(int(rows[0]))} to {data.place(int(rows[-1]))}: the exact posterior there is "
+        f"one Gaussian for every course of what gates these {what}",
         expected=f"at most {MAX_TABLE:,} entries in one table",
         received=f"'{entries:,}' entries",
-        advice="cut the sequence there into two units, or fill some of these values",
+        advice=f"cut the {'tree' if data.is_tree else 'sequence'} there into two units, or fill "
+        "some of these values",
     )

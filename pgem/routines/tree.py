@@ -23,7 +23,9 @@ from pgem.routines.contract import Semiring
 from pgem.routines.levels import Level
 from pgem.routines.scan import CALL, COMPILED_FROM, Chain, RowsPass, make_chain
 from pgem.routines.scan_plan import Pass, Rows, ScanPlan
+from pgem.routines.stretches import Stretches
 from pgem.routines.tables import Axis, LogTable
+from pgem.routines.unrolled_tree import UnrolledTree
 
 
 def tree(
@@ -33,6 +35,7 @@ def tree(
     sum_out: Sequence[Axis],
     shift: Mapping[Axis, Axis],
     outer: Sequence[Axis] = (),
+    stretches: Sequence[Stretches] = (),
 ) -> Chain:
     """Sum out a tree, or a forest per unit.
 
@@ -43,9 +46,13 @@ def tree(
         sum_out: the member's own variables in the order in which they are eliminated.
         shift: a variable of the message to the parent → the axis that it has there.
         outer: variables of enclosing scopes.
+        stretches: tables over the variables of several members, in some places.
     """
+    tied = [own for own in stretches if own.tables]
 
     def make_pass(plan: ScanPlan, factors: list[Rows]) -> Pass:
+        if tied:
+            return UnrolledTree(plan, factors, scope, semiring, tied)
         return _choose_pass(plan, scope, semiring)(plan, factors, scope, semiring)
 
     return make_chain(scope, tables, sum_out, shift, outer, make_pass)

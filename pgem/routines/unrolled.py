@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -32,19 +33,20 @@ class Item:
 
     Attributes:
         source, table: which table it is.
-        offset: its first step.
         which: the rows of that table [B].
     """
 
     source: int
     table: int
-    offset: int
     which: Integers
 
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A table of a block: of one step (`item` None), or of a stretch."""
+    """A table of a block: of one step (`item` None), or of a stretch.
+
+    Factor -1 is not of the step itself: it is what comes from beyond the block (in a tree).
+    """
 
     labels: Labels
     factor: int = 0
@@ -86,6 +88,37 @@ class Block:
     def rows(self) -> Integers:
         """The row that stands for each stretch: its last."""
         return self.first + self.length
+
+    def row_of(self, step: int) -> Integers:
+        """The row of a step of each stretch [B]."""
+        return self.first + step
+
+
+class Unfolded(Protocol):
+    """A block of steps or members: see `Block`."""
+
+    @property
+    def first(self) -> Integers:
+        """A row of each."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Tables."""
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:
+        """Eliminations, in order."""
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        """What is multiplied in the end."""
+
+    @property
+    def kept(self) -> Labels:
+        """Its variables."""
+
+    def row_of(self, step: int) -> Integers:
+        """The row of a step or member of each [B]."""
 
 
 class Naming:
@@ -171,24 +204,27 @@ def _block(naming: Naming, stretches: Sequence[Stretches], items: list[Integers]
         variables = stretches[source].tables[table].variables
         labels = tuple(StepVar(v.axis, v.step if v.step is None else v.step + begin)
                        for v in variables)  # fmt: skip
-        inputs.append(Input(labels, item=Item(source, table, begin, rows[:, 5])))
+        inputs.append(Input(labels, item=Item(source, table, rows[:, 5])))
     stays = {label for _, label in (*naming.before(), *naming.after(length))}
     stays |= {StepVar(axis, None) for axis in naming.axes.outer}
     try:
-        sums, left, kept = _order([given.labels for given in inputs], stays)
-    except _TooWide as problem:
+        sums, left, kept = order([given.labels for given in inputs], stays)
+    except TooWide as problem:
         data = stretches[int(items[0][0, 2])].data
-        raise too_long(data, int(first[0]) + 1, length, problem.entries) from None
+        rows = int(first[0]) + np.arange(1, length + 1)
+        raise too_long(data, rows, problem.entries) from None
     return Block(first, length, tuple(inputs), sums, left, kept)
 
 
-class _TooWide(Exception):
+class TooWide(Exception):
+    """A block needs a table of too many entries."""
+
     def __init__(self, entries: int) -> None:
         super().__init__(entries)
         self.entries = entries
 
 
-def _order(
+def order(
     tables: Sequence[Labels], stays: set[StepVar]
 ) -> tuple[tuple[Sum, ...], tuple[int, ...], Labels]:
     """Sum out one variable after the other, the one with the smallest table first."""
@@ -200,7 +236,7 @@ def _order(
         chosen = tuple(k for k, labels in unused.items() if var in labels)
         clique = _together([unused[k] for k in chosen], var)
         if _weight(clique) > MAX_TABLE:
-            raise _TooWide(_weight(clique))
+            raise TooWide(_weight(clique))
         for k in chosen:
             del unused[k]
         sums.append(Sum(var, chosen, (*(v for v in clique if v != var), var)))
@@ -209,7 +245,7 @@ def _order(
         waiting.discard(var)
     kept = _together(unused.values(), None)
     if _weight(kept) > MAX_TABLE:
-        raise _TooWide(_weight(kept))
+        raise TooWide(_weight(kept))
     return tuple(sums), tuple(unused), kept
 
 
@@ -227,14 +263,14 @@ def _weight(labels: Labels) -> int:
     return math.prod(v.axis.size for v in labels)
 
 
-def _align(array: Floats, labels: Labels, wanted: Labels) -> Floats:
+def align(array: Floats, labels: Labels, wanted: Labels) -> Floats:
     """[rows, labels...] → [rows, wanted...], of size 1 where a variable is not among the labels."""
     order = sorted(range(len(labels)), key=lambda k: wanted.index(labels[k]))
     turned = array.transpose(0, *(k + 1 for k in order))
     return turned.reshape(len(array), *(v.axis.size if v in labels else 1 for v in wanted))
 
 
-def _reduce(posterior: Floats, labels: Labels, wanted: Labels) -> Floats:
+def reduce(posterior: Floats, labels: Labels, wanted: Labels) -> Floats:
     """The marginal of some variables: [rows, labels...] → [rows, wanted...]."""
     gone = tuple(k + 1 for k, v in enumerate(labels) if v not in wanted)
     left = [v for v in labels if v in wanted]
@@ -253,13 +289,14 @@ class Eliminated:
 
     def __init__(
         self,
-        block: Block,
+        block: Unfolded,
         factors: Sequence[Rows],
         stretches: Sequence[Stretches],
         axes: StepAxes,
         semiring: Semiring,
+        beyond: Floats | None = None,
     ) -> None:
-        self.block, self.semiring = block, semiring
+        self.block, self.semiring, self.beyond = block, semiring, beyond
         self.axes, self.factors = axes, factors
         tables = [self._input(given, stretches) for given in block.inputs]
         labels = [given.labels for given in block.inputs]
@@ -279,11 +316,15 @@ class Eliminated:
         """A table [B or 1, labels...]."""
         if given.item is not None:
             return stretches[given.item.source].tables[given.item.table].array[given.item.which]
+        if given.factor < 0:
+            assert self.beyond is not None
+            found = self.beyond[self.block.row_of(given.step)]
+            return found.reshape(len(found), *(v.axis.size for v in given.labels))
         factor = self.factors[given.factor]
         if len(factor.values) == 1:
             rows = factor.values
         else:
-            rows = factor.values[factor.index[self.block.first + given.step]]
+            rows = factor.values[factor.index[self.block.row_of(given.step)]]
         return rows.reshape(len(rows), *(axis.size for axis in self.axes.factors[given.factor]))
 
     def _product(
@@ -293,11 +334,15 @@ class Eliminated:
         sizes = (len(self.block.first), *(v.axis.size for v in wanted))
         total = np.zeros(sizes)
         for k in chosen:
-            total += _align(tables[k], labels[k], wanted)
+            total += align(tables[k], labels[k], wanted)
         return total
 
     def back(
-        self, posterior: Floats, found: Sequence[Floats], along: Sequence[Sequence[Floats]]
+        self,
+        posterior: Floats,
+        found: Sequence[Floats],
+        along: Sequence[Sequence[Floats]],
+        beyond: Floats | None = None,
     ) -> None:
         """Add posteriors of all tables.
 
@@ -305,10 +350,11 @@ class Eliminated:
             posterior: of what is left [B, kept...].
             found: per factor of the scan [R, entries].
             along: per stretch and group [W, variables...].
+            beyond: of what comes from beyond the block [rows, entries], which is set.
         """
         block, n_inputs = self.block, len(self.block.inputs)
         given: dict[int, Floats] = {
-            k: _reduce(posterior, block.kept, self.labels[k]) for k in block.left
+            k: reduce(posterior, block.kept, self.labels[k]) for k in block.left
         }
         for number in range(len(block.sums) - 1, -1, -1):
             each, message = block.sums[number], self.messages[number]
@@ -316,13 +362,18 @@ class Eliminated:
             conditional = self.semiring.condition(joint, message, joint.ndim - 1)
             weight = given[n_inputs + number][..., None] * conditional
             for k in each.chosen:
-                given[k] = _reduce(weight, each.labels, self.labels[k])
+                given[k] = reduce(weight, each.labels, self.labels[k])
         for k, item in enumerate(block.inputs):
             if item.item is not None:
                 along[item.item.source][item.item.table][item.item.which] += given[k]
                 continue
-            rows = self.factors[item.factor].index[block.first + item.step]
-            np.add.at(found[item.factor], rows, given[k].reshape(len(given[k]), -1))
+            flat = given[k].reshape(len(given[k]), -1)
+            if item.factor < 0:
+                assert beyond is not None
+                beyond[block.row_of(item.step)] = flat
+                continue
+            rows = self.factors[item.factor].index[block.row_of(item.step)]
+            np.add.at(found[item.factor], rows, flat)
 
 
 class Unrolled(Pass):

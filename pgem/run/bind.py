@@ -50,9 +50,9 @@ class Bound(Values):
         columns: all data.
         rows: what the shards read: the data, or their distinct units.
         which: the unit among `rows` of every unit; None if units were not merged.
-        stretches: per region that holes cut up, first row and length of every stretch.
-        tails: per such region, first row and length of what is left to `result/ahead.py`: steps
-            at the end of a sequence of which nothing is seen, with `asked="moments"`.
+        stretches: per region that holes cut up, every stretch.
+        tails: per such region, what is left to `result/ahead.py`: steps at the end of a sequence
+            of which nothing is seen, with `asked="moments"`.
         n_threads: threads over the shards.
         scan_threads: threads over the pieces of sequences, where there is one shard.
         choices: what was done to make the run quicker and why, for the report.
@@ -142,7 +142,7 @@ class Bound(Values):
             for scope in self.program.outline.scopes
             if self.looks_up(scope)
         ]
-        lines += [_stretch_line(name, found[1]) for name, found in self.stretches.items()]
+        lines += [_stretch_line(name, found.length) for name, found in self.stretches.items()]
         holes = {
             name: int(self.columns.missing(name).sum())
             for name in self.program.outline.nodes

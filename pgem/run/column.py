@@ -16,7 +16,7 @@ from pgem.families._link import EveryValue, Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
-from pgem.routines import find_stretches, find_tails
+from pgem.routines import Places, ScopeData, Tail, find_branches, find_stretches, find_tails
 from pgem.run.data import Columns
 from pgem.run.support import outside_support
 
@@ -52,7 +52,7 @@ class Values:
     def __init__(self, program: Program, rows: Columns, asked: str) -> None:
         self.program, self.rows, self.asked = program, rows, asked
         regions = [region for region in program.analysis.regions if region.in_stretches]
-        self.tails: dict[str, tuple[Integers, Integers]] = {}
+        self.tails: dict[str, list[Tail]] = {}
         self.stretches = {region.name: self._find_stretches(region) for region in regions}
         self._tied: dict[str, tuple[Floats, dict[str, Floats]]] = {}
         self._columns = {key: self._column(part) for key, part in program.parts.items()}
@@ -88,7 +88,7 @@ class Values:
 
     # --- stretches ----------------------------------------------------------------------------
 
-    def _find_stretches(self, region: Region) -> tuple[Integers, Integers]:
+    def _find_stretches(self, region: Region) -> Places:
         """Where holes tie steps together."""
         parts = [part for part in self.program.parts.values() if part.node in region.nodes]
         families = [part.family for part in parts]
@@ -96,24 +96,31 @@ class Values:
         lags = [term.parent for term in terms if term.parent is not None]
         missing = {}
         for part in parts:
-            holes = np.isnan(self._numbers(part))
-            missing[part.node] = holes.reshape(len(holes), -1)
-        known = (
-            self.rows.starts[region.chain],
-            {name: np.asarray(holes.any(axis=1)) for name, holes in missing.items()},
-            {name: np.asarray(~holes.all(axis=1)) for name, holes in missing.items()},
+            gone = np.isnan(self._numbers(part))
+            missing[part.node] = gone.reshape(len(gone), -1)
+        nodes = self.program.outline.nodes
+        holes = (
+            {
+                name: np.asarray(gone.any(axis=1))
+                for name, gone in missing.items()
+                if nodes[name].kind == "observed"  # latents live in one step: they tie nothing
+            },
+            {name: np.asarray(~gone.all(axis=1)) for name, gone in missing.items()},
             {n: max((lag for node, lag in lags if node == n), default=-1) for n in missing},
         )
-        if self.asked != "moments":
-            return find_stretches(*known, leaves=bool(self.asked))
-        if self._is_lasting(region):  # what comes next depends on more than the last value
-            self.tails[region.name] = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-            all_ends = np.ones(len(known[0]) - 1, dtype=bool)
-            return find_stretches(*known, leaves=True, ends=all_ends)
-        first, length = find_tails(*known)
-        ahead = length > 0
-        self.tails[region.name] = first[ahead], length[ahead]
-        return find_stretches(*known, leaves=True, ends=~ahead)
+        starts, parents = self.rows.starts[region.chain], self.rows.parents.get(region.chain)
+        scope = ScopeData(region.chain, starts, 2, 1, None, parents)
+        self.tails[region.name], ends = [], None
+        if self.asked == "moments":
+            if not self._is_lasting(region):  # else more than the last value tells what comes next
+                self.tails[region.name] = find_tails(scope, *holes)
+            ends = np.ones(scope.n_rows, dtype=bool)
+            for tail in self.tails[region.name]:
+                ends[tail.rows] = False
+        if parents is not None:
+            return find_branches(scope, *holes, leaves=bool(self.asked), ends=ends)
+        ends = None if ends is None else ends[starts[1:] - 1]
+        return find_stretches(starts, *holes, leaves=bool(self.asked), ends=ends)
 
     def _is_lasting(self, region: Region) -> bool:
         """Whether a region's steps are gated by a chain with explicit durations."""
@@ -127,12 +134,14 @@ class Values:
         """Rows of a node that are integrated out stretch by stretch; None if its region is not."""
         for region in self.program.analysis.regions:
             if region.in_stretches and node in region.nodes:
-                tied = np.zeros(self.rows.n_rows(region.chain) + 1, dtype=np.int64)
-                first, length = self.stretches[region.name]
-                np.add.at(tied, first, 1)
-                np.add.at(tied, first + length, -1)
-                return np.asarray(np.cumsum(tied[:-1]) > 0)
+                return self.tied_rows(region)
         return None
+
+    def tied_rows(self, region: Region) -> Mask:
+        """Rows of a region that are integrated out stretch by stretch."""
+        tied = np.zeros(self.rows.n_rows(region.chain), dtype=bool)
+        tied[self.stretches[region.name].rows] = True
+        return tied
 
     def tied(self, key: str) -> tuple[Floats, dict[str, Floats]]:
         """Values of a component with their holes, and what its terms are multiplied by.
@@ -221,7 +230,7 @@ class Values:
         Args:
             part: the component.
             family: its family.
-            given: random parents are read, too, as 0 where they are missing.
+            given: observed parents with holes are read, too, as 0 where they are missing.
 
         Returns:
             `design` [rows, columns], `spread` [rows] if the covariance (or the rate beside a link)
@@ -230,7 +239,9 @@ class Values:
         """
         n_rows = self.rows.n_rows(part.scope)
         values = {name: self._regressor(*name, part) for name in family.regressors()}
-        parents = set(family.regressors(parents=True)) - set(values) if given else ()
+        nodes = self.program.outline.nodes
+        more = set(family.regressors(parents=True)) - set(values) if given else ()
+        parents = {(name, lag) for name, lag in more if nodes[name].kind == "observed"}
         seen = {name: np.nan_to_num(self._regressor(*name, part)) for name in parents}
         known = {"design": family.design({**values, **seen}, n_rows)}
         spread = family.multiplier(self._one_at_the_start(values, part), n_rows)

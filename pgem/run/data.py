@@ -66,6 +66,11 @@ class Columns:
         row = row if self.units is None else int(self.units[row])
         return ", ".join([f"unit '{row}'", *words])
 
+    def first_hole(self, name: str) -> str:
+        """The first row, in words, in which a node has no value, or not all of it."""
+        row = _first(self.missing(name)) if self.has(name) else 0
+        return self.place(self.outline.nodes[name].scope, row)
+
     def number(self, scope: str) -> Integers:
         """How many steps (in a tree ancestors, in a plate members) precede each row."""
         if scope in self.parents:
@@ -311,7 +316,7 @@ def make_schema(
             asked = node.is_opened_by_holes or (holes_as_axes and node.linear)
             if node.kind == "observed" and asked and holed:
                 opened.add(name)
-                places[name] = _first_hole(columns, name)
+                places[name] = columns.first_hole(name)
             continue
         holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)
         if node.kind == "latent" and not holes.any():
@@ -322,7 +327,7 @@ def make_schema(
             and (node.is_opened_by_holes or (holes_as_axes and not node.below_latent))
         ):
             axes.add(name)
-            places[name] = _first_hole(columns, name)
+            places[name] = columns.first_hole(name)
         if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):
             evidence.add(name)
     return Schema(
@@ -335,9 +340,3 @@ def make_schema(
         frozenset(opened),
         places,
     )
-
-
-def _first_hole(columns: Columns, name: str) -> str:
-    """The first row in which a node has no value, or not all of it."""
-    row = _first(columns.missing(name)) if columns.has(name) else 0
-    return columns.place(columns.outline.nodes[name].scope, row)

@@ -231,6 +231,14 @@ class Unseen(Nothing):
         table, posterior = found
         if isinstance(table.source, Joint):
             if self.generator is None:
-                self.moments |= table.source.moments(posterior)
+                for name, (mean, cov) in table.source.moments(posterior).items():
+                    other = self.moments.get(name, (mean, cov))
+                    gone = np.asarray(np.isnan(mean).any(axis=1))  # told by another table
+                    self.moments[name] = (
+                        np.where(gone[:, None], other[0], mean),
+                        np.where(gone[:, None, None], other[1], cov),
+                    )
             else:
-                self.draws |= table.source.draw(self.generator, posterior)
+                for name, drawn in table.source.draw(self.generator, posterior).items():
+                    gone = np.isnan(drawn)
+                    self.draws[name] = np.where(gone, self.draws.get(name, drawn), drawn)

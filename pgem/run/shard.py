@@ -157,9 +157,15 @@ class Shard:
                 inside[scope] = self.scopes[scope]
                 scope = outline.scopes[scope].parent
         low, high = self.ranges[region.home]
+        elsewhere, given = None, list[str]()
+        if region.around:
+            tied = next(r for r in program.analysis.regions if r.name == region.around)
+            elsewhere = self.bound.tied_rows(tied)[low:high]
+            given = [node for node in tied.nodes if outline.nodes[node].kind == "observed"]
         return RegionData(
             region.home, high - low, program.scope_dims[region.home], region.chain or None,
             inside, {name: outline.scopes[name].parent for name in inside}, members,
+            tuple(given), elsewhere,
         )  # fmt: skip
 
     def _tied(self, name: str) -> StretchData:
@@ -170,9 +176,7 @@ class Shard:
         for node in region.nodes:
             rows = self.rows_of_components(node)
             members[node] = {key: (self._tied_node(key, low, high), rows[key]) for key in rows}
-        first, length = bound.stretches[name]
-        here = slice(*np.searchsorted(first, [low, high]))
-        found = first[here] - low, length[here]
+        found = bound.stretches[name].between(low, high)
         place = partial(_place, bound.rows, region.chain, low)
         return make_stretches(name, self.scopes[region.chain], members, found, place)
 

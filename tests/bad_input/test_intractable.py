@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -216,11 +217,11 @@ def test_is_refused_with_a_model_that_compiles(case: Refused) -> None:
     assert model.compile().source
 
 
-def test_holes_beside_a_latent_below_a_state_and_the_past_are_refused() -> None:
-    """The latent ties every step to the next, so that nothing cuts the sequence up."""
+def test_holes_beside_a_latent_below_them_are_refused() -> None:
+    """The latent depends on what is missing, and has no steps of its own."""
     with pg.Model("echo") as model, pg.sequence("t"):
         s = pg.latent("s", pg.Categorical(size=2), after="s")
-        f = pg.latent("f", pg.Normal(0.0, 1.0))
+        f = pg.latent("f", pg.Normal(mean=0.5 * pg.prev("y"), var=1.0), first=pg.Normal(0.0, 1.0))
         slope = pg.param("phi")[s]
         pg.observed("y", pg.Normal(mean=slope * pg.prev("y") + f), first=pg.Normal())
     y = np.arange(12.0).reshape(2, 6) % 5
@@ -229,7 +230,13 @@ def test_holes_beside_a_latent_below_a_state_and_the_past_are_refused() -> None:
     with pytest.raises(pg.IntractableError) as caught:
         model.fit({"y": y})
     text = str(caught.value)
-    for word in ("'y' has holes", "'s'", "switching linear dynamical system", "complete values"):
+    for word in (
+        "'y' has holes (the first in unit '1', step '3' of 't')",
+        "'s'",
+        "switching linear dynamical system",
+        "the latent 'f' depends on 'y'",
+        "complete values",
+    ):
         assert word in text
     instead = run(proposal(text))["model"]
     assert np.isfinite(instead.fit({"y": y}, max_iter=5).trace).all()
@@ -275,15 +282,58 @@ def test_a_wide_table_is_refused_with_lines_that_compile(code: str) -> None:
     assert model.compile().source
 
 
-def test_holes_in_values_that_children_look_back_at_under_a_hidden_tree() -> None:
+def test_holes_that_a_latent_depends_on_under_a_hidden_tree() -> None:
     with pg.Model("cells") as model, pg.tree("cell"):
         s = pg.latent("s", pg.Categorical(size=2), after="s")
-        mean = pg.param("slope")[s] @ pg.prev("y")
+        f = pg.latent("f", pg.Normal(mean=0.5 * pg.prev("y"), var=1.0), first=pg.Normal(0.0, 1.0))
+        mean = pg.param("slope")[s] * pg.prev("y") + f
         pg.observed("y", pg.Normal(mean=mean), first=pg.Normal())
     data = {"y": [np.array([0.1, np.nan, 0.3])], "cell.parent": [np.array([-1, 0, 1])]}
     with pytest.raises(pg.errors.IntractableError) as caught:
         model.fit(data)
     text = str(caught.value)
-    assert "'y' has holes" in text
+    assert "'y' has holes (the first in unit '0', member '1' of 'cell')" in text
     assert "member to member" in text
     assert "complete values of 'y'" in text
+
+
+def holes_in_a_switch() -> tuple[pg.Model, dict[str, object]]:
+    with pg.Model("m") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        x = pg.observed("x", pg.switch(z, pg.Normal(), pg.Normal()))
+        pg.observed("y", pg.Normal(mean=pg.param("a") * x))
+    return model, {"x": [1.0, 2.0, np.nan, 0.5], "y": [0.1, 0.2, 0.3, 0.4]}
+
+
+def holes_above_an_inner_gate() -> tuple[pg.Model, dict[str, object]]:
+    with pg.Model("m") as model:
+        x = pg.observed("x", pg.Normal())
+        with pg.plate("i"):
+            z = pg.latent("z", pg.Categorical(size=2))
+            pg.observed("y", pg.Normal(mean=pg.param("a")[z] * x))
+    y = np.arange(8.0).reshape(4, 2)
+    return model, {"x": [1.0, 2.0, np.nan, 0.5], "y": y}
+
+
+def holes_in_wide_tables() -> tuple[pg.Model, dict[str, object]]:
+    with pg.Model("m") as model:
+        xs = [pg.observed(f"x{k}", pg.Categorical(size=8)) for k in range(8)]
+        pg.observed("y", pg.Bernoulli(prob=pg.param("p")[tuple(xs)]))
+    data: dict[str, object] = {f"x{k}": [k % 8, 1.0, np.nan, 7.0] for k in range(8)}
+    return model, {**data, "y": [0, 1, 1, 0]}
+
+
+@pytest.mark.parametrize("case", [holes_in_a_switch, holes_above_an_inner_gate])
+def test_a_refusal_for_holes_names_the_first(case: Callable[[], Any]) -> None:
+    model, data = case()
+    with pytest.raises(pg.IntractableError) as caught:
+        model.fit(data)
+    assert "'x', which has holes" in str(caught.value) or "'x' is a switch" in str(caught.value)
+    assert "(the first in unit '2')" in str(caught.value)
+
+
+def test_a_wide_table_for_holes_names_them() -> None:
+    model, data = holes_in_wide_tables()
+    with pytest.raises(pg.IntractableError, match="1,000,000") as caught:
+        model.fit(data)
+    assert "'x3' has holes (the first in unit '2')" in str(caught.value)
