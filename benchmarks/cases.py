@@ -39,6 +39,7 @@ FACTORS: dict[str, System] = {
 }  # fmt: skip
 STATES: dict[str, System] = {
     "pgem": continuous.states_pgem, "dynamax": continuous.states_dynamax,
+    "statsmodels": continuous.states_statsmodels,
 }  # fmt: skip
 WAITS: dict[str, System] = {
     "pgem": general.waits_pgem, "pgem by whole tables": general.by_tables(general.waits_pgem),
@@ -52,7 +53,7 @@ ANALYSERS: dict[str, System] = {
     "pgem value by value": general.by_values(general.analysers_pgem),
 }
 NEEDS = {"scikit-learn": "sklearn", "hmmlearn": "hmmlearn", "StepMix": "stepmix",
-         "pgmpy": "pgmpy", "dynamax": "dynamax",
+         "pgmpy": "pgmpy", "dynamax": "dynamax", "statsmodels": "statsmodels",
          "pomegranate": "pomegranate", "pomegranate, double precision": "pomegranate"}  # fmt: skip
 """System → module that it needs."""
 
@@ -65,33 +66,37 @@ CASES = {
     "gaussian-plane": Case(
         "Gaussian mixture, 1,000,000 × 2, 4 full components",
         gaussian.gaussian_data(1_000_000, full=True, k=4, d=2), MIXTURE,
-        gaussian.gaussian_log_likelihood, 5, floors.gaussian,
+        gaussian.gaussian_log_likelihood, 5, floors.gaussian, threads=True,
     ),
     "gaussian-wide": Case(
         "Gaussian mixture, 50,000 × 64, 8 full components",
         gaussian.gaussian_data(50_000, full=True, k=8, d=64), MIXTURE,
-        gaussian.gaussian_log_likelihood, 5, floors.gaussian,
+        gaussian.gaussian_log_likelihood, 5, floors.gaussian, threads=True,
     ),
     "gaussian-diagonal": Case(
         "Gaussian mixture, 500,000 × 16, 32 diagonal components",
         gaussian.gaussian_data(500_000, full=False, k=32), MIXTURE,
-        gaussian.gaussian_log_likelihood, 5, floors.gaussian,
+        gaussian.gaussian_log_likelihood, 5, floors.gaussian, threads=True,
     ),
     "k-means": Case(
         "k-means, 500,000 × 16, 32 clusters",
         gaussian.clusters, CLUSTERS, gaussian.kmeans_log_likelihood, 5, floors.clusters,
+        threads=True,
     ),
     "hmm-categorical": Case(
         "Categorical HMM, one sequence of 1,000,000 steps, 8 states, 32 symbols",
         chains.symbols(1_000_000, 8, 32), CHAIN, chains.hmm_log_likelihood, 4, floors.chain,
+        threads=True,
     ),
     "hmm-many-states": Case(
         "Categorical HMM, one sequence of 200,000 steps, 32 states, 64 symbols",
         chains.symbols(200_000, 32, 64), CHAIN, chains.hmm_log_likelihood, 4, floors.chain,
+        threads=True,
     ),
     "hmm-gaussian": Case(
         "Gaussian HMM, one sequence of 200,000 steps, 4 states",
         chains.numbers, CHAIN, chains.hmm_log_likelihood, 5, floors.chain,
+        threads=True,
     ),
     "hmm-vectors": Case(
         "Gaussian HMM, 1,000 sequences of 200 steps × 4, 8 states, full covariances",

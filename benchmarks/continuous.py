@@ -123,6 +123,38 @@ def states_dynamax(data: Arrays, start: Arrays, iterations: int) -> Arrays:
     return {name: np.asarray(value) for name, value in parts.items()}
 
 
+def states_statsmodels(data: Arrays, start: Arrays, iterations: int) -> Arrays:
+    """The smoother of statsmodels, and the M-step by hand: it has no EM for free loadings."""
+    from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
+
+    y, params = data["y"], start
+    n, d, k = len(y), *start["C"].shape
+    space = KalmanSmoother(k_endog=d, k_states=k, selection=np.eye(k))
+    space.bind(y)
+    space.set_smoother_output(
+        smoother_state=True, smoother_state_cov=True, smoother_state_autocov=True,
+        smoother_disturbance=False, smoother_disturbance_cov=False,
+    )  # fmt: skip
+    for _ in range(iterations):
+        space["design"], space["transition"] = params["C"], params["A"]
+        space["obs_cov"], space["state_cov"] = params["R"], params["Q"]
+        space.initialize_known(params["m"], params["P"])
+        found = space.smooth()
+        h, covs = found.smoothed_state.T, found.smoothed_state_cov
+        outer = h.T @ h + covs.sum(axis=2)
+        before = outer - np.outer(h[-1], h[-1]) - covs[:, :, -1]
+        after = outer - np.outer(h[0], h[0]) - covs[:, :, 0]
+        cross = h[1:].T @ h[:-1] + found.smoothed_state_autocov[:, :, :-1].sum(axis=2)
+        shown = y.T @ h
+        move, loadings = cross @ np.linalg.inv(before), shown @ np.linalg.inv(outer)
+        params = {
+            "A": move, "Q": (after - move @ cross.T) / (n - 1),
+            "C": loadings, "R": (y.T @ y - loadings @ shown.T) / n,
+            "m": h[0], "P": covs[:, :, 0],
+        }  # fmt: skip
+    return params
+
+
 def states_log_likelihood(data: Arrays, params: Arrays) -> float:
     """The Kalman filter, step by step."""
     mean, cov, total = params["m"], params["P"], 0.0

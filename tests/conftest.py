@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from paths import NAMES, force
 
 DEFAULT_GRAPHS = 1660
 RANDOM_TESTS = 83
@@ -11,12 +12,15 @@ RANDOM_TESTS = 83
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--graphs N`, `--shrink` and `--update-golden`."""
+    """`--graphs N`, `--shrink`, `--path NAME` and `--update-golden`."""
     parser.addoption(
         "--graphs", type=int, default=DEFAULT_GRAPHS, help="about how many random graphs to draw"
     )
     parser.addoption(
         "--shrink", action="store_true", help="look for the smallest failing random graph (slow)"
+    )
+    parser.addoption(
+        "--path", choices=NAMES, help="leave one way to run a model only (tests/paths.py)"
     )
     parser.addoption(
         "--update-golden", action="store_true", help="write listings and derivations anew"
@@ -39,3 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("pgem")
+    config.addinivalue_line("markers", "chooses_path: looks at which path is chosen")
+    if config.getoption("--path"):
+        force(config.getoption("--path"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--path`, what looks at the choice of paths is left out."""
+    if config.getoption("--path"):
+        items[:] = [item for item in items if item.get_closest_marker("chooses_path") is None]

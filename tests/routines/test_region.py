@@ -224,6 +224,7 @@ def state_space(lengths: list[int], *, holes: float, seed: int) -> Case:
     return Case([h, out], {"t": steps}, {"t": "top"}, len(lengths), "t", coefs, covs)
 
 
+@pytest.mark.chooses_path
 @pytest.mark.parametrize("holes", [0.0, 0.02])
 def test_long_chains_settle_on_the_right_matrices(holes: float) -> None:
     case = state_space([150, 40, 0, 150, 1, 120], holes=holes, seed=5)

@@ -350,6 +350,7 @@ def test_saved_and_spelt(tmp_path: Path) -> None:
         pg.Model.from_json(spoilt)
 
 
+@pytest.mark.chooses_path
 def test_the_script_runs_alone(tmp_path: Path) -> None:
     model, data = hidden(), {"y": draw(19)}
     fit = model.fit(data, max_iter=5, tol=0)

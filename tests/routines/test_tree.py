@@ -304,6 +304,7 @@ def test_faint_messages_are_not_lost(gap: float, rare: float, rescued: bool) -> 
         np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-11)
 
 
+@pytest.mark.chooses_path
 def test_large_shards_use_compiled_loops() -> None:
     structure = STRUCTURES["one state variable"]
     axes = axes_of(structure)

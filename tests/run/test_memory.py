@@ -44,6 +44,7 @@ def factors() -> Made:
     return model, {"x": x}
 
 
+@pytest.mark.chooses_path
 @pytest.mark.parametrize("make", [mixture, small_counts, classes, chain, factors])
 def test_memory_is_told_within_a_factor_of_two(make: Callable[[], Made]) -> None:
     model, data = make()
@@ -60,6 +61,7 @@ def test_memory_is_told_within_a_factor_of_two(make: Callable[[], Made]) -> None
     assert peak / 2 <= expected_bytes(bound) <= 2 * peak
 
 
+@pytest.mark.chooses_path
 def test_no_copy_of_the_values_is_made() -> None:
     model, data = mixture()
     start = model.fit({"x": data["x"][:4000]}, max_iter=1).params

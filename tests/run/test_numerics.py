@@ -170,6 +170,7 @@ def test_a_component_with_a_single_point_ends_alike() -> None:
     assert verdicts[0] == verdicts[1]
 
 
+@pytest.mark.chooses_path
 @pytest.mark.parametrize("told", [4.0, 0.0])
 def test_pieces_are_reported_and_repeatable(told: float) -> None:
     """A chain that forgets is cut; one that does not is run through, and both are told."""
