@@ -182,6 +182,16 @@ class Family(Facts):
             return None
         return _evaluation.tile_form(self, data, slots)
 
+    @classmethod
+    def has_form(cls) -> bool:
+        """Whether `tile_form` speaks of this very density: a subclass that has a density or
+        statistics of its own, but inherits the form, has none."""
+
+        def place(name: str) -> int:
+            return next(k for k, kind in enumerate(cls.__mro__) if name in vars(kind))
+
+        return place("tile_form") <= min(place("log_density"), place("accumulate"))
+
     def total_log_base(self, data: Observations) -> Floats:
         """log h(x) summed over coordinates [N]."""
         return _evaluation.total_log_base(self, data)

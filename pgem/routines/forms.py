@@ -144,6 +144,8 @@ def _over(table: LogTable, counts: Floats, axes: Sequence[Axis]) -> Floats:
 
 def _form(source: Source) -> TileForm | None:
     node = source.node
+    if not node.family.has_form():
+        return None
     return node.family.tile_form(node.points, source.slots, node.held)
 
 

@@ -387,7 +387,8 @@ def _forms(tables: Sequence[LogTable], shard: Any) -> dict[str, TileForm] | None
         if not isinstance(source, Source) or source.node.key in forms:
             return None
         node, seen = shard[source.node.key], split_gates(source.cells)[0]
-        form = node.family.tile_form(node.points, source.slots, node.held)
+        own = node.family.has_form()
+        form = node.family.tile_form(node.points, source.slots, node.held) if own else None
         by_group = seen and node.index is None and source.own is None
         if form is None or by_group:
             return None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from numpy.typing import NDArray
+from scipy import stats
 from strategies import Case, cases
 from zoo import ZOO, Animal
 
@@ -42,7 +43,7 @@ def agrees(bound: Bound, params: Mapping[str, Floats]) -> bool:
         found = joint.expect(params)
     if found is None:
         return False
-    by_unit, stats = found
+    by_unit, expected_stats = found
     if not np.isfinite(by_unit).all():
         return False
     log_p, listed = sum_statistics(bound, params)
@@ -50,12 +51,12 @@ def agrees(bound: Bound, params: Mapping[str, Floats]) -> bool:
     for key, entry in listed.items():
         if bound.program.parts[key].held:  # what only held slots need may be left out
             continue
-        for one, other in zip(stats[key].arrays, entry.arrays, strict=True):
+        for one, other in zip(expected_stats[key].arrays, entry.arrays, strict=True):
             size = 1e-9 * np.abs(other).max(initial=1.0)
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=size, err_msg=key)
     empty: tuple[set[str], set[str]] = (set(), set())
     with np.errstate(all="ignore"):
-        new = bound.program.m_step(params, stats, empty[0])
+        new = bound.program.m_step(params, expected_stats, empty[0])
         expected = bound.program.m_step(params, listed, empty[1])
     assert empty[0] == empty[1]
     for name, value in expected.items():
@@ -194,3 +195,24 @@ def test_large_ones_are_left_to_the_listing() -> None:
     params = model.fit({"w": data["w"][:50]}, max_iter=1).params
     assert joint_of(small(model, data, params), params) is None
     assert joint_of(small(model, {"w": data["w"][:50]}, params), params) is not None
+
+
+@pytest.mark.parametrize("n", [40, 300_000])
+def test_a_density_of_its_own_has_no_inherited_form(n: int) -> None:
+    """A truncated normal is no normal, neither in small units nor in tiles of large data."""
+    assert pg.Normal.has_form()
+    assert pg.Poisson.has_form()
+    assert not pg.TruncatedNormal.has_form()
+    x = stats.truncnorm.rvs(-1, 2, loc=1.0, size=n, random_state=3)
+    with pg.Model("truncated") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        pg.observed("x", pg.TruncatedNormal(low=0.0, high=3.0), given=z)
+    start = {"z.probs": [0.4, 0.6], "x.mean": [0.5, 2.0], "x.var": [1.0, 2.0]}
+    fit = model.fit({"x": x}, start=start, max_iter=0)
+    bound = fit._training()
+    totals = [expect(bound, fit.params).total for _ in range(3)]
+    sd = np.sqrt(start["x.var"])
+    ends = [(end - np.array(start["x.mean"])) / sd for end in (0.0, 3.0)]
+    densities = stats.truncnorm.pdf(x[:, None], *ends, loc=start["x.mean"], scale=sd)
+    expected = float(np.log(densities @ start["z.probs"]).sum())
+    np.testing.assert_allclose([*totals, fit.log_likelihood], expected, rtol=1e-10)
