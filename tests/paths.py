@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 NEVER = 1 << 60
 Setting = tuple[str, str, Any]
 """Module, name in it, value."""
@@ -53,6 +55,12 @@ SETTINGS: dict[str, list[Setting]] = {
         ("run.bind", "KEEP_ROWS", 0),
         ("run.threads", "PAYS_FROM", 0),
         ("run.threads", "_n_cores", lambda: 2),
+    ],
+    "by listing": [
+        ("routines.log_linear", "LARGEST", 0),
+        ("routines.region_alike", "LARGEST", 0),
+        ("routines.scan", "WHOLE", 0),
+        ("routines.equations", "SOUND", np.inf),
     ],
     "own centres": [("families._gaussian", "LARGEST_TERM", 0.0)],
     "group by group": [("routines.region_groups", "FEW", 0), ("routines.region_groups", "LONG", 1)],

@@ -60,6 +60,7 @@ def fitted(
     return model, data, model.fit(data, max_iter=2, tol=0, weights=1.0 + np.arange(30) % 3)
 
 
+@pytest.mark.chooses_path
 @pytest.mark.parametrize("scale, offset", [(1.0, 0.0), (1e-3, 1e3), (1e4, -1e7)])
 @pytest.mark.parametrize("name", DECLARED)
 def test_as_any_region(

@@ -65,6 +65,7 @@ def agrees(bound: Bound, params: Mapping[str, Floats]) -> bool:
     return True
 
 
+@pytest.mark.chooses_path
 def test_random_graphs() -> None:
     taken = []
 
@@ -111,6 +112,7 @@ def rows(n: int, *, holes: bool = False) -> dict[str, Floats]:
     return data
 
 
+@pytest.mark.chooses_path
 @pytest.mark.parametrize("holes", [False, True])
 @pytest.mark.parametrize("n", [1, 7, 40])
 def test_families_of_every_kind_together(n: int, holes: bool) -> None:
@@ -119,6 +121,7 @@ def test_families_of_every_kind_together(n: int, holes: bool) -> None:
     assert agrees(small(model, data, start), start)
 
 
+@pytest.mark.chooses_path
 def test_tied_and_gated_and_fixed() -> None:
     """Parameters that several nodes share, a fixed one, a known latent in some units, a prior."""
     with pg.Model("tied") as model:
@@ -186,6 +189,7 @@ def test_what_is_without_data_is_named() -> None:
     assert "x.rate" in fit.verdict.describe()
 
 
+@pytest.mark.chooses_path
 def test_large_ones_are_left_to_the_listing() -> None:
     rng = np.random.default_rng(0)
     data = {"w": rng.exponential(size=20_000)}
