@@ -46,6 +46,13 @@ def number_rows(n_rows: int, columns: Iterable[Floats | Integers | Mask]) -> Int
     return rank[ids]
 
 
+def as_slice(rows: Integers) -> Integers | slice:
+    """The same rows as a slice, which makes views, where they stand together."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
 class Groups:
     """Rows by group.
 
@@ -125,10 +132,11 @@ def sum_groups(values: Floats, ids: Integers, n_groups: int) -> Floats:
         return values
     out = np.zeros((len(values), n_groups, *values.shape[2:]))
     if len(ids):
-        order = np.argsort(ids, kind="stable")
-        ordered = ids[order]
-        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-        out[:, ordered[starts]] = np.add.reduceat(values[:, order], starts, axis=1)
+        if not (np.diff(ids) >= 0).all():
+            order = np.argsort(ids, kind="stable")
+            ids, values = ids[order], values[:, order]
+        starts = np.flatnonzero(np.diff(ids, prepend=-1))
+        out[:, ids[starts]] = np.add.reduceat(values, starts, axis=1)
     return out
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers, Mask
 from pgem.routines.collect import ScopeData
-from pgem.routines.region_groups import Composition, Groups, number_rows
+from pgem.routines.region_groups import Composition, Groups, as_slice, number_rows
 from pgem.routines.region_nodes import (
     ChainLayout,
     Nodes,
@@ -138,11 +138,7 @@ class PieceLayout:
     @cached_property
     def span(self) -> Integers | slice:
         """The member's rows that it describes, a slice where they stand together."""
-        if self.rows is None:
-            return slice(None)
-        if len(self.rows) and (np.diff(self.rows) == 1).all():
-            return slice(int(self.rows[0]), int(self.rows[-1]) + 1)
-        return self.rows
+        return slice(None) if self.rows is None else as_slice(self.rows)
 
     @cached_property
     def places(self) -> Integers:

@@ -16,7 +16,7 @@ from numpy.random import Generator
 from pgem.arrays import Floats, Integers, Mask, square_root
 from pgem.routines.region_eliminate import transpose
 from pgem.routines.region_forms import Forms, PieceAt
-from pgem.routines.region_groups import Groups, block_size, sum_groups
+from pgem.routines.region_groups import Groups, as_slice, block_size, sum_groups
 from pgem.routines.region_kernels import masked_total
 from pgem.routines.region_layout import Designs
 from pgem.routines.region_parts import RegionStatistics
@@ -42,7 +42,7 @@ class Posterior:
 
     def of(self, groups: Integers) -> Floats:
         """Covariances of some groups of rows [G, len(groups), X, X]."""
-        return self.matrices[:, groups if self.matrix is None else self.matrix[groups]]
+        return self.matrices[:, as_slice(groups if self.matrix is None else self.matrix[groups])]
 
     def groups_of(self, layout: Integers) -> Integers:
         """Groups of rows of some posterior groups of the layout."""
@@ -130,7 +130,9 @@ def _by_design(
     if not (weights > 0).all():
         covariance = np.where(weights[..., None, None] > 0, covariance, 0.0)
     if n == 1:
-        total = np.einsum("gc,gcxy->gxy", weights, covariance)[:, None]
+        total = (weights[:, None] @ covariance.reshape(*weights.shape, -1)).reshape(
+            len(weights), 1, *covariance.shape[2:]
+        )
     else:
         total = sum_groups(weights[..., None, None] * covariance, design, n)
     if piece.piece.spread is not None:
