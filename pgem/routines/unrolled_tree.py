@@ -259,7 +259,7 @@ class UnrolledTree(RowsPass):
                 sizes = [variable.axis.size for variable in self.wanted]
                 shaped = weight.reshape(len(weight), *sizes)
                 done.back(reduce(shaped, self.wanted, limb.kept), found, along, of_children)
-        return found
+        return self.settle(found)
 
     def _incoming(self, rows: Integers, posterior: Floats, of_children: Floats) -> Floats:
         """Posterior of the entries of messages: the parents', at roots the outer one."""
