@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from dense import Cell, Dense, Params, Path, World, look
 from numpy.typing import NDArray
 
@@ -354,3 +356,31 @@ def expected_statistics(
 ) -> tuple[pg.Program, Stats]:
     fit = case.model.fit(case.data, start=params, max_iter=0, weights=weights)
     return fit.program, sum_statistics(fit._training(), fit.params)[1]
+
+
+def agree_on_statistics(case: Switching, params: Params, seed: int, message: str = "") -> None:
+    """Q as a function of new parameters; where values at the ends count or not, its slope."""
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(0.2, 2.0, case.n_units)
+    program, stats = expected_statistics(case, params, weights)
+    q = case.oracle().q(params, weights)
+    new = case.params(rng)
+    if case.all_tied:
+        found = q_of(program, stats, new) - q_of(program, stats, params)
+        assert found == pytest.approx(q(new) - q(params), rel=1e-8, abs=1e-8), message
+    step = 1e-4
+    ahead, behind = (
+        {name: params[name] + sign * step * (new[name] - params[name]) for name in params}
+        for sign in (1, -1)
+    )
+    slope = q_of(program, stats, ahead) - q_of(program, stats, behind)
+    assert slope == pytest.approx(q(ahead) - q(behind), rel=1e-6, abs=1e-8), message
+
+
+def climbs(case: Switching, params: Params, max_iter: int, message: str = "") -> None:
+    """EM never decreases."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.errors.FitWarning)
+        fit = case.model.fit(case.data, start=params, max_iter=max_iter, tol=0)
+    assert fit.verdict != "decreased", message
+    assert (np.diff(fit.trace) >= -1e-9 * (1 + np.abs(fit.trace[:-1]))).all(), message

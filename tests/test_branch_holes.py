@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from switching import GATING, Switching, agree, expected_statistics, make_case, q_of
+from switching import GATING, Switching, agree, agree_on_statistics, climbs, make_case
 
 import pgem as pg
 
@@ -66,30 +65,12 @@ def test_log_likelihoods_and_posteriors(request: pytest.FixtureRequest) -> None:
 def test_expected_statistics(request: pytest.FixtureRequest) -> None:
     """Q as a function of new parameters; where values at the leaves count or not, its slope."""
     for seed, (case, params, message) in enumerate(cases(request.config, 0.04)):
-        rng = np.random.default_rng(seed)
-        weights = rng.uniform(0.2, 2.0, case.n_units)
-        program, stats = expected_statistics(case, params, weights)
-        q = case.oracle().q(params, weights)
-        new = case.params(rng)
-        if case.all_tied:
-            found = q_of(program, stats, new) - q_of(program, stats, params)
-            assert found == pytest.approx(q(new) - q(params), rel=1e-8, abs=1e-8), message
-        step = 1e-4
-        ahead, behind = (
-            {name: params[name] + sign * step * (new[name] - params[name]) for name in params}
-            for sign in (1, -1)
-        )
-        slope = q_of(program, stats, ahead) - q_of(program, stats, behind)
-        assert slope == pytest.approx(q(ahead) - q(behind), rel=1e-6, abs=1e-8), message
+        agree_on_statistics(case, params, seed, message)
 
 
 def test_em_never_decreases(request: pytest.FixtureRequest) -> None:
     for case, params, message in cases(request.config, 0.03, 6):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pg.errors.FitWarning)
-            fit = case.model.fit(case.data, start=params, max_iter=8, tol=0)
-        assert fit.verdict != "decreased", message
-        assert (np.diff(fit.trace) >= -1e-9 * (1 + np.abs(fit.trace[:-1]))).all(), message
+        climbs(case, params, 8, message)
 
 
 @pytest.mark.parametrize("seed", range(3))

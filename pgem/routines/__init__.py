@@ -6,6 +6,7 @@ from pgem.routines.conjugate import conjugate
 from pgem.routines.conjugate_children import either, inside, message, over, prior, staged, times
 from pgem.routines.contract import Semiring, keep
 from pgem.routines.durations import durations
+from pgem.routines.holes import Holes, Places, Tail, find_branches, find_stretches, find_tails
 from pgem.routines.integrate import RegionData, gaussian, integrate, switched
 from pgem.routines.maximise import (
     Learned,
@@ -32,16 +33,7 @@ from pgem.routines.stationary import (
     stationary_value,
     transition_tables,
 )
-from pgem.routines.stretches import (
-    Places,
-    StretchData,
-    Tail,
-    find_branches,
-    find_stretches,
-    find_tails,
-    make_stretches,
-    stretches,
-)
+from pgem.routines.stretches import StretchData, make_stretches, stretches
 from pgem.routines.tables import (
     Axis,
     Gated,
@@ -64,6 +56,7 @@ from pgem.routines.tree import tree
 __all__ = [
     "Axis",
     "Gated",
+    "Holes",
     "Index",
     "Joint",
     "Learned",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -64,25 +63,38 @@ class Sum:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """Stretches of one shape: steps `first + 1` to `first + length` become one.
+class Unfolded:
+    """Steps or members whose variables are told apart and summed out one at a time.
 
     Attributes:
-        first: the row before each [B] (of a sequence that begins with the block, the row before
-            the sequence).
-        length: number of steps.
         inputs: tables.
         sums: eliminations, in order.
         left: what is multiplied in the end.
         kept: its variables.
     """
 
-    first: Integers
-    length: int
     inputs: tuple[Input, ...]
     sums: tuple[Sum, ...]
     left: tuple[int, ...]
     kept: Labels
+
+    def row_of(self, step: int) -> Integers:
+        """The row of a step or member of each [B]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Block(Unfolded):
+    """Stretches of one shape: steps `first + 1` to `first + length` become one.
+
+    Attributes:
+        first: the row before each [B] (of a sequence that begins with the block, the row before
+            the sequence).
+        length: number of steps.
+    """
+
+    first: Integers
+    length: int
 
     @property
     def rows(self) -> Integers:
@@ -92,33 +104,6 @@ class Block:
     def row_of(self, step: int) -> Integers:
         """The row of a step of each stretch [B]."""
         return self.first + step
-
-
-class Unfolded(Protocol):
-    """A block of steps or members: see `Block`."""
-
-    @property
-    def first(self) -> Integers:
-        """A row of each."""
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        """Tables."""
-
-    @property
-    def sums(self) -> tuple[Sum, ...]:
-        """Eliminations, in order."""
-
-    @property
-    def left(self) -> tuple[int, ...]:
-        """What is multiplied in the end."""
-
-    @property
-    def kept(self) -> Labels:
-        """Its variables."""
-
-    def row_of(self, step: int) -> Integers:
-        """The row of a step or member of each [B]."""
 
 
 class Naming:
@@ -213,7 +198,7 @@ def _block(naming: Naming, stretches: Sequence[Stretches], items: list[Integers]
         data = stretches[int(items[0][0, 2])].data
         rows = int(first[0]) + np.arange(1, length + 1)
         raise too_long(data, rows, problem.entries) from None
-    return Block(first, length, tuple(inputs), sums, left, kept)
+    return Block(tuple(inputs), sums, left, kept, first, length)
 
 
 class TooWide(Exception):
@@ -331,7 +316,7 @@ class Eliminated:
         self, tables: Sequence[Floats], labels: Sequence[Labels], chosen: Sequence[int],
         wanted: Labels,
     ) -> Floats:  # fmt: skip
-        sizes = (len(self.block.first), *(v.axis.size for v in wanted))
+        sizes = (len(self.block.row_of(0)), *(v.axis.size for v in wanted))
         total = np.zeros(sizes)
         for k in chosen:
             total += align(tables[k], labels[k], wanted)

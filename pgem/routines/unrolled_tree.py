@@ -26,8 +26,8 @@ from pgem.routines.unrolled import (
     Input,
     Item,
     Labels,
-    Sum,
     TooWide,
+    Unfolded,
     align,
     order,
     reduce,
@@ -35,19 +35,14 @@ from pgem.routines.unrolled import (
 
 
 @dataclass(frozen=True, eq=False)
-class Limb:
-    """Parts of trees of one shape and depth.
+class Limb(Unfolded):
+    """Parts of trees of one shape and depth, which are taken as one member each.
 
     Attributes:
         members: rows of each, parents before children [B, members].
-        inputs, sums, left, kept: as of a `Block`.
     """
 
     members: Integers
-    inputs: tuple[Input, ...]
-    sums: tuple[Sum, ...]
-    left: tuple[int, ...]
-    kept: Labels
 
     @property
     def first(self) -> Integers:
@@ -156,7 +151,7 @@ class Limbs:
         except TooWide as problem:
             data = self.stretches[shape.parts[0].source].data
             raise too_long(data, members[0], problem.entries) from None
-        return Limb(members, tuple(inputs), sums, left, kept)
+        return Limb(tuple(inputs), sums, left, kept, members)
 
     def interface(self, member: int) -> Labels:
         """What the message to a member is about (-1: to the parent of the topmost)."""
@@ -264,7 +259,7 @@ class UnrolledTree(RowsPass):
                 sizes = [variable.axis.size for variable in self.wanted]
                 shaped = weight.reshape(len(weight), *sizes)
                 done.back(reduce(shaped, self.wanted, limb.kept), found, along, of_children)
-        return found
+        return self.settle(found)
 
     def _incoming(self, rows: Integers, posterior: Floats, of_children: Floats) -> Floats:
         """Posterior of the entries of messages: the parents', at roots the outer one."""

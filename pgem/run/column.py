@@ -16,7 +16,7 @@ from pgem.families._link import EveryValue, Linked
 from pgem.families._parts import flat_rows
 from pgem.families._scaled import UNTOUCHED, Scaled
 from pgem.plan import Part, Program
-from pgem.routines import Places, ScopeData, Tail, find_branches, find_stretches, find_tails
+from pgem.routines import Holes, Places, ScopeData, Tail, find_branches, find_stretches, find_tails
 from pgem.run.data import Columns
 from pgem.run.support import outside_support
 
@@ -99,7 +99,7 @@ class Values:
             gone = np.isnan(self._numbers(part))
             missing[part.node] = gone.reshape(len(gone), -1)
         nodes = self.program.outline.nodes
-        holes = (
+        holes = Holes(
             {
                 name: np.asarray(gone.any(axis=1))
                 for name, gone in missing.items()
@@ -113,14 +113,14 @@ class Values:
         self.tails[region.name], ends = [], None
         if self.asked == "moments":
             if not self._is_lasting(region):  # else more than the last value tells what comes next
-                self.tails[region.name] = find_tails(scope, *holes)
+                self.tails[region.name] = find_tails(scope, holes)
             ends = np.ones(scope.n_rows, dtype=bool)
             for tail in self.tails[region.name]:
                 ends[tail.rows] = False
         if parents is not None:
-            return find_branches(scope, *holes, leaves=bool(self.asked), ends=ends)
+            return find_branches(scope, holes, leaves=bool(self.asked), ends=ends)
         ends = None if ends is None else ends[starts[1:] - 1]
-        return find_stretches(starts, *holes, leaves=bool(self.asked), ends=ends)
+        return find_stretches(starts, holes, leaves=bool(self.asked), ends=ends)
 
     def _is_lasting(self, region: Region) -> bool:
         """Whether a region's steps are gated by a chain with explicit durations."""
