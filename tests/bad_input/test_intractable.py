@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -296,6 +297,14 @@ def test_holes_that_a_latent_depends_on_under_a_hidden_tree() -> None:
     assert "complete values of 'y'" in text
 
 
+def holes_in_a_switch() -> tuple[pg.Model, dict[str, object]]:
+    with pg.Model("m") as model:
+        z = pg.latent("z", pg.Categorical(size=2))
+        x = pg.observed("x", pg.switch(z, pg.Normal(), pg.Exponential()))
+        pg.observed("y", pg.Normal(mean=pg.param("a") * x))
+    return model, {"x": [1.0, 2.0, np.nan, 0.5], "y": [0.1, 0.2, 0.3, 0.4]}
+
+
 def holes_above_an_inner_gate() -> tuple[pg.Model, dict[str, object]]:
     with pg.Model("m") as model:
         x = pg.observed("x", pg.Normal())
@@ -314,11 +323,14 @@ def holes_in_wide_tables() -> tuple[pg.Model, dict[str, object]]:
     return model, {**data, "y": [0, 1, 1, 0]}
 
 
-def test_a_refusal_for_holes_names_the_first() -> None:
-    model, data = holes_above_an_inner_gate()
+@pytest.mark.parametrize("case", [holes_in_a_switch, holes_above_an_inner_gate])
+def test_a_refusal_for_holes_names_the_first(case: Callable[[], Any]) -> None:
+    model, data = case()
     with pytest.raises(pg.IntractableError) as caught:
         model.fit(data)
-    assert "'x', which has holes (the first in unit '2')," in str(caught.value)
+    told = ("'x', which has holes", "'x' is Exponential and has holes")
+    assert any(text in str(caught.value) for text in told)
+    assert "(the first in unit '2')" in str(caught.value)
 
 
 def test_a_wide_table_for_holes_names_them() -> None:
