@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,21 @@ from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
 from pgem.run.moments import reduce_units
 from pgem.run.shard import Shard
+from pgem.run.stored import ByRow
 from pgem.run.threads import LARGE_FROM, count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
+FEWER_VECTORS = 3
+"""How much less numbers of such vectors count: a shard of them takes some tens of megabytes, and
+some milliseconds whatever its size."""
 LEAST_SHARDS = 4
 """Shards that large data are cut into at least."""
 KEEP_ROWS = 1 << 18
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
+KEEP_VALUES = 1 << 21
+"""Values that are made anew for shards up to which these are kept."""
 
 
 class Bound(Values):
@@ -67,7 +73,7 @@ class Bound(Values):
         shard_size: int | None = None,
         *,
         flat: bool = False,
-        responsibilities: dict[str, Floats] | None = None,
+        responsibilities: Mapping[str, ByRow] | None = None,
         barren: dict[str, Mask] | None = None,
         merge: bool = False,
         n_jobs: int | None = 1,
@@ -75,7 +81,7 @@ class Bound(Values):
     ) -> None:
         self.barren = barren or {}
         self.columns, self.flat = columns, flat
-        self.responsibilities = responsibilities or {}
+        self.responsibilities = dict(responsibilities or {})
         rows, self.which, self.choices = columns, None, list[str]()
         if merge:
             merged = reduce_units(program, columns) or merge_units(columns)
@@ -95,6 +101,9 @@ class Bound(Values):
         self._joint: LogLinear | None = None
         self._n_asked = 0
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}  # shards know their bound only while it lives
 
     @property
     def n_units(self) -> int:
@@ -137,11 +146,11 @@ class Bound(Values):
         lines += [
             f"members of '{scope}' look up several values at a time"
             for scope in self.program.outline.scopes
-            if self._looks_up(scope)
+            if self.looks_up(scope)
         ]
         lines += [_stretch_line(name, found[1]) for name, found in self.stretches.items()]
         holes = {
-            name: int(self.columns.missing(name).sum())
+            name: self.columns.values(name).n_missing
             for name in self.program.outline.nodes
             if self.columns.has(name)
         }
@@ -182,7 +191,8 @@ class Bound(Values):
             cuts = range(0, n_units, self.shard_size)
             fresh = (Shard(self, k, min(k + self.shard_size, n_units)) for k in cuts)
             rows = sum(self.rows.n_rows(s) for s in self.program.scope_dims)
-            if rows > KEEP_ROWS and self.shard_size < n_units:
+            small = rows <= KEEP_ROWS and self._values_at_once <= KEEP_VALUES
+            if not small and self.shard_size < n_units:
                 yield from fresh
                 return
             self._kept = list(fresh)
@@ -222,11 +232,12 @@ class Bound(Values):
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,
         as long as there are a few shards for the threads, or where members look tables up."""
-        n_units, at_once = self.rows.n_units, self.entries_at_once
-        if any(map(self._looks_up, self.program.row_room)):
+        n_units, values = self.rows.n_units, self._values_at_once
+        at_once = self.entries_at_once
+        if any(map(self.looks_up, self.program.row_room)):
             entries = at_once
-        least = int(SHARD_ENTRIES * n_units / max(entries, 1))
-        most = int(SHARD_ENTRIES * n_units / max(at_once, 1))
+        least = int(SHARD_ENTRIES * n_units / max(entries + values, 1))
+        most = int(SHARD_ENTRIES * n_units / max(at_once + values, 1))
         size = max(1, least, min(most, -(-n_units // LEAST_SHARDS)))
         n_shards = -(-n_units // size)  # none is much smaller than the others
         return -(-n_units // max(n_shards, 1)) or 1
@@ -235,13 +246,26 @@ class Bound(Values):
     def entries_at_once(self) -> int:
         """Table entries of all shards that are not made a few rows at a time."""
         room, n_rows = self.program.row_room, self.rows.n_rows
-        return sum(n_rows(s) // 8 if self._looks_up(s) else room[s] * n_rows(s) for s in room)
+        return sum(n_rows(s) // 8 if self.looks_up(s) else room[s] * n_rows(s) for s in room)
+
+    @property
+    def _values_at_once(self) -> int:
+        """Values of all shards that are made anew, and vectors of what is integrated out."""
+        n_rows, parts = self.rows.n_rows, self.program.parts
+        made = sum(self._columns[key].made * n_rows(part.scope) for key, part in parts.items())
+        sizes = {part.node: part.family.size or 1 for part in parts.values()}
+        vectors = sum(
+            sizes[name] * n_rows(region.chain or region.home)
+            for region in self.program.analysis.regions
+            for name in region.nodes
+        )
+        return made + vectors // FEWER_VECTORS
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""
-        return 1 if self._looks_up(scope) else self.program.row_cost[scope]
+        return 1 if self.looks_up(scope) else self.program.row_cost[scope]
 
-    def _looks_up(self, scope: str) -> bool:
+    def looks_up(self, scope: str) -> bool:
         """Whether the members of a plate of one size do nothing but read rows of tables."""
         parts = [part for part in self.program.parts.values() if part.scope == scope]
         record = self.program.outline.scopes.get(scope)

@@ -2,66 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pgem.analyse.elimination import Scan
+from pgem.routines.lane_plan import KEEP_ENTRIES, make_lanes
 from pgem.run.moments import BLOCK
+from pgem.run.stored import BLOCK as READ
+from pgem.run.stored import Stored
 
 if TYPE_CHECKING:
     from pgem.run.bind import Bound
 
-TABLES = 1.75
+TABLES = 1.5
 """Tables of a shard that are there at the same time, on average of the kinds of models."""
-
-
+KEPT, TILES = 18, 16
+"""Bytes per state and step that lanes keep for the way back, and how much less they do where that
+is much."""
 COPIES = 6
 """Blocks of values that are there at the same time while second moments are taken."""
+HASHED = 10
+"""Blocks of hashes that are there at the same time while equal units are looked for."""
+SQUARES = 6
+"""Statistics of a shard, and what is made of them, that are there at the same time."""
+FIXED = 1 << 20
+"""Bytes of features and scores of a tile or block, in runs that pay for compiled loops."""
+BESIDE = 2
+"""Copies that are there at the same time of values that are converted or put together."""
+READ_UP = 40
+"""Bytes per row that looks up rows of a table, or is a step: where it stands, what it reads."""
+STEP = 16
+"""The same of a step along lanes."""
 
 
 def expected_bytes(bound: Bound) -> int:
     """Bytes above the data that a fit takes: right within a factor of about two.
 
-    They are numbers per unit and row (weights, places), codes of categories, what compression keeps
-    (while equal units are looked for, hashes), what was made of the values beforehand (designs,
-    codes of distinct values), and for every thread the tables of a shard.
+    They are where plates and sequences begin, values that had to be copied or coded, what
+    compression keeps and takes, distinct values, stretches and what is read in them, and for every
+    thread the tables of a shard, with those of its values that are converted or put together.
     """
     rows, data = bound.rows, bound.columns
-    n_rows = sum(data.n_rows(scope) for scope in bound.program.scope_dims)
-    read = 16 * n_rows + _bytes(data.codes.values())
-    owned = {id(value) for value in [*rows.numbers.values(), *rows.codes.values()]}
-    made = 0
+    read = [data.values(name) for name in (*data.numbers, *data.codes)]
+    kept = 16 * sum(len(starts) for starts in data.starts.values()) + _bytes(read)
     for key in bound.program.parts:
         column = bound.column(key)
-        arrays = [column.x, column.index, column.inputs, column.barred, *column.known.values()]
-        made += _bytes(value for value in arrays if id(value) not in owned)
-    share = min(1.0, bound.shard_size / max(rows.n_units, 1))
-    run = int(bound.n_threads * TABLES * 8 * share * _entries(bound))
+        made = [column.index, column.inputs, column.barred, column.tied]
+        kept += _bytes([value for value in made if all(value is not own for own in read)])
+    run = bound.n_threads * _shard_bytes(bound) + _statistics(bound)
+    run += FIXED if bound.is_large else 0
     if not bound.is_compressed:
-        return read + made + run
-    kept = _bytes([*rows.numbers.values(), *rows.codes.values(), rows.weights, bound.which])
-    if bound.which is not None:
-        return read + made + kept + max(run, 24 * n_rows)
-    values = sum(value.nbytes for value in data.numbers.values())
-    return read + made + kept + max(run, min(values, COPIES * 8 * BLOCK))
+        return kept + run
+    width = sum(values.width for values in read)
+    found = _bytes([*rows.numbers.values(), *rows.codes.values(), rows.weights, bound.which])
+    search = 4 * data.n_units + HASHED * 8 * min(READ, data.n_units * width)
+    if bound.which is None:
+        values = sum(int(values.array.nbytes) for values in data.numbers.values())
+        search = max(search, data.n_units + min(values, COPIES * 8 * BLOCK))
+    return kept + found + max(run, search)
 
 
-def _entries(bound: Bound) -> int:
-    """Table entries of all shards, where values are not looked up; matrices of regions."""
+def _shard_bytes(bound: Bound) -> int:
+    """Bytes that one thread's shard takes."""
     program, rows = bound.program, bound.rows
-    looked_up = 0
+    total = 0.0
+    for scope, room in program.row_room.items():
+        n_rows = rows.n_rows(scope)
+        total += READ_UP * n_rows if bound.looks_up(scope) else 8 * TABLES * room * n_rows
     for key, part in program.parts.items():
-        if not part.is_axis and bound.column(key).points is not None:
+        n_rows, column = rows.n_rows(part.scope), bound.column(key)
+        total += BESIDE * 8 * column.made * n_rows
+        if part.is_axis:
+            total -= 8 * TABLES * n_rows
+        elif column.points is not None and not bound.looks_up(part.scope):
             cells = program.analysis.layout.components[key].cells
-            looked_up += rows.n_rows(part.scope) * max(0, cells.n_cells - 1)
-    matrices = 0
+            total += n_rows * (8 - 8 * TABLES * cells.n_cells)
+    for step in program.analysis.schedule.steps:
+        if isinstance(step, Scan):
+            total -= _saved_by_lanes(bound, step)
     for region in program.analysis.regions:
         sizes = [program.parts[name].family.size or 1 for name in region.nodes]
-        matrices += rows.n_rows(region.chain or region.home) * sum(sizes) ** 2
-    return max(0, bound.entries_at_once - looked_up) + matrices
+        steps = rows.n_rows(region.chain or region.home)
+        if region.in_stretches:
+            steps = int(bound.stretches[region.name][1].sum())
+            total += sum(_tied_bytes(bound, name) for name in region.nodes)
+        total += 8 * TABLES * steps * sum(sizes) ** 2
+    share = min(1.0, bound.shard_size / max(rows.n_units, 1))
+    return int(max(total, 0.0) * share)
 
 
-def _bytes(arrays: Iterable[Any]) -> int:
-    """Bytes of arrays; of views nothing."""
-    return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray) and a.base is None)
+def _saved_by_lanes(bound: Bound, step: Scan) -> float:
+    """Bytes that lanes do without: messages of most steps."""
+    n_rows, starts = bound.rows.n_rows(step.scope), bound.rows.starts[step.scope]
+    size = math.prod(bound.program.analysis.layout.sizes[v.node] for v in step.shift)
+    if step.outer or len(step.shift) != 1 or step.stretches:
+        return 0.0
+    if make_lanes(starts[: bound.shard_size + 1], size) is None:
+        return 0.0
+    share = min(1.0, bound.shard_size / max(len(starts) - 1, 1))
+    kept = KEPT if n_rows * share * size <= KEEP_ENTRIES else KEPT / TILES
+    return n_rows * (8 * TABLES * (1 + size) - kept * size - STEP)
+
+
+def _tied_bytes(bound: Bound, node: str) -> int:
+    """Bytes of a node's values, and of what stands beside them, where holes tie steps together."""
+    keys = [key for key, part in bound.program.parts.items() if part.node == node]
+    found = [bound.tied(key) for key in keys]
+    return sum(_bytes([x, *known.values()]) for x, known in found)
+
+
+def _statistics(bound: Bound) -> int:
+    """Bytes of the expected statistics, and of what is made of them."""
+    total = 0
+    for key, part in bound.program.parts.items():
+        size = part.family.size or 1
+        total += bound.program.analysis.layout.components[key].cells.n_cells * size**2
+    return SQUARES * 8 * total
+
+
+def _bytes(arrays: Sequence[Any]) -> int:
+    """Bytes of arrays that are not the user's; of views nothing."""
+    made = [a.nbytes for a in arrays if isinstance(a, np.ndarray) and a.base is None]
+    return sum(made) + sum(a.nbytes for a in arrays if isinstance(a, Stored))
