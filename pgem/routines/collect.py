@@ -64,7 +64,8 @@ class ScopeData:
         if len(self.lengths) == 1 and self.n_rows < 2**31:  # may be very long
             return np.arange(self.n_rows, dtype=np.int32)
         if self.fixed is not None:
-            return np.tile(np.arange(self.fixed), len(self.lengths))
+            members = np.arange(self.fixed)
+            return np.broadcast_to(members, (len(self.lengths), self.fixed)).reshape(-1)
         return np.arange(self.n_rows) - np.repeat(self.starts[:-1], self.lengths)
 
     def earlier(self, lag: int) -> Integers:

@@ -246,7 +246,7 @@ class Bound(Values):
     def entries_at_once(self) -> int:
         """Table entries of all shards that are not made a few rows at a time."""
         room, n_rows = self.program.row_room, self.rows.n_rows
-        return sum(n_rows(s) // 8 if self.looks_up(s) else room[s] * n_rows(s) for s in room)
+        return sum(n_rows(s) // 3 if self.looks_up(s) else room[s] * n_rows(s) for s in room)
 
     @property
     def _values_at_once(self) -> int:

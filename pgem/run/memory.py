@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgem.analyse.elimination import Scan
+from pgem.analyse import Scan
+from pgem.plan.program import TILED, is_chain
 from pgem.routines.lane_plan import KEEP_ENTRIES, make_lanes
 from pgem.run.moments import BLOCK
 from pgem.run.stored import BLOCK as READ
@@ -32,9 +33,9 @@ FIXED = 1 << 20
 """Bytes of features and scores of a tile or block, in runs that pay for compiled loops."""
 BESIDE = 2
 """Copies that are there at the same time of values that are converted or put together."""
-READ_UP = 40
+READ_UP = 60
 """Bytes per row that looks up rows of a table, or is a step: where it stands, what it reads."""
-STEP = 16
+STEP = 12
 """The same of a step along lanes."""
 
 
@@ -68,43 +69,49 @@ def expected_bytes(bound: Bound) -> int:
 def _shard_bytes(bound: Bound) -> int:
     """Bytes that one thread's shard takes."""
     program, rows = bound.program, bound.rows
-    total = 0.0
+    chains = {step.scope: step for step in program.analysis.schedule.steps if is_chain(step)}
+    lanes = {scope: _lane_bytes(bound, step) for scope, step in chains.items()}
+    total, entry = 0.0, 8 * TABLES
     for scope, room in program.row_room.items():
         n_rows = rows.n_rows(scope)
-        total += READ_UP * n_rows if bound.looks_up(scope) else 8 * TABLES * room * n_rows
+        if bound.looks_up(scope):
+            total += READ_UP * n_rows
+        elif scope in lanes:
+            total += n_rows * (lanes[scope] or entry * program.row_cost[scope])
+        else:
+            total += entry * room * n_rows
+    for scope in {
+        part.node: part.scope for part in program.parts.values() if part.is_axis
+    }.values():
+        total -= 0 if lanes.get(scope) else entry * rows.n_rows(scope)
     for key, part in program.parts.items():
         n_rows, column = rows.n_rows(part.scope), bound.column(key)
         total += BESIDE * 8 * column.made * n_rows
-        if part.is_axis:
-            total -= 8 * TABLES * n_rows
-        elif column.points is not None and not bound.looks_up(part.scope):
+        if column.points is not None and not part.is_axis and not bound.looks_up(part.scope):
             cells = program.analysis.layout.components[key].cells
-            total += n_rows * (8 - 8 * TABLES * cells.n_cells)
-    for step in program.analysis.schedule.steps:
-        if isinstance(step, Scan):
-            total -= _saved_by_lanes(bound, step)
+            total += n_rows * (8 if lanes.get(part.scope) else 8 - entry * cells.n_cells)
     for region in program.analysis.regions:
         sizes = [program.parts[name].family.size or 1 for name in region.nodes]
         steps = rows.n_rows(region.chain or region.home)
         if region.in_stretches:
             steps = int(bound.stretches[region.name][1].sum())
             total += sum(_tied_bytes(bound, name) for name in region.nodes)
-        total += 8 * TABLES * steps * sum(sizes) ** 2
+        total += entry * steps * sum(sizes) ** 2
     share = min(1.0, bound.shard_size / max(rows.n_units, 1))
     return int(max(total, 0.0) * share)
 
 
-def _saved_by_lanes(bound: Bound, step: Scan) -> float:
-    """Bytes that lanes do without: messages of most steps."""
+def _lane_bytes(bound: Bound, step: Scan) -> float:
+    """Bytes per step of a chain that goes along lanes; 0 where it does not."""
     n_rows, starts = bound.rows.n_rows(step.scope), bound.rows.starts[step.scope]
     size = math.prod(bound.program.analysis.layout.sizes[v.node] for v in step.shift)
-    if step.outer or len(step.shift) != 1 or step.stretches:
-        return 0.0
     if make_lanes(starts[: bound.shard_size + 1], size) is None:
         return 0.0
     share = min(1.0, bound.shard_size / max(len(starts) - 1, 1))
     kept = KEPT if n_rows * share * size <= KEEP_ENTRIES else KEPT / TILES
-    return n_rows * (8 * TABLES * (1 + size) - kept * size - STEP)
+    tiled = 2 + 2 * -(-size // TILED)  # what no table is made of: latent, messages, densities
+    others = max(0, bound.program.row_room[step.scope] - tiled)
+    return 8 * TABLES * others + kept * size + STEP
 
 
 def _tied_bytes(bound: Bound, node: str) -> int:

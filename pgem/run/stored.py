@@ -98,7 +98,8 @@ class Stored(Generic[Read]):
         for rows in self.blocks():
             gone = self.missing(rows)
             if gone.any():
-                return rows.start + int(np.argmax(gone.reshape(len(gone), -1).any(axis=1)))
+                in_row = gone.reshape(len(gone), -1).any(axis=1)
+                return int(rows.start) + int(np.argmax(in_row))
         return 0
 
     @property
