@@ -12,6 +12,7 @@ import pytest
 
 import pgem as pg
 from pgem import templates
+from pgem.result.containers import as_mapping
 from pgem.run import Columns, read_data
 
 RNG = np.random.default_rng(7)
@@ -279,3 +280,22 @@ def test_codes_of_any_type_are_checked(value: int, kind: Any) -> None:
         pg.observed("x", pg.Categorical(size=3))
     with pytest.raises(pg.DataError, match=rf"received '{value}' in row '4'|'{value}' in row '4'"):
         model.fit({"x": x})
+
+
+def test_columns_of_a_frame_stay_what_they_are() -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("narwhals")
+    x = holed(apart(60, 3), 0.05)
+    frame = pandas.DataFrame(x, columns=list("abc"))
+    nullable = pandas.DataFrame({"x": pandas.array(x[:, 0], dtype="Float32")})
+    block = pg.Data(frame, columns={"x": ["a", "b", "c"]})
+    for model, data, plain in (
+        (templates.mixture(pg.MvNormal(), 2), block, {"x": x}),
+        (templates.mixture(pg.Normal(), 2), nullable, {"x": x[:, 0]}),
+    ):
+        mapping, _ = as_mapping(data, model._outline())
+        columns = read_data(mapping, model._outline())
+        assert columns.numbers["x"].array.dtype == np.float32
+        assert columns.numbers["x"].n_missing == np.isnan(plain["x"]).sum()
+        found, expected = (model.fit(values, max_iter=3, tol=0) for values in (data, plain))
+        same(found.params, expected.params)
