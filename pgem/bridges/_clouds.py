@@ -105,7 +105,7 @@ def _cloud(
 ) -> Cloud | None:
     """One cloud, or nothing where the rows do not fit together."""
     scope = columns.outline.nodes[name].scope
-    values = columns.numbers[name]
+    values = columns.numbers[name][:]
     values = values.reshape(len(values), -1)
     belief, component = np.ones((len(values), 1)), np.zeros(len(values), dtype=np.int64)
     sizes = [fit.sizes[gate] for gate in gates]

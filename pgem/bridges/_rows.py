@@ -50,6 +50,12 @@ class Groups:
         rows[self.of_row[member]] = member
         return rows
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether row k tells of member k, and of no other."""
+        same = self.n == len(self.of_row)
+        return same and bool((self.of_row == np.arange(self.n)).all())
+
     def repeated(self) -> int | None:
         """A row whose member an earlier row has told of already."""
         rows = np.flatnonzero(self.of_row >= 0)
@@ -94,7 +100,7 @@ def pick(values: Any, rows: Integers) -> Any:
     if not gone.any():
         return values[rows]
     if values.dtype.kind in "iufb":
-        values = values.astype(float)
+        values = values.astype(values.dtype if values.dtype.kind == "f" else float)
         empty: Any = np.nan
     else:
         values, empty = values.astype(object), None

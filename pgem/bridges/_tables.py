@@ -59,6 +59,9 @@ def _column_of(series: Any) -> Any:
     gone = series.is_null().to_numpy()
     if not gone.any():
         return series.to_numpy()
+    plain = series.to_numpy()
+    if plain.dtype.kind == "f":
+        return plain
     values = np.empty(len(series), dtype=object)
     values[:] = series.to_list()
     values[np.asarray(gone, dtype=bool)] = None

@@ -280,6 +280,8 @@ class _Reader:
         return self.table.read(column)
 
     def _one_per_group(self, values: Any, groups: Groups, what: str) -> Any:
+        if groups.is_plain:
+            return values
         row = _rows.differing(values, groups)
         if row is not None:
             first = int(groups.first_rows()[groups.of_row[row]])

@@ -55,14 +55,14 @@ def coordinate_log_density(
         return _evaluate(x, centre, *_coordinate_coefficients(mean, var, centre))
     constant = LOG_2PI + np.log(var)
     out = np.empty((len(mean), len(x)))
-    if gone is None:
+    for rows in _blocks(x):
+        shown = None if gone is None else gone[rows]
+        filled = x[rows] if shown is None else np.where(shown, x[rows], 0.0)
         for cell in range(len(mean)):
-            out[cell] = (x - mean[cell]) ** 2 @ (1 / var[cell]) + constant[cell].sum()
-    else:
-        filled = np.where(gone, x, 0.0)
-        for cell in range(len(mean)):
-            squares = (filled - mean[cell]) ** 2 * gone
-            out[cell] = squares @ (1 / var[cell]) + gone @ constant[cell]
+            squares, level = (filled - mean[cell]) ** 2, constant[cell].sum()
+            if shown is not None:
+                squares, level = squares * shown, shown @ constant[cell]
+            out[cell, rows] = squares @ (1 / var[cell]) + level
     out *= -0.5
     return out.T
 
@@ -102,6 +102,12 @@ def _coordinate_settled(
     )
 
 
+def _blocks(x: Floats) -> Iterator[slice]:
+    """Rows in runs of about `BLOCK` numbers."""
+    size = max(64, BLOCK // max(1, x.shape[1]))
+    return (slice(first, min(first + size, len(x))) for first in range(0, len(x), size))
+
+
 def _gaps(observed: Mask | None) -> Mask | None:
     """Which coordinates are there, or None if all are."""
     return None if observed is None or observed.all() else observed
@@ -125,16 +131,18 @@ def coordinate_moments(
     if centre is not None:
         total = _accumulate(x, centre, weights, 1 + 2 * size)
         return _coordinate_settled(total[:, :1], total[:, 1:], origin - centre, size)
-    filled = x if observed is None else np.where(observed, x, 0.0)
-    count = weights.T @ (np.ones(x.shape) if observed is None else observed.astype(float))
-    first, second = np.empty_like(origin), np.empty_like(origin)
-    for cell in range(len(origin)):
-        deviation = filled - origin[cell]
-        if observed is not None:
-            deviation = deviation * observed
-        weight = weights[:, cell]
-        first[cell] = weight @ deviation
-        second[cell] = weight @ deviation**2
+    count, first, second = np.zeros((3, *origin.shape))
+    for rows in _blocks(x):
+        shown = None if observed is None else observed[rows]
+        filled = x[rows] if shown is None else np.where(shown, x[rows], 0.0)
+        here = np.ones(filled.shape) if shown is None else shown.astype(float)
+        count += weights[rows].T @ here
+        for cell in range(len(origin)):
+            deviation = filled - origin[cell]
+            if shown is not None:
+                deviation *= shown
+            first[cell] += weights[rows, cell] @ deviation
+            second[cell] += weights[rows, cell] @ deviation**2
     return count, first, second
 
 
@@ -154,9 +162,10 @@ def full_log_density(x: Floats, mean: Floats, cov: Floats, span: Span | None = N
     if centre is not None:
         return _evaluate(x, centre, *_full_coefficients(mean, precision, level, centre))
     out = np.empty((len(mean), len(x)))
-    for cell in range(len(mean)):
-        z = (x - mean[cell]) @ whiten[cell].T
-        out[cell] = np.einsum("nd,nd->n", z, z) + level[cell]
+    for rows in _blocks(x):
+        for cell in range(len(mean)):
+            z = (x[rows] - mean[cell]) @ whiten[cell].T
+            out[cell, rows] = np.einsum("nd,nd->n", z, z) + level[cell]
     out *= -0.5
     return out.T
 
@@ -246,12 +255,13 @@ def full_moments(
         total = _accumulate(x, centre, weights, 1 + size + size * (size + 1) // 2)
         return _full_settled(total[:, 0], total[:, 1:], origin - centre, size)
     count = weights.sum(axis=0)
-    first, second = np.empty((cells, size)), np.empty((cells, size, size))
-    for cell in range(cells):
-        deviation = x - origin[cell]
-        weighted = deviation * weights[:, cell, None]
-        first[cell] = weighted.sum(axis=0)
-        second[cell] = weighted.T @ deviation
+    first, second = np.zeros((cells, size)), np.zeros((cells, size, size))
+    for rows in _blocks(x):
+        for cell in range(cells):
+            deviation = x[rows] - origin[cell]
+            weighted = deviation * weights[rows, cell, None]
+            first[cell] += weighted.sum(axis=0)
+            second[cell] += weighted.T @ deviation
     return count, first, second
 
 

@@ -2,82 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from pgem.analyse import ParamLayout
 from pgem.arrays import Floats, all_finite
-from pgem.run import Bound
+from pgem.run import Bound, Numbers
 
-BLOCK = 1 << 17
-"""Numbers that moments of the data are taken of at a time."""
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Values on the scale that a parameter refers to, made some rows at a time.
+
+    Attributes:
+        values: as they are kept.
+        measure: some of them on that scale.
+    """
+
+    values: Numbers
+    measure: Callable[[Floats], Floats]
+
+    @property
+    def ndim(self) -> int:
+        """One, and the axes of one value."""
+        return self.measure(self.values[:1]).ndim
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        return math.prod(self.measure(self.values[:1]).shape[1:])
+
+    def blocks(self) -> Iterator[Floats]:
+        """Rows [n, width], some at a time."""
+        for rows in self.values.blocks():
+            yield self.measure(self.values[rows]).reshape(-1, self.width)
 
 
 def data_variance(bound: Bound, param: ParamLayout) -> Floats:
     """Variance (covariance for vectors) of the data behind a parameter; 1 without data."""
     values = _measured(bound, param)
-    if values is None or not len(values):
+    if values is None:
         return np.ones(())
-    table = values.reshape(len(values), -1)
     if values.ndim == 2 and param.n_own == 2:
-        cov = _covariance(table)
+        cov = _covariance(values)
         if cov is not None:
             return cov
-    _, variance = _moments(table)
+    _, variance = _moments(values)
     return np.asarray(_positive(variance)[0] if values.ndim == 1 else _positive(variance))
 
 
-def _covariance(values: Floats) -> Floats | None:
+def _covariance(values: Measured) -> Floats | None:
     """Covariance [D, D] of the complete rows, or None if it is singular."""
-    count, total = 0, np.zeros(values.shape[1])
-    for rows in _blocks(values):
+    count, total = 0, np.zeros(values.width)
+    for rows in values.blocks():
         whole = rows[~np.isnan(rows).any(axis=1)]
         count, total = count + len(whole), total + whole.sum(axis=0)
     if count < 2:
         return None
-    cov = np.zeros((values.shape[1], values.shape[1]))
-    for rows in _blocks(values):
+    cov = np.zeros((values.width, values.width))
+    for rows in values.blocks():
         deviations = rows[~np.isnan(rows).any(axis=1)] - total / count
         cov += deviations.T @ deviations
     roots = np.linalg.eigvalsh(cov / count)
     return cov / count if roots[0] > 1e-12 * roots[-1] else None
 
 
-def _moments(values: Floats) -> tuple[Floats, Floats]:
+def _moments(values: Measured) -> tuple[Floats, Floats]:
     """Mean and variance of each coordinate [D] over the values that are there; 0 without any."""
-    count, total, squares = (np.zeros(values.shape[1]) for _ in range(3))
-    for rows in _blocks(values):
+    count, total, squares = (np.zeros(values.width) for _ in range(3))
+    for rows in values.blocks():
         gone = np.isnan(rows)
         count += (~gone).sum(axis=0)
         total += np.where(gone, 0.0, rows).sum(axis=0)
     mean = total / np.maximum(count, 1)
-    for rows in _blocks(values):
+    for rows in values.blocks():
         squares += (np.where(np.isnan(rows), 0.0, rows - mean) ** 2).sum(axis=0)
     return mean, squares / np.maximum(count, 1)
 
 
-def _blocks(values: Floats) -> Iterator[Floats]:
-    """Some rows at a time."""
-    size = max(1, BLOCK // values.shape[1])
-    for first in range(0, len(values), size):
-        yield values[first : first + size]
-
-
-def _measured(bound: Bound, param: ParamLayout) -> Floats | None:
+def _measured(bound: Bound, param: ParamLayout) -> Measured | None:
     """Values of the node behind a parameter, on the scale that its slots refer to."""
     part = bound.program.parts[param.uses[0][0]]
     node = stand_in(bound, part.node)
     values = bound.columns.numbers.get(node)
-    if values is None:
+    if values is None or not len(values):
         return None
     if node == part.node:
-        return part.family.measured(values)
+        return Measured(values, part.family.measured)
     shape = part.family.event_shape
     if values.shape[1:] == shape:
-        return values
-    alike = values.reshape(len(values), -1).mean(axis=1)
-    return np.repeat(alike[:, None], shape[0], axis=1) if shape else alike
+        return Measured(values, lambda x: x)
+
+    def alike(x: Floats) -> Floats:
+        mean = x.reshape(len(x), -1).mean(axis=1)
+        return np.repeat(mean[:, None], shape[0], axis=1) if shape else mean
+
+    return Measured(values, alike)
 
 
 def stand_in(bound: Bound, node: str) -> str:
@@ -101,9 +124,9 @@ def _positive(variance: Floats) -> Floats:
 def data_mean(bound: Bound, param: ParamLayout) -> Floats:
     """Mean of the data behind a parameter [D] or scalar."""
     values = _measured(bound, param)
-    if values is None or not len(values):
+    if values is None:
         return np.zeros(())
-    mean, _ = _moments(values.reshape(len(values), -1))
+    mean, _ = _moments(values)
     return np.asarray(mean[0]) if values.ndim == 1 else mean
 
 

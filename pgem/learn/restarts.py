@@ -11,8 +11,9 @@ from numpy.random import Generator
 
 from pgem.arrays import Floats
 from pgem.learn.em import Options, Run, run_em
-from pgem.learn.start import check_start, given_labels, params_from_labels, random_labels
-from pgem.run import Bound
+from pgem.learn.labels import given_labels, random_labels
+from pgem.learn.start import check_start, params_from_labels
+from pgem.run import Bound, ByRow
 
 ATTEMPTS = 10
 """Starts that a run may try under `degenerate="restart"`."""
@@ -81,7 +82,7 @@ def start_params(
     return params_from_labels(program, _labelled(bound, labels), generator) | values
 
 
-def _labelled(bound: Bound, labels: dict[str, Floats]) -> Bound:
+def _labelled(bound: Bound, labels: Mapping[str, ByRow]) -> Bound:
     """The same data under given responsibilities, all conditionals left out."""
     schema = bound.program.schema
     program = bound.program.variant(replace(schema, evidence=schema.evidence | set(labels)))

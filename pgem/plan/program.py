@@ -301,7 +301,7 @@ TILED = 8
 large."""
 
 
-def _is_chain(step: Step) -> TypeGuard[Scan]:
+def is_chain(step: Step) -> TypeGuard[Scan]:
     """Whether a step is a sequence along one variable, whose tiles are made where they are used."""
     if not isinstance(step, Scan) or isinstance(step, Climb | Segments):
         return False
@@ -318,7 +318,7 @@ def _row_costs(analysis: Analysis, tiled: int) -> dict[str, int]:
     costs = dict.fromkeys(analysis.graph.scopes, 1)
     sizes = analysis.layout.sizes
     last = [step for step in analysis.schedule.steps if is_last(step, analysis)]
-    chains = [step for step in analysis.schedule.steps if _is_chain(step)]
+    chains = [step for step in analysis.schedule.steps if is_chain(step)]
     inside = {factor for step in last for factor in step.inputs}
     for chain in chains:
         inside |= {f for f in chain.inputs if f.kind == "node" and set(f.axes) <= set(chain.shift)}

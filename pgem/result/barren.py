@@ -51,7 +51,7 @@ def _has_live_child(bound: Bound, name: str, gone: dict[str, Mask]) -> Mask:
             if gate.kind != "node" or gate.name != name:
                 continue
             rows = np.flatnonzero(~gone[child])
-            parents = bound.rows_of(record.scope, home)[rows]
+            parents = bound.beside.rows_of(record.scope, home)[rows]
             if gate.lag:
                 parents = bound.columns.earlier(home, gate.lag)[parents]
             live[parents[parents >= 0]] = True

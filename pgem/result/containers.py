@@ -64,5 +64,5 @@ def unweighted(columns: Columns) -> Columns:
     """The same data with all weights one."""
     from dataclasses import replace
 
-    ones: Floats = np.ones(columns.n_units)
+    ones: Floats = np.broadcast_to(1.0, columns.n_units)
     return replace(columns, weights=ones)

@@ -22,7 +22,7 @@ from pgem.result.facts import total_nodes
 from pgem.result.rows import Rows
 from pgem.result.sample import Sampler
 from pgem.routines import Semiring
-from pgem.run import Bound, Columns, answer, make_schema
+from pgem.run import Bound, Codes, Columns, Numbers, answer, make_schema
 
 
 def draw(
@@ -59,17 +59,19 @@ def fill(
     axes = [v.node for v in program.variant(schema).analysis.schedule.positions if not v.lag]
     queries = tuple(((name, 0),) for name in axes)
     bound = Bound(program.variant(replace(schema, queries=queries)), columns, asked="draws")
-    found = answer(bound, params, Semiring("sample", generator))
+    found = answer(bound, params, Semiring("sample", generator), modes=range(len(queries)))
     # copies: what is left is filled in place
     codes = {name: values.copy() for name, values in columns.codes.items()}
     numbers = {name: values.copy() for name, values in columns.numbers.items()}
-    for name, table in zip(axes, found.tables, strict=True):
-        codes[name] = table.reshape(len(table), -1).argmax(axis=1)
+    for name, drawn in zip(axes, found.tables, strict=True):
+        codes[name] = Codes(drawn.astype(np.int64))
     for name, drawn in found.draws.items():
         part = next(p for p in program.parts.values() if p.node == name)
         drawn = drawn if part.family.event_shape else drawn[:, 0]
-        seen = numbers.get(name)
-        numbers[name] = drawn if seen is None else np.where(np.isnan(seen), drawn, seen)
+        if name in numbers:
+            seen = numbers[name][:]
+            drawn = np.where(np.isnan(seen), drawn, seen)
+        numbers[name] = Numbers(drawn)
     drawn_so_far = replace(columns, codes=codes, numbers=numbers)
     for name in total_nodes(program):
         if _has_holes(drawn_so_far, name):
@@ -100,10 +102,10 @@ def _schema(program: Program, columns: Columns) -> Schema:
 
 
 def _has_holes(columns: Columns, name: str) -> bool:
-    return not columns.has(name) or bool(columns.missing(name).any())
+    return columns.has_holes(name)
 
 
 def _values(columns: Columns, name: str) -> Any:
     if name in columns.codes:
-        return labelled(columns, name, columns.codes[name])
-    return np.asarray(columns.numbers[name])
+        return labelled(columns, name, columns.codes[name][:])
+    return columns.numbers[name][:]

@@ -45,7 +45,7 @@ class DataFacts:
 def data_facts(columns: Columns, program: Program) -> DataFacts:
     """The facts about these data."""
     totals = {
-        node: np.nan_to_num(columns.numbers[node].sum(axis=-1))
+        node: np.nan_to_num(columns.numbers[node][:].sum(axis=-1))
         for node in total_nodes(program)
         if node in columns.numbers
     }
@@ -81,35 +81,50 @@ def count_observations(columns: Columns) -> float:
     seen_in: dict[str, Any] = {}
     for name, node in columns.outline.nodes.items():
         if node.kind == "observed":
-            scope, seen = _countable(columns, node.scope, _seen(columns, name))
-            seen_in[scope] = seen_in.get(scope, False) | seen
+            scope = _countable(columns, node.scope)
+            seen = None if scope == UNIT else _seen(columns, name, scope)
+            seen_in[scope] = seen if scope == UNIT else seen_in.get(scope, False) | seen
     repeated = {scope: seen for scope, seen in seen_in.items() if scope != UNIT}
     if not repeated:
         return float(columns.weights.sum())
-    return sum(float(_row_weights(columns, s)[seen].sum()) for s, seen in repeated.items())
+    return sum(float(columns.weights @ _by_unit(columns, *item)) for item in repeated.items())
 
 
-def _seen(columns: Columns, name: str) -> Any:
-    """Which rows of a node have at least one value."""
+def _seen(columns: Columns, name: str, scope: str) -> Any:
+    """Which rows of a scope have at least one value of a node inside."""
+    home = columns.outline.nodes[name].scope
     if not columns.has(name):
-        return np.zeros(columns.n_rows(columns.outline.nodes[name].scope), dtype=bool)
-    present = ~columns.missing(name)
-    return np.asarray(flat_rows(present[:, None]).any(axis=1))
+        return np.zeros(columns.n_rows(scope), dtype=bool)
+    values = columns.values(name)
+    seen = np.ones(len(values), dtype=bool)
+    for rows in values.blocks() if values.has_holes else ():
+        seen[rows] = ~flat_rows(values.missing(rows)[:, None]).all(axis=1)
+    while home != scope:
+        seen, home = _added(columns, home, seen) > 0, columns.outline.scopes[home].parent
+    return seen
 
 
-def _countable(columns: Columns, scope: str, seen: Any) -> tuple[str, Any]:
+def _countable(columns: Columns, scope: str) -> str:
     """The nearest enclosing scope whose rows are observations: plates with a size are not."""
-    outline = columns.outline
-    while scope != UNIT and outline.scopes[scope].size is not None:
-        starts = columns.starts[scope]
-        owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        seen = np.bincount(owner, weights=seen, minlength=len(starts) - 1) > 0
-        scope = outline.scopes[scope].parent
-    return scope, seen
+    scopes = columns.outline.scopes
+    while scope != UNIT and scopes[scope].size is not None:
+        scope = scopes[scope].parent
+    return scope
 
 
-def _row_weights(columns: Columns, scope: str) -> Floats:
-    weights = columns.weights
-    for name in columns.outline.path(scope):
-        weights = np.repeat(weights, np.diff(columns.starts[name]))
-    return weights
+def _by_unit(columns: Columns, scope: str, seen: Any) -> Integers:
+    """How many rows of a scope hold in each unit [N]."""
+    counts = seen
+    while scope != UNIT:
+        counts, scope = _added(columns, scope, counts), columns.outline.scopes[scope].parent
+    return np.asarray(counts)
+
+
+def _added(columns: Columns, scope: str, values: Any) -> Integers:
+    """Sums over the members of every parent row."""
+    starts = columns.starts[scope]
+    found = np.zeros(len(starts) - 1, dtype=np.int64)
+    filled = starts[1:] > starts[:-1]
+    if filled.any():
+        found[filled] = np.add.reduceat(values, starts[:-1][filled], dtype=np.int64)
+    return found

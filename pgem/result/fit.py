@@ -21,7 +21,16 @@ from pgem.result.cells import derived
 from pgem.result.containers import as_mapping
 from pgem.result.facts import DataFacts, data_facts
 from pgem.routines import Semiring
-from pgem.run import Bound, Columns, log_likelihood, make_schema, read_data, sum_statistics
+from pgem.run import (
+    Bound,
+    Codes,
+    Columns,
+    absent,
+    log_likelihood,
+    make_schema,
+    read_data,
+    sum_statistics,
+)
 
 if TYPE_CHECKING:
     from pgem.result.information import Information
@@ -240,10 +249,13 @@ class Fit:
         if record.conditioned:
             gone = columns.number(record.scope) >= record.lag
         if node in codes:
-            codes[node] = np.where(gone, -1, codes[node])
+            codes[node] = Codes(np.where(gone, -1, codes[node][:]))
         if node in numbers:
-            numbers[node] = numbers[node].copy()
-            numbers[node][gone] = np.nan
+            if gone.all():
+                numbers[node] = absent(numbers[node].shape)
+            else:
+                numbers[node] = numbers[node].copy()
+                numbers[node][gone] = np.nan
         return program, replace(columns, codes=codes, numbers=numbers), mapping
 
     def log_likelihoods(self, data: Any) -> Floats:
@@ -434,10 +446,13 @@ def _unseen(bound: Bound) -> Iterator[str]:
         values = bound.columns.numbers.get(name)
         if node.kind != "observed" or values is None or values.ndim != 2 or not len(values):
             continue
-        seen = ~np.isnan(values)
-        if seen.all():
+        if not values.has_holes:
             continue
-        alone = seen.any(axis=0)
+        together = np.zeros((values.shape[1], values.shape[1]))
+        for rows in values.blocks():
+            seen = (~values.missing(rows)).astype(np.float32)
+            together += seen.T @ seen
+        alone = np.diagonal(together) > 0
         if alone.any() and not alone.all():
             listed = ", ".join(f"'{k}'" for k in np.flatnonzero(~alone))
             yield (
@@ -445,9 +460,7 @@ def _unseen(bound: Bound) -> Iterator[str]:
                 "determined by the data"
             )
         covariances = _free_covariances(bound.program, name)
-        counts = seen.astype(np.float32)
-        together = counts.T @ counts > 0
-        apart = np.argwhere(np.triu(~together & np.outer(alone, alone)))
+        apart = np.argwhere(np.triu((together == 0) & np.outer(alone, alone)))
         if covariances and len(apart):
             listed = ", ".join(f"'{i}' and '{j}'" for i, j in apart[:5].tolist())
             more = f" (and {len(apart) - 5} more pairs)" if len(apart) > 5 else ""

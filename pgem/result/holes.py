@@ -14,7 +14,7 @@ from pgem.families._link import Linked
 from pgem.families._scaled import Scaled
 from pgem.plan import Part, Program
 from pgem.result.cells import cell_slots
-from pgem.run import Bound, Columns, Shard
+from pgem.run import Bound, Columns, Shard, absent
 
 Query = tuple[tuple[str, int], ...]
 
@@ -55,7 +55,7 @@ def hole_moments(
     n_rows = columns.n_rows(node.scope)
     family = program.parts[keys_of(program, name)[0]].family
     shape = family.event_shape
-    x = columns.numbers.get(name, np.full((n_rows, *shape), np.nan))
+    x = (columns.numbers.get(name) or absent((n_rows, *shape)))[:]
     first, second = np.zeros((n_rows, *shape)), np.zeros((n_rows, *shape, *shape))
     bound = Bound(program, columns)
     shard = Shard(bound, 0, bound.n_units)
@@ -93,11 +93,11 @@ def shared_tables(bound: Bound, moments: Mapping[str, tuple[Floats, Floats]]) ->
         family, columns, domain = part.family, bound.columns, part.family.domain()
         if not isinstance(family, Scaled) or not family.latent or domain is None:
             continue
-        codes = columns.codes.get(part.node, np.full(columns.n_rows(part.scope), -1))
-        if (codes >= 0).all():
+        if not columns.has_holes(part.node):
             continue
+        codes = columns.codes_or_holes(part.node, part.scope)[:]
         home = bound.program.outline.nodes[family.latent].scope
-        mean = moments[family.latent][0][bound.rows_of(part.scope, home)]
+        mean = moments[family.latent][0][bound.beside.rows_of(part.scope, home)]
         value = mean if family.own_shape(family.slot) else mean[:, 0]
         points = family.plain.observe(domain)
         table = np.exp(family.plain.log_density(points, {family.slot: value})).T
@@ -118,7 +118,7 @@ def _component_moments(
     if isinstance(part.family, Linear | Linked):
         yield _moments_by_row(bound, part, part.family, slots, rows, x)
         return
-    known = {n: v[rows] for n, v in bound.known_values(part).items() if n not in slots}
+    known = {n: v[rows] for n, v in bound.beside.known_values(part).items() if n not in slots}
     if not len(rows):
         return
     gone = np.isnan(x[rows]).reshape(len(rows), -1)
@@ -147,7 +147,7 @@ def _moments_by_row(
     """Under covariates every row has its own moments: mean and covariance [n, C, ...]."""
     gone = np.isnan(x[rows]).reshape(len(rows), -1).any(axis=1)
     some = np.flatnonzero(gone)
-    known = {**bound.known_values(part), **bound.design(part, family)}
+    known = {**bound.beside.known_values(part), **bound.beside.design(part, family)}
     here = {name: value[rows[some]] for name, value in known.items() if name not in slots}
     mean, cov = family.row_moments(Observations(family, x[rows[some]], here), slots)
     if mean.ndim == 3 and cov.ndim == 3:
@@ -167,7 +167,7 @@ def _cell_weights(shard: Shard, key: str, found: Mapping[Query, Floats]) -> tupl
     if query:
         homes = [program.outline.nodes[name].scope for name, _ in query]
         home = max(homes, key=lambda scope: len(program.outline.path(scope)))
-        posterior = found[query][shard.bound.rows_of(part.scope, home)][rows]
+        posterior = found[query][shard.bound.beside.rows_of(part.scope, home)][rows]
     if record.switch is not None:
         posterior = _pick_component(posterior, record.switch, letters, part, shard, rows)
     operands: list[Any] = [posterior, [0, *letters.values()]]

@@ -18,7 +18,7 @@ from pgem.result.barren import barren_cells
 from pgem.result.containers import labelled, nest, unweighted
 from pgem.result.holes import Query, axis_gates, hole_moments, keys_of, shared_tables
 from pgem.routines import Semiring
-from pgem.run import Bound, Columns, answer, make_schema
+from pgem.run import Bound, Codes, Columns, answer, make_schema
 
 
 class Moments(NamedTuple):
@@ -51,9 +51,14 @@ def marginals(
     columns: Columns,
     params: dict[str, Floats],
     joint: tuple[Query, ...] = (),
-    semiring: Semiring | None = None,
+    *,
+    modes: bool = False,
 ) -> tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]], list[Floats]]:
-    """Flat marginals [rows, K], moments of numeric holes, and joint tables of queries."""
+    """Flat marginals [rows, K], moments of numeric holes, and joint tables of queries.
+
+    With `modes`, of nodes that nothing else is told by there is the most probable value [rows] in
+    place of the marginal.
+    """
     columns = unweighted(columns)
     schema = _schema(program, columns)
     axes = _axes(program, columns, schema.axes, schema.given)
@@ -69,16 +74,21 @@ def marginals(
     for query in joint:
         _check_query(query, axes, program)
     wanted = tuple(dict.fromkeys([*queries, *joint]))
+    told = {*queries[len(axes) :], *joint} if modes else set(wanted)
+    short = [number for number, query in enumerate(wanted) if query not in told]
     variant = program.variant(replace(schema, queries=wanted))
     bound = Bound(variant, columns, asked="moments")
-    answers = answer(bound, params, semiring or Semiring())
-    found = {q: _squeeze(t, q, variant) for q, t in zip(wanted, answers.tables, strict=True)}
+    answers = answer(bound, params, modes=short)
+    found = {
+        q: t if q not in told else _squeeze(t, q, variant)
+        for q, t in zip(wanted, answers.tables, strict=True)
+    }
     fill_ahead(bound, params, answers.moments, found)
     flat = {name: found[((name, 0),)] for name in axes}
     flat |= shared_tables(bound, answers.moments)
     for name in schema.given:
         size = program.analysis.layout.sizes[name]
-        flat[name] = (columns.codes[name][:, None] == np.arange(size)).astype(float)
+        flat[name] = (columns.codes[name][:][:, None] == np.arange(size)).astype(float)
     order = [n for n in program.outline.nodes if n in flat]
     integrated = {
         n: _certain(columns, n, *_own_axes(m, n, variant)) for n, m in answers.moments.items()
@@ -125,20 +135,20 @@ def decoded_codes(
     schema = make_schema(columns)
     axes = _axes(program, columns, schema.axes, schema.given)
     queries = tuple(((name, 0),) for name in axes)
-    codes = {name: columns.codes[name] for name in schema.given}
+    codes = {name: columns.codes[name][:] for name in schema.given}
     if queries:
         barren = barren_cells(program, columns, schema.axes)
         pinned = {
-            name: np.where(mask, 0, columns.codes.get(name, np.full(len(mask), -1)))
+            name: np.where(mask, 0, columns.codes_or_holes(name, _scope(program, name))[:])
             for name, mask in barren.items()
         }
         variant = program.variant(
             replace(schema, queries=queries, evidence=schema.evidence | set(pinned))
         )
         bound = Bound(variant, _given(columns, pinned), barren=barren)
-        answers = answer(bound, params, Semiring("max"))
-        for (pair,), table in zip(queries, answers.tables, strict=True):
-            codes[pair[0]] = table.reshape(len(table), -1).argmax(axis=1)
+        answers = answer(bound, params, Semiring("max"), modes=range(len(queries)))
+        for (pair,), found in zip(queries, answers.tables, strict=True):
+            codes[pair[0]] = found.astype(np.int64)
         for name, mask in barren.items():
             codes[name] = np.where(mask, -1, codes[name])
     return codes
@@ -146,11 +156,12 @@ def decoded_codes(
 
 def predict(program: Program, columns: Columns, params: dict[str, Floats]) -> dict[str, Any]:
     """Marginal mode of discrete nodes, mean of the others, where they are latent or have holes."""
-    flat, moments, _ = marginals(program, columns, params)
+    flat, moments, _ = marginals(program, columns, params, modes=True)
     result = {}
     for name in program.outline.nodes:
         if name in flat:
-            values = labelled(columns, name, flat[name].argmax(axis=1))
+            found = flat[name] if flat[name].ndim == 1 else flat[name].argmax(axis=1)
+            values = labelled(columns, name, found.astype(np.int64))
             result[name] = nest(columns, _scope(program, name), values)
         elif name in moments:
             result[name] = nest(columns, _scope(program, name), moments[name][0])
@@ -203,9 +214,9 @@ def _own_axes(moments: tuple[Floats, Floats], name: str, program: Program) -> tu
 
 def _certain(columns: Columns, name: str, mean: Floats, cov: Floats) -> tuple[Floats, Floats]:
     """Moments of which those of seen values are what the data say, to the last digit."""
-    values = columns.numbers.get(name)
-    if values is None:
+    if name not in columns.numbers:
         return mean, cov
+    values = columns.numbers[name][:]
     gone = np.isnan(values)
     either = gone[..., :, None] & gone[..., None, :] if values.ndim > 1 else gone
     return np.where(gone, mean, values), np.where(either, cov, 0.0)
@@ -215,12 +226,12 @@ def _given_moments(columns: Columns, name: str, program: Program) -> tuple[Float
     """Certain values of a latent node that the data give in every row."""
     if _has_holes(columns, name):
         return None
-    values = columns.numbers[name].reshape(columns.n_rows(_scope(program, name)), -1)
+    values = columns.numbers[name][:].reshape(columns.n_rows(_scope(program, name)), -1)
     return _own_axes((values, np.zeros((*values.shape, values.shape[1]))), name, program)
 
 
 def _has_holes(columns: Columns, name: str) -> bool:
-    return not columns.has(name) or bool(columns.missing(name).any())
+    return columns.has_holes(name)
 
 
 def _still_open(columns: Columns, codes: Mapping[str, Integers], name: str) -> bool:
@@ -310,4 +321,5 @@ def _path(program: Program, scope: str) -> list[str]:
 
 def _given(columns: Columns, codes: Mapping[str, Integers]) -> Columns:
     """The data with decoded values filled in."""
-    return replace(columns, codes={**columns.codes, **codes})
+    filled = {name: Codes(values) for name, values in codes.items()}
+    return replace(columns, codes={**columns.codes, **filled})

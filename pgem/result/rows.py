@@ -75,9 +75,7 @@ class Rows:
 
     def missing(self, node: str, rows: Integers) -> Integers:
         """Those of these rows in which a node has no value, or not all of it."""
-        if node in self.columns.codes:
-            return rows[self.columns.codes[node][rows] < 0]
-        gone: Mask = flat_rows(np.isnan(self.columns.numbers[node][rows])[:, None]).any(axis=1)
+        gone: Mask = flat_rows(self.columns.values(node).missing(rows)[:, None]).any(axis=1)
         return rows[gone]
 
     def number_of(self, name: str, lag: int, scope: str, rows: Integers) -> Floats:
@@ -93,11 +91,9 @@ class Rows:
 
     def covariate(self, name: str, scope: str, rows: Integers) -> Floats:
         """Values of a covariate for these rows of `scope`."""
-        values = self.columns.numbers.get(name)
-        if values is None:
-            values = self.columns.codes[name].astype(float)
         home = self.columns.outline.covariates[name].scope
-        return np.asarray(values[self.owner(scope, home)[rows]])
+        read = self.owner(scope, home)[rows]
+        return np.asarray(self.columns.values(name)[read], dtype=float)
 
 
 def lay_out(

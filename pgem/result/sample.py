@@ -29,7 +29,7 @@ from pgem.result.containers import as_mapping, labelled, nest
 from pgem.result.facts import DataFacts, draw_inputs
 from pgem.result.rows import Rows, lay_out
 from pgem.result.sample_segments import Clock
-from pgem.run import Columns, within_trees
+from pgem.run import Columns, absent, within_trees
 
 
 def sample(
@@ -52,7 +52,7 @@ def sample(
     for key, tree in program.outline.parent_keys.items():
         found[key] = nest(columns, tree, within_trees(columns.parents[tree], columns.starts[tree]))
     for name, node in program.outline.nodes.items():
-        values = columns.codes[name] if node.finite else columns.numbers[name]
+        values: Any = columns.values(name)[:]
         if node.finite:
             values = labelled(columns, name, values)
         found[name] = nest(columns, node.scope, values)
@@ -96,12 +96,12 @@ class Sampler:
         """Room for the values of a node: given ones, holes elsewhere."""
         columns, n_rows = self.columns, self.columns.n_rows(scope)
         if finite:
-            given = columns.codes.get(name, np.full(n_rows, -1))
-            columns.codes[name] = given.astype(np.int64)
+            # copies: nothing is written into the user's arrays
+            columns.codes[name] = columns.codes_or_holes(name, scope).copy()
             return
         family = next(p.family for p in self.program.parts.values() if p.node == name)
-        empty = np.full((n_rows, *family.event_shape), np.nan)
-        columns.numbers[name] = columns.numbers.get(name, empty)
+        empty = absent((n_rows, *family.event_shape))
+        columns.numbers[name] = (columns.numbers.get(name) or empty).copy()
 
     def _draw(self, name: str, rows: Integers) -> None:
         """Draw the holes of a node among these rows."""
@@ -112,7 +112,7 @@ class Sampler:
 
     def _draw_segments(self, name: str, rows: Integers) -> None:
         """Draw one step of a chain with explicit durations: segments that last go on."""
-        codes = self.columns.codes[name]
+        codes = self.columns.codes[name].array
         clock = self._clocks.setdefault(name, Clock(len(codes)))
         going = clock.going_on(rows)
         codes[going] = np.where(codes[going] < 0, codes[going - 1], codes[going])

@@ -60,7 +60,12 @@ class ScopeData:
     @cached_property
     def number(self) -> Integers:
         """Position of each member within its parent row, from 0."""
-        return np.arange(self.n_rows) - self.starts[:-1][self.parent]
+        if len(self.lengths) == 1 and self.n_rows < 2**31:  # may be very long
+            return np.arange(self.n_rows, dtype=np.int32)
+        if self.fixed is not None:
+            members = np.arange(self.fixed)
+            return np.broadcast_to(members, (len(self.lengths), self.fixed)).reshape(-1)
+        return np.arange(self.n_rows) - np.repeat(self.starts[:-1], self.lengths)
 
     def earlier(self, lag: int) -> Integers:
         """Row of the step `lag` before each row (in a tree of its parent), -1 for none."""

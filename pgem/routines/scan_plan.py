@@ -105,7 +105,9 @@ class Rows:
     def index(self) -> Integers:
         """The row that each step reads."""
         if self.table.index is not None:
-            return np.where(self.table.index < 0, len(self.values) - 1, self.table.index)
+            gone = self.table.index < 0
+            last = len(self.values) - 1
+            return np.where(gone, last, self.table.index) if gone.any() else self.table.index
         if self.per_step:
             return np.arange(self.n_rows)
         return np.zeros(self.n_rows, dtype=np.int64)

@@ -401,7 +401,8 @@ def _joint_index(flat: Integers | None, node: NodeData) -> Integers:
     assert node.index is not None
     n_points = len(node.points.x)
     joint = node.index if flat is None else flat * n_points + node.index
-    return np.asarray(np.where(node.index < 0, -1, joint))
+    gone = node.index < 0
+    return np.where(gone, -1, joint) if gone.any() else joint
 
 
 def groups_of(node: NodeData, flat: Integers) -> list[tuple[int, Integers, Observations]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,14 @@ from pgem.run.memory import expected_bytes
 from pgem.run.merge import merge_units
 from pgem.run.moments import reduce_units
 from pgem.run.shard import Shard
+from pgem.run.stored import ByRow
 from pgem.run.threads import LARGE_FROM, count_threads
 
 SHARD_ENTRIES = 3 << 17
 """Table entries that one shard may hold, so that it stays in the processor's cache."""
+FEWER_VECTORS = 3
+"""How much less numbers of such vectors count: a shard of them takes some tens of megabytes, and
+some milliseconds whatever its size."""
 LEAST_SHARDS = 4
 """Shards that large data are cut into at least."""
 MOST_TILED = 16
@@ -29,6 +33,8 @@ every shard costs some tenths of a millisecond of Python."""
 KEEP_ROWS = 1 << 18
 """Up to this many rows in all, shards are kept from one iteration to the next; a single one is
 always kept."""
+KEEP_VALUES = 1 << 21
+"""Values that are made anew for shards up to which these are kept."""
 
 
 class Bound(Values):
@@ -70,7 +76,7 @@ class Bound(Values):
         shard_size: int | None = None,
         *,
         flat: bool = False,
-        responsibilities: dict[str, Floats] | None = None,
+        responsibilities: Mapping[str, ByRow] | None = None,
         barren: dict[str, Mask] | None = None,
         merge: bool = False,
         n_jobs: int | None = 1,
@@ -78,7 +84,7 @@ class Bound(Values):
     ) -> None:
         self.barren = barren or {}
         self.columns, self.flat = columns, flat
-        self.responsibilities = responsibilities or {}
+        self.responsibilities = dict(responsibilities or {})
         rows, self.which, self.choices = columns, None, list[str]()
         if merge:
             merged = reduce_units(program, columns) or merge_units(columns)
@@ -98,6 +104,9 @@ class Bound(Values):
         self._joint: LogLinear | None = None
         self._n_asked = 0
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}  # shards know their bound only while it lives
 
     @property
     def n_units(self) -> int:
@@ -144,7 +153,7 @@ class Bound(Values):
         ]
         lines += [_stretch_line(name, found.length) for name, found in self.stretches.items()]
         holes = {
-            name: int(self.columns.missing(name).sum())
+            name: self.columns.values(name).n_missing
             for name in self.program.outline.nodes
             if self.columns.has(name)
         }
@@ -185,7 +194,8 @@ class Bound(Values):
             cuts = range(0, n_units, self.shard_size)
             fresh = (Shard(self, k, min(k + self.shard_size, n_units)) for k in cuts)
             rows = sum(self.rows.n_rows(s) for s in self.program.scope_dims)
-            if rows > KEEP_ROWS and self.shard_size < n_units:
+            small = rows <= KEEP_ROWS and self._values_at_once <= KEEP_VALUES
+            if not small and self.shard_size < n_units:
                 yield from fresh
                 return
             self._kept = list(fresh)
@@ -225,10 +235,12 @@ class Bound(Values):
     def _shard_size(self, entries: int) -> int:
         """Units whose tables fit into the cache: more where tables are made a few rows at a time,
         as long as there are a few shards for the threads, or where members look tables up."""
-        n_units, at_once = self.rows.n_units, max(self.entries_at_once, 1)
+        n_units, values = self.rows.n_units, self._values_at_once
+        at_once = self.entries_at_once
         if any(map(self.looks_up, self.program.row_room)):
             entries = at_once
-        least = SHARD_ENTRIES * n_units / max(entries, 1)
+        entries, at_once = max(entries + values, 1), max(at_once + values, 1)
+        least = SHARD_ENTRIES * n_units / entries
         most = least * min(max(entries / at_once, 1) ** 2, MOST_TILED)
         size = max(1, int(least), min(int(most), -(-n_units // LEAST_SHARDS)))
         if size >= n_units:
@@ -240,7 +252,20 @@ class Bound(Values):
     def entries_at_once(self) -> int:
         """Table entries of all shards that are not made a few rows at a time."""
         room, n_rows = self.program.row_room, self.rows.n_rows
-        return sum(n_rows(s) // 8 if self.looks_up(s) else room[s] * n_rows(s) for s in room)
+        return sum(n_rows(s) // 3 if self.looks_up(s) else room[s] * n_rows(s) for s in room)
+
+    @property
+    def _values_at_once(self) -> int:
+        """Values of all shards that are made anew, and vectors of what is integrated out."""
+        n_rows, parts = self.rows.n_rows, self.program.parts
+        made = sum(self._columns[key].made * n_rows(part.scope) for key, part in parts.items())
+        sizes = {part.node: part.family.size or 1 for part in parts.values()}
+        vectors = sum(
+            sizes[name] * n_rows(region.chain or region.home)
+            for region in self.program.analysis.regions
+            for name in region.nodes
+        )
+        return made + vectors // FEWER_VECTORS
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""

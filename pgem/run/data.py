@@ -17,6 +17,7 @@ from pgem.routines.levels import depths
 from pgem.run.nested import flatten
 from pgem.run.parents import to_parents
 from pgem.run.scopes import Rows, read_weights
+from pgem.run.stored import Codes, Numbers
 from pgem.run.values import Levels, to_codes, to_numbers
 
 
@@ -41,8 +42,8 @@ class Columns:
     outline: Outline
     n_units: int
     starts: dict[str, Integers]
-    numbers: dict[str, Floats]
-    codes: dict[str, Integers]
+    numbers: dict[str, Numbers]
+    codes: dict[str, Codes]
     levels: dict[str, Levels]
     sizes: dict[str, int]
     styles: dict[str, str]
@@ -68,7 +69,7 @@ class Columns:
 
     def first_hole(self, name: str) -> str:
         """The first row, in words, in which a node has no value, or not all of it."""
-        row = _first(self.missing(name)) if self.has(name) else 0
+        row = self.values(name).first_hole if self.has(name) else 0
         return self.place(self.outline.nodes[name].scope, row)
 
     def number(self, scope: str) -> Integers:
@@ -80,20 +81,37 @@ class Columns:
 
     def earlier(self, scope: str, lag: int) -> Integers:
         """Row of the step `lag` before each row (in a tree of its parent), -1 for none."""
+        return self.earlier_of(scope, lag, np.arange(self.n_rows(scope)))
+
+    def earlier_of(self, scope: str, lag: int, rows: Integers) -> Integers:
+        """Row of the step `lag` before some rows (in a tree of their parent), -1 for none."""
         if scope in self.parents:
-            return self.parents[scope]
-        number = self.number(scope)
-        return np.where(number >= lag, np.arange(len(number)) - lag, -1)
+            return self.parents[scope][rows]
+        starts = self.starts[scope]
+        first = starts[np.searchsorted(starts, rows, side="right") - 1]
+        return np.where(rows - lag >= first, rows - lag, -1)
 
     def has(self, node: str) -> bool:
         """Whether a node has values at all."""
         return node in self.numbers or node in self.codes
 
-    def missing(self, node: str) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Which cells of a node are holes."""
+    def values(self, node: str) -> Numbers | Codes:
+        """Values of a node or covariate that has some."""
+        return self.codes[node] if node in self.codes else self.numbers[node]
+
+    def codes_or_holes(self, node: str, scope: str) -> Codes:
+        """Categories of a node; without any, as many holes as its scope has rows."""
         if node in self.codes:
-            return self.codes[node] < 0
-        return np.isnan(self.numbers[node])
+            return self.codes[node]
+        return Codes(np.broadcast_to(-1, (self.n_rows(scope),)))
+
+    def missing(self, node: str) -> Mask:
+        """Which cells of a node are holes."""
+        return self.values(node).missing()
+
+    def has_holes(self, node: str) -> bool:
+        """Whether a value of a node is missing, or all are."""
+        return not self.has(node) or self.values(node).has_holes
 
 
 def read_data(
@@ -144,7 +162,7 @@ def read_data(
             place = partial(columns.place, tree)
             columns.parents[tree] = to_parents(flat.rows, outline.scopes[tree], starts[tree], place)
         else:
-            _convert(columns, name, flat.rows)
+            _convert(columns, name, flat.rows, is_own=flat.is_own)
     _check_holes(columns, fitting)
     return columns
 
@@ -210,18 +228,18 @@ def _place(outline: Outline, name: str) -> tuple[str, int, str]:
 # --- values -------------------------------------------------------------------------------------
 
 
-def _convert(columns: Columns, name: str, rows: Any) -> None:
+def _convert(columns: Columns, name: str, rows: Any, *, is_own: bool) -> None:
     outline, what = columns.outline, _words(columns.outline, name)
     if name not in outline.covariates:
         node = outline.nodes[name]
         if node.finite:
             _convert_categories(columns, node, rows)
         else:
-            columns.numbers[name] = to_numbers(rows, what, node.origin)
+            columns.numbers[name] = to_numbers(rows, what, node.origin, is_own=is_own)
         return
     covariate = outline.covariates[name]
     if covariate.size is None and not covariate.gates:
-        columns.numbers[name] = to_numbers(rows, what, covariate.origin)
+        columns.numbers[name] = to_numbers(rows, what, covariate.origin, is_own=is_own)
         return
     known = columns.levels.get(name, covariate.levels)
     size = columns.sizes.get(name, covariate.size)
@@ -239,13 +257,13 @@ def _convert_categories(columns: Columns, node: NodeOutline, rows: Any) -> None:
 
 
 def _keep_codes(
-    columns: Columns, name: str, codes: Integers, levels: Levels | None, size: int | None
+    columns: Columns, name: str, codes: Codes, levels: Levels | None, size: int | None
 ) -> None:
     """Categories with their labels and number, as far as the data tell."""
     columns.codes[name] = codes
     if levels is not None:
         columns.levels[name] = levels
-    found = len(levels) if levels is not None else int(codes.max(initial=0)) + 1
+    found = len(levels) if levels is not None else int(codes.array.max(initial=0)) + 1
     columns.sizes.setdefault(name, found if size is None else size)
 
 
@@ -253,7 +271,7 @@ def _check_holes(columns: Columns, fitting: bool) -> None:
     """Covariates and first values that are conditioned on are complete; a fit has values."""
     outline = columns.outline
     for name, covariate in outline.covariates.items():
-        if columns.missing(name).any():
+        if columns.has_holes(name):
             raise DataError(
                 f"covariate '{name}' has a missing value in row '{_first(columns.missing(name))}'",
                 where=covariate.origin,
@@ -262,11 +280,9 @@ def _check_holes(columns: Columns, fitting: bool) -> None:
             )
     for name, node in outline.nodes.items():
         if node.kind == "observed" and (columns.has(name) or node.conditioned):
-            whole = np.ones(columns.n_rows(node.scope), dtype=bool)
-            gone = columns.missing(name) if columns.has(name) else whole
             if node.conditioned:
-                _check_first_values(columns, node, gone)
-            if fitting and gone.all():
+                _check_first_values(columns, node)
+            if fitting and (not columns.has(name) or columns.values(name).is_empty):
                 raise DataError(
                     f"node '{name}' has no value at all",
                     where=node.origin,
@@ -274,9 +290,10 @@ def _check_holes(columns: Columns, fitting: bool) -> None:
                 )
 
 
-def _check_first_values(columns: Columns, node: NodeOutline, gone: Mask) -> None:
+def _check_first_values(columns: Columns, node: NodeOutline) -> None:
     first = np.flatnonzero(columns.number(node.scope) < node.lag)
-    holes: Mask = gone[first]
+    gone = np.ones(len(first), dtype=bool)
+    holes = columns.values(node.name).missing(first) if columns.has(node.name) else gone
     if not holes.any():
         return
     row, kind = int(first[_first(holes)]), columns.outline.scopes[node.scope].kind
@@ -312,23 +329,24 @@ def make_schema(
     vectors = {n: v.shape[1] for n, v in columns.numbers.items() if v.ndim > 1}
     for name, node in outline.nodes.items():
         if not node.finite:
-            holed = name not in columns.numbers or columns.missing(name).any()
+            holed = columns.has_holes(name)
             asked = node.is_opened_by_holes or (holes_as_axes and node.linear)
             if node.kind == "observed" and asked and holed:
                 opened.add(name)
                 places[name] = columns.first_hole(name)
             continue
-        holes = columns.missing(name) if name in columns.codes else np.ones(1, dtype=bool)
-        if node.kind == "latent" and not holes.any():
+        holed = columns.has_holes(name)
+        if node.kind == "latent" and not holed:
             (evidence if node.in_segments else given).add(name)
         elif (
             node.kind == "observed"
-            and holes.any()
+            and holed
             and (node.is_opened_by_holes or (holes_as_axes and not node.below_latent))
         ):
             axes.add(name)
             places[name] = columns.first_hole(name)
-        if holes.any() and not holes.all() and (node.kind == "latent" or name in axes):
+        partly = holed and columns.has(name) and not columns.values(name).is_empty
+        if partly and (node.kind == "latent" or name in axes):
             evidence.add(name)
     return Schema(
         dict(columns.sizes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,40 +162,52 @@ class Answer:
     """What was asked of a program.
 
     Attributes:
-        log_p: log-likelihood of every unit [N].
-        tables: per query, the joint posterior [rows, axes...].
+        tables: per query, the joint posterior [rows, axes...], or the most probable value [rows].
         moments: of nodes that are integrated out, mean [rows, d] and covariance [rows, d, d].
         draws: of the same nodes, a joint draw [rows, d] (in the sampling semiring).
     """
 
-    log_p: Floats
     tables: list[Floats]
     moments: dict[str, tuple[Floats, Floats]]
     draws: dict[str, Floats]
 
 
-def answer(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) -> Answer:
+def answer(
+    bound: Bound,
+    params: dict[str, Floats],
+    semiring: Semiring = SUM,
+    modes: Container[int] = (),
+) -> Answer:
     """Joint posteriors of all queries, and what is known of the nodes that are integrated out.
+
+    Args:
+        bound: program and data.
+        params: parameters by name.
+        semiring: sum, max or sampling.
+        modes: queries (by number) of single nodes of which the most probable value is wanted,
+            [rows], and not the table.
 
     Raises:
         FitError: a unit has probability zero, so that it has no posterior.
     """
     bound = bound.unmerged()
     semiring = replace(semiring, is_large=bound.is_large)
-    parts, found, moments, draws = [], [], [], []
+    moments, draws = [], []
+    tables: list[Any] = [None for _ in bound.program.queries]
     with np.errstate(all="ignore"):
         for shard in bound.shards():
             answers: dict[str, Floats] = {}
             asked = (answers,) if bound.program.queries else ()
             listener = Unseen(semiring.generator)
-            parts.append(bound.program.e_step(shard, params, listener, semiring, *asked))
-            found.append(answers)
+            log_p = bound.program.e_step(shard, params, listener, semiring, *asked)
+            check_units(log_p, bound, shard.first)
+            for number in range(len(tables)):
+                table = answers.pop(f"query_{number}")
+                if number in modes:
+                    table = _modes(table)
+                tables[number] = _put(tables[number], table, bound, shard, number)
             moments.append(listener.moments)
             draws.append(listener.draws)
-    log_p = np.concatenate(parts)
-    check_units(log_p, bound)
-    names = [f"query_{k}" for k in range(len(bound.program.queries))]
-    tables = [np.concatenate([answers[name] for answers in found]) for name in names]
     joined = {
         name: (
             np.concatenate([part[name][0] for part in moments if name in part]),
@@ -203,7 +216,24 @@ def answer(bound: Bound, params: dict[str, Floats], semiring: Semiring = SUM) ->
         for name in dict.fromkeys(name for part in moments for name in part)
     }
     drawn = {name: np.concatenate([part[name] for part in draws]) for name in draws[0]}
-    return Answer(log_p, tables, joined, drawn)
+    return Answer(tables, joined, drawn)
+
+
+def _modes(table: Floats) -> Any:
+    """The most probable value of one node [rows], in the smallest type."""
+    flat = table.reshape(len(table), -1)
+    return flat.argmax(axis=1).astype(np.min_scalar_type(flat.shape[1]))
+
+
+def _put(whole: Any, rows: Any, bound: Bound, shard: Shard, number: int) -> Any:
+    """Write what a shard tells of a query into its place, so that nothing is joined at the end."""
+    nodes, outline = bound.program.queries[number], bound.program.outline
+    scopes = [outline.nodes[name].scope for name, _ in nodes]
+    scope = max(scopes, key=lambda s: len(outline.path(s)))
+    if whole is None:
+        whole = np.empty((bound.rows.n_rows(scope), *rows.shape[1:]), rows.dtype)
+    whole[slice(*shard.ranges[scope])] = rows
+    return whole
 
 
 class Nothing(Stats):

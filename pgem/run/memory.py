@@ -2,70 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pgem.analyse import Scan
+from pgem.plan.program import TILED, is_chain
+from pgem.routines.lane_plan import make_lanes
 from pgem.run.moments import BLOCK
+from pgem.run.stored import BLOCK as READ
+from pgem.run.stored import Stored
 
 if TYPE_CHECKING:
     from pgem.run.bind import Bound
 
-TABLES = 1.75
+TABLES = 1.5
 """Tables of a shard that are there at the same time, on average of the kinds of models."""
-
-CODING = 40
-"""Bytes for every member of a shard while codes are made for what the members read."""
-
+KEPT = 1.2
+"""Bytes per state and step that lanes keep for the way back: one message in sixteen steps."""
 COPIES = 6
 """Blocks of values that are there at the same time while second moments are taken."""
+HASHED = 10
+"""Blocks of hashes that are there at the same time while equal units are looked for."""
+SQUARES = 6
+"""Statistics of a shard, and what is made of them, that are there at the same time."""
+FIXED = 1 << 20
+"""Bytes of features and scores of a tile or block, in runs that pay for compiled loops."""
+BESIDE = 2
+"""Copies that are there at the same time of values that are converted or put together."""
+READ_UP = 60
+"""Bytes per row that looks up rows of a table, or is a step: where it stands, what it reads."""
+STEP = 12
+"""The same of a step along lanes."""
 
 
 def expected_bytes(bound: Bound) -> int:
     """Bytes above the data that a fit takes: right within a factor of about two.
 
-    They are numbers per unit and row (weights, places), codes of categories, what compression keeps
-    (while equal units are looked for, hashes), what was made of the values beforehand (designs,
-    codes of distinct values), and for every thread the tables of a shard.
+    They are where plates and sequences begin, values that had to be copied or coded, what
+    compression keeps and takes, distinct values, stretches and what is read in them, and for every
+    thread the tables of a shard, with those of its values that are converted or put together.
     """
     rows, data = bound.rows, bound.columns
-    n_rows = sum(data.n_rows(scope) for scope in bound.program.scope_dims)
-    read = 16 * n_rows + _bytes(data.codes.values())
-    owned = {id(value) for value in [*rows.numbers.values(), *rows.codes.values()]}
-    made = 0
+    read = [data.values(name) for name in (*data.numbers, *data.codes)]
+    kept = 16 * sum(len(starts) for starts in data.starts.values()) + _bytes(read)
     for key in bound.program.parts:
         column = bound.column(key)
-        arrays = [column.x, column.index, column.inputs, column.barred, *column.known.values()]
-        made += _bytes(value for value in arrays if id(value) not in owned)
-    share = min(1.0, bound.shard_size / max(rows.n_units, 1))
-    coded = CODING * sum(rows.n_rows(s) for s in bound.program.scope_dims if bound.looks_up(s))
-    run = int(bound.n_threads * share * max(TABLES * 8 * _entries(bound), coded))
+        made = [column.index, column.inputs, column.barred, column.tied]
+        kept += _bytes([value for value in made if all(value is not own for own in read)])
+    run = bound.n_threads * _shard_bytes(bound) + _statistics(bound)
+    run += FIXED if bound.is_large else 0
     if not bound.is_compressed:
-        return read + made + run
-    kept = _bytes([*rows.numbers.values(), *rows.codes.values(), rows.weights, bound.which])
-    if bound.which is not None:
-        return read + made + kept + max(run, 24 * n_rows)
-    values = sum(value.nbytes for value in data.numbers.values())
-    return read + made + kept + max(run, min(values, COPIES * 8 * BLOCK))
+        return kept + run
+    width = sum(values.width for values in read)
+    found = _bytes([*rows.numbers.values(), *rows.codes.values(), rows.weights, bound.which])
+    search = 4 * data.n_units + HASHED * 8 * min(READ, data.n_units * width)
+    if bound.which is None:
+        values = sum(int(values.array.nbytes) for values in data.numbers.values())
+        search = max(search, data.n_units + min(values, COPIES * 8 * BLOCK))
+    return kept + found + max(run, search)
 
 
-def _entries(bound: Bound) -> int:
-    """Table entries of all shards, where values are not looked up; matrices of regions."""
+def _shard_bytes(bound: Bound) -> int:
+    """Bytes that one thread's shard takes."""
     program, rows = bound.program, bound.rows
-    looked_up = 0
+    chains = {step.scope: step for step in program.analysis.schedule.steps if is_chain(step)}
+    lanes = {scope: _lane_bytes(bound, step) for scope, step in chains.items()}
+    total, entry = 0.0, 8 * TABLES
+    for scope, room in program.row_room.items():
+        n_rows = rows.n_rows(scope)
+        if bound.looks_up(scope):
+            total += READ_UP * n_rows
+        elif scope in lanes:
+            total += n_rows * (lanes[scope] or entry * program.row_cost[scope])
+        else:
+            total += entry * room * n_rows
+    for scope in {
+        part.node: part.scope for part in program.parts.values() if part.is_axis
+    }.values():
+        total -= 0 if lanes.get(scope) else entry * rows.n_rows(scope)
     for key, part in program.parts.items():
-        if not part.is_axis and bound.column(key).points is not None:
+        n_rows, column = rows.n_rows(part.scope), bound.column(key)
+        total += BESIDE * 8 * column.made * n_rows
+        if column.points is not None and not part.is_axis and not bound.looks_up(part.scope):
             cells = program.analysis.layout.components[key].cells
-            looked_up += rows.n_rows(part.scope) * max(0, cells.n_cells - 1)
-    matrices = 0
+            total += n_rows * (8 if lanes.get(part.scope) else 8 - entry * cells.n_cells)
     for region in program.analysis.regions:
         widths = {part.node: part.family.size or 1 for part in program.parts.values()}
         sizes = [widths[name] for name in region.nodes]
-        matrices += rows.n_rows(region.chain or region.home) * sum(sizes) ** 2
-    return max(0, bound.entries_at_once - looked_up) + matrices
+        steps = rows.n_rows(region.chain or region.home)
+        if region.in_stretches:
+            steps = int(bound.stretches[region.name].length.sum())
+            total += sum(_tied_bytes(bound, name) for name in region.nodes)
+        total += entry * steps * sum(sizes) ** 2
+    share = min(1.0, bound.shard_size / max(rows.n_units, 1))
+    return int(max(total, 0.0) * share)
 
 
-def _bytes(arrays: Iterable[Any]) -> int:
-    """Bytes of arrays; of views nothing."""
-    return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray) and a.base is None)
+def _lane_bytes(bound: Bound, step: Scan) -> float:
+    """Bytes per step of a chain that goes along lanes; 0 where it does not."""
+    starts = bound.rows.starts[step.scope]
+    size = math.prod(bound.program.analysis.layout.sizes[v.node] for v in step.shift)
+    if make_lanes(starts[: bound.shard_size + 1], size) is None:
+        return 0.0
+    tiled = 2 + 2 * -(-size // TILED)  # what no table is made of: latent, messages, densities
+    others = max(0, bound.program.row_room[step.scope] - tiled)
+    return 8 * TABLES * others + KEPT * size + STEP
+
+
+def _tied_bytes(bound: Bound, node: str) -> int:
+    """Bytes of a node's values, and of what stands beside them, where holes tie steps together."""
+    keys = [key for key, part in bound.program.parts.items() if part.node == node]
+    found = [bound.tied(key) for key in keys]
+    return sum(_bytes([x, *known.values()]) for x, known in found)
+
+
+def _statistics(bound: Bound) -> int:
+    """Bytes of the expected statistics, and of what is made of them."""
+    total = 0
+    for key, part in bound.program.parts.items():
+        size = part.family.size or 1
+        total += bound.program.analysis.layout.components[key].cells.n_cells * size**2
+    return SQUARES * 8 * total
+
+
+def _bytes(arrays: Sequence[Any]) -> int:
+    """Bytes of arrays that are not the user's; of views nothing."""
+    made = [a.nbytes for a in arrays if isinstance(a, np.ndarray) and a.base is None]
+    return sum(made) + sum(a.nbytes for a in arrays if isinstance(a, Stored))

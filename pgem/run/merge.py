@@ -8,8 +8,9 @@ hash.  A sample tells beforehand whether the search can pay.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pgem.arrays import Integers
 from pgem.declare import UNIT
 from pgem.run.data import Columns
+from pgem.run.stored import Codes, Numbers, blocks_of
 
 Hashes: TypeAlias = NDArray[np.uint64]
 
@@ -28,6 +30,8 @@ SAMPLE_ROWS = 1 << 16
 """Rows that such a sample may have where units are long."""
 WIDER = 16
 """A second sample holds one unit of so many, if there are enough."""
+SAMPLE_NUMBERS = 1 << 21
+"""Numbers of it, at most."""
 STILL_FEW = 0.98
 """Share of distinct units in the second sample beyond which the search ends."""
 WORTH = 0.7
@@ -57,18 +61,20 @@ def merge_units(columns: Columns) -> Merged:
         return Merged(columns, None, "units not merged: too few to pay")
     if columns.parents:
         return Merged(columns, None, "units not merged: they hold trees")
-    known, note = _try_sample(columns)
-    if known is None:
+    note = _try_sample(columns)
+    if note:
         return Merged(columns, None, f"units not merged: {note}")
-    which, n_distinct = _groups(_hash(columns), known)
-    if n_distinct > WORTH * n_units:
-        return Merged(columns, None, f"units not merged: {n_distinct:,} of {n_units:,} differ")
-    first, which = _in_order(which, n_distinct)
-    if not _all_equal(columns, first[which]):  # two contents under one hash
+    which, first = _find_groups(columns)
+    if len(first) > WORTH * n_units:
+        note = f"{len(first):,} of {len(which):,} differ"
+        return Merged(columns, None, f"units not merged: {note}")
+    if not _all_equal(columns, which, first):  # two contents under one hash
         return Merged(columns, None, "units not merged: their hashes clash")
-    weights = np.bincount(which, columns.weights, n_distinct).astype(float)
+    weights = np.zeros(len(first))
+    for units in runs_of_units(columns):
+        np.add.at(weights, which[units], columns.weights[units])
     merged = replace(take_units(columns, first), weights=weights, units=first)
-    note = f"{n_units:,} units are {n_distinct:,} distinct ones: equal units merged with counts"
+    note = f"{n_units:,} units are {len(first):,} distinct ones: equal units merged with counts"
     return Merged(merged, which, note)
 
 
@@ -79,71 +85,115 @@ def take_units(columns: Columns, units: Integers) -> Columns:
         columns,
         n_units=len(units),
         starts=starts,
-        numbers={name: v[rows[scope_of(columns, name)]] for name, v in columns.numbers.items()},
-        codes={name: v[rows[scope_of(columns, name)]] for name, v in columns.codes.items()},
+        numbers={n: v.take(rows[scope_of(columns, n)]) for n, v in columns.numbers.items()},
+        codes={n: v.take(rows[scope_of(columns, n)]) for n, v in columns.codes.items()},
         weights=columns.weights[units],
     )
+
+
+def run_of_units(columns: Columns, units: slice) -> Columns:
+    """The data of units that stand one behind the other, without copies of the values."""
+    rows, starts = {UNIT: units}, {}
+    for name, scope in columns.outline.scopes.items():
+        parents = rows[scope.parent]
+        own = columns.starts[name][parents.start : parents.stop + 1]
+        starts[name], rows[name] = own - own[0], slice(int(own[0]), int(own[-1]))
+    return replace(
+        columns,
+        n_units=units.stop - units.start,
+        starts=starts,
+        numbers={n: v.take(rows[scope_of(columns, n)]) for n, v in columns.numbers.items()},
+        codes={n: v.take(rows[scope_of(columns, n)]) for n, v in columns.codes.items()},
+        weights=columns.weights[units],
+    )
+
+
+def runs_of_units(columns: Columns) -> Iterator[slice]:
+    """All units in runs of about `BLOCK` numbers."""
+    return blocks_of(columns.n_units, _width(columns))
+
+
+def _width(columns: Columns) -> int:
+    """Numbers of a unit, on average."""
+    names = [*columns.numbers, *columns.codes]
+    size = sum(int(columns.values(name).array.size) for name in names)
+    return max(1, size // columns.n_units)
 
 
 # --- whether it pays ----------------------------------------------------------------------------
 
 
-def _try_sample(columns: Columns) -> tuple[Hashes | None, str]:
-    """Hashes of sampled units, or None and why to leave it."""
+def _try_sample(columns: Columns) -> str:
+    """Why a sample tells that it cannot pay, or nothing."""
     n_units = columns.n_units
     rows = sum(columns.n_rows(scope) for scope in columns.outline.scopes)
     size = max(2, min(SAMPLE, SAMPLE_ROWS * n_units // max(rows, 1)))
-    found, n_seen = _sampled(columns, size)
-    if len(found) == n_seen:
-        return None, f"no two of {n_seen:,} sampled ones are equal"
+    n_found, n_seen = _sampled(columns, size)
+    if n_found == n_seen:
+        return f"no two of {n_seen:,} sampled ones are equal"
     if n_units > WIDER * size:
-        found, n_seen = _sampled(columns, n_units // WIDER)
-        if len(found) > STILL_FEW * n_seen:
-            return None, f"{len(found):,} of {n_seen:,} sampled ones differ"
-    return found, ""
+        most = max(size, SAMPLE_NUMBERS // _width(columns))
+        n_found, n_seen = _sampled(columns, min(n_units // WIDER, most))
+        if n_found > STILL_FEW * n_seen:
+            return f"{n_found:,} of {n_seen:,} sampled ones differ"
+    return ""
 
 
-def _sampled(columns: Columns, size: int) -> tuple[Hashes, int]:
-    """Distinct hashes of some units chosen at random (always the same), sorted, and their count."""
+def _sampled(columns: Columns, size: int) -> tuple[int, int]:
+    """Distinct ones among some units chosen at random (always the same), and their count."""
     n_units = columns.n_units
-    chosen = np.arange(n_units)
     if size < n_units:
         chosen = np.unique(np.random.default_rng(0).integers(n_units, size=size))
-    return np.unique(_hash(take_units(columns, chosen))), len(chosen)
+    else:
+        chosen = np.arange(n_units)
+    return len(np.unique(_hash(take_units(columns, chosen)))), len(chosen)
 
 
 # --- finding equal units ------------------------------------------------------------------------
 
 
-def _groups(hashes: Hashes, known: Hashes) -> tuple[Integers, int]:
-    """Number of the group of every unit, and how many there are; `known` are some, sorted."""
-    which = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    new = np.flatnonzero(known[which] != hashes)
-    distinct, place = np.unique(hashes[new], return_inverse=True)
-    which[new] = len(known) + place
-    return which, len(known) + len(distinct)
+def _find_groups(columns: Columns) -> tuple[Integers, Integers]:
+    """The group of every unit [N], numbered in the order of their first units, and these.
+
+    Units are hashed some thousand at a time; once there are too many groups, the rest is left out.
+    """
+    n_units = columns.n_units
+    which, first = np.empty(n_units, dtype=np.uint32), [np.zeros(0, dtype=np.int64)]
+    known, numbers = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32)
+    for units in runs_of_units(columns):
+        hashes = _hash(run_of_units(columns, units))
+        place = np.searchsorted(known, hashes)
+        seen = np.zeros(len(hashes), dtype=bool)
+        inside = place < len(known)
+        seen[inside] = known[place[inside]] == hashes[inside]
+        here = which[units]
+        here[seen] = numbers[place[seen]]
+        if seen.all():
+            continue
+        new = np.flatnonzero(~seen)
+        distinct, begin, group = np.unique(hashes[new], return_index=True, return_inverse=True)
+        own = np.empty(len(distinct), dtype=np.uint32)
+        own[np.argsort(begin)] = np.arange(len(known), len(known) + len(distinct))
+        here[new] = own[group]
+        first.append(units.start + new[np.sort(begin)])
+        at = np.searchsorted(known, distinct)
+        known, numbers = np.insert(known, at, distinct), np.insert(numbers, at, own)
+        if len(known) > WORTH * n_units:
+            which = which[: units.stop]
+            break
+    return which.astype(np.min_scalar_type(len(known))), np.concatenate(first)
 
 
-def _in_order(which: Integers, n_groups: int) -> tuple[Integers, Integers]:
-    """First member of every group, and the groups numbered in the order of these."""
-    first = np.empty(n_groups, dtype=np.int64)
-    first[which[::-1]] = np.arange(len(which))[::-1]  # the last that is written stays
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(n_groups)
-    return first[order], rank[which]
-
-
-def _all_equal(columns: Columns, twin: Integers) -> bool:
-    """Whether every unit has the same content as the unit `twin` [N]."""
-    rows, starts = rows_of_units(columns, twin)
-    if not all(np.array_equal(starts[scope], columns.starts[scope]) for scope in starts):
-        return False
-    values = {**columns.numbers, **columns.codes}
-    return all(
-        np.array_equal(_bits(v), _bits(v[rows[scope_of(columns, name)]]))
-        for name, v in values.items()
-    )
+def _all_equal(columns: Columns, which: Integers, first: Integers) -> bool:
+    """Whether every unit has the same content as the first one of its group."""
+    for units in runs_of_units(columns):
+        here, twins = run_of_units(columns, units), take_units(columns, first[which[units]])
+        if not all(np.array_equal(twins.starts[s], here.starts[s]) for s in here.starts):
+            return False
+        for name in (*columns.numbers, *columns.codes):
+            if not np.array_equal(_bits(here.values(name)), _bits(twins.values(name))):
+                return False
+    return True
 
 
 def rows_of_units(
@@ -164,8 +214,8 @@ def _hash(columns: Columns) -> Hashes:
     """A hash of the whole content of every unit [N]."""
     outline = columns.outline
     keys = {s: np.zeros(columns.n_rows(s), dtype=np.uint64) for s in [UNIT, *outline.scopes]}
-    for name, values in sorted([*columns.numbers.items(), *columns.codes.items()]):
-        scope = scope_of(columns, name)
+    for name in sorted([*columns.numbers, *columns.codes]):
+        scope, values = scope_of(columns, name), columns.values(name)
         for column in _bits(values).reshape(len(values), -1).T:
             keys[scope] = _mix(keys[scope] ^ column)
     for name, record in reversed(outline.scopes.items()):  # inner scopes first
@@ -190,8 +240,8 @@ def _mix(keys: Hashes) -> Hashes:
     return keys ^ (keys >> np.uint64(31))
 
 
-def _bits(values: Any) -> Hashes:
-    return np.ascontiguousarray(values).view(np.uint64)
+def _bits(values: Numbers | Codes) -> Hashes:
+    return values[:].view(np.uint64)
 
 
 def scope_of(columns: Columns, name: str) -> str:

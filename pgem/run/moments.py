@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from pgem.families._scaled import Scaled
 from pgem.plan import Part, Program
 from pgem.run.data import Columns
 from pgem.run.merge import WORTH, Merged, merge_units, rows_of_units, scope_of, take_units
+from pgem.run.stored import Codes, Numbers
 
 PAYS_FROM = 2
 """Units per point from which a group of units is replaced."""
@@ -56,10 +58,10 @@ def reduce_units(program: Program, columns: Columns) -> Merged | None:
     if alike.which is None:
         return None
     groups = list(_groups(columns, names, alike.which))
-    n_new = sum(min(len(units), width + 1) for units, width in groups)
+    n_new = sum(min(group.n_units, group.width + 1) for group in groups)
     if n_new > WORTH * columns.n_units:
         return None
-    parts = [_replaced(columns, names, units, width) for units, width in groups]
+    parts = [_replaced(columns, names, group) for group in groups]
     n_points = sum(len(part.weights) for part in parts)
     note = (
         f"{columns.n_units:,} units have the second moments of {n_points:,}: these are run instead"
@@ -102,96 +104,126 @@ def _regressors(family: Linear) -> tuple[set[str], set[str]]:
     return plain, products
 
 
-def _without(columns: Columns, names: list[str]) -> dict[str, Floats]:
+def _without(columns: Columns, names: list[str]) -> dict[str, Numbers]:
     """The numbers, but of the squared ones only which are missing, if any."""
     found = {name: values for name, values in columns.numbers.items() if name not in names}
     for name in names:
-        gone = np.isnan(columns.numbers[name])
-        if gone.any():
-            found[name] = gone.astype(float)
+        if columns.has_holes(name):
+            found[name] = Numbers(columns.missing(name))
     return found
 
 
 # --- units that differ in squared values alone ---------------------------------------------------
 
 
-def _groups(columns: Columns, names: list[str], which: Integers) -> Iterator[tuple[Integers, int]]:
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Units that differ in squared values alone.
+
+    Attributes:
+        units: which; None for all.
+        n_units: how many.
+        width: values that are squared in each of them.
+    """
+
+    units: Integers | None
+    n_units: int
+    width: int
+
+    def runs(self, size: int) -> Iterator[Integers]:
+        """Some of them at a time."""
+        for first in range(0, self.n_units, size):
+            last = min(first + size, self.n_units)
+            yield np.arange(first, last) if self.units is None else self.units[first:last]
+
+
+def _groups(columns: Columns, names: list[str], which: Integers) -> Iterator[_Group]:
     """The units of every group, and how many values are squared in each of them."""
-    counts = {name: int(np.prod(columns.numbers[name].shape[1:], dtype=np.int64)) for name in names}
-    order = np.argsort(which, kind="stable")
-    for units in np.split(order, np.flatnonzero(np.diff(which[order])) + 1):
-        rows, _ = rows_of_units(columns, units[:1])
-        yield units, sum(len(rows[scope_of(columns, name)]) * counts[name] for name in names)
+    widths = {name: columns.numbers[name].width for name in names}
+    groups: list[Integers | None] = [None]
+    if which.any():
+        order = np.argsort(which, kind="stable")
+        groups = [*np.split(order, np.flatnonzero(np.diff(which[order])) + 1)]
+    for units in groups:
+        rows, _ = rows_of_units(columns, np.zeros(1, np.int64) if units is None else units[:1])
+        width = sum(len(rows[scope_of(columns, name)]) * widths[name] for name in names)
+        yield _Group(units, columns.n_units if units is None else len(units), width)
 
 
-def _replaced(columns: Columns, names: list[str], units: Integers, width: int) -> Columns:
+def _replaced(columns: Columns, names: list[str], group: _Group) -> Columns:
     """The units of a group, or points that have their second moments."""
-    units = units[columns.weights[units] > 0]
-    if len(units) < PAYS_FROM * (width + 1) or not 0 < width <= WIDEST:
+    width = group.width
+    size = max(4 * width, BLOCK // max(width, 1))
+    first, n_units, blocks = np.zeros(0, dtype=np.int64), 0, []
+    for run in group.runs(size):
+        counted = run[columns.weights[run] > 0]
+        if len(counted):
+            n_units += len(counted)
+            blocks.append(partial(_counted, columns, names, run))
+        if len(first) <= width:
+            first = np.concatenate([first, counted])
+    if n_units < PAYS_FROM * (width + 1) or not 0 < width <= WIDEST:
+        units = np.concatenate([*group.runs(size)])
+        units = units[columns.weights[units] > 0]
         return replace(take_units(columns, units), units=units)
-    weights = columns.weights[units]
-    blocks = _value_blocks(columns, names, units, max(4 * width, BLOCK // width))
-    points, weight = points_of(blocks, weights)
-    small, numbers, start = take_units(columns, units[: len(points)]), {}, 0
+
+    points, weight = points_of(blocks)
+    units = first[: width + 1][: len(points)]
+    small, numbers, start = take_units(columns, units), {}, 0
     for name, values in small.numbers.items():
         numbers[name] = values
         if name in names:
-            stop = start + values.size // len(points)
-            numbers[name] = points[:, start:stop].reshape(values.shape)
+            stop = start + values.array.size // len(points)
+            numbers[name] = Numbers(points[:, start:stop].reshape(values.shape), is_own=True)
             start = stop
-    return replace(
-        small, numbers=numbers, weights=np.full(len(points), weight), units=units[: len(points)]
+    return replace(small, numbers=numbers, weights=np.full(len(points), weight), units=units)
+
+
+def _counted(columns: Columns, names: list[str], run: Integers) -> tuple[Floats, Floats]:
+    """Squared values [n, V], in the order of the columns, of units with weight, and the weights."""
+    units = run[columns.weights[run] > 0]
+    rows, _ = rows_of_units(columns, units)
+    values = np.concatenate(
+        [
+            values[rows[scope_of(columns, name)]].reshape(len(units), -1)
+            for name, values in columns.numbers.items()
+            if name in names
+        ],
+        axis=1,
     )
+    return values, columns.weights[units]
 
 
-def _value_blocks(
-    columns: Columns, names: list[str], units: Integers, size: int
-) -> list[Callable[[], Floats]]:
-    """Some units' squared values at a time [n, V], in the order of the columns."""
-
-    def take(first: int) -> Floats:
-        some = units[first : first + size]
-        rows, _ = rows_of_units(columns, some)
-        return np.concatenate(
-            [
-                values[rows[scope_of(columns, name)]].reshape(len(some), -1)
-                for name, values in columns.numbers.items()
-                if name in names
-            ],
-            axis=1,
-        )
-
-    return [partial(take, first) for first in range(0, len(units), size)]
+Blocks: TypeAlias = Sequence[Callable[[], tuple[Floats, Floats]]]
 
 
-def points_of(blocks: Sequence[Callable[[], Floats]], weights: Floats) -> tuple[Floats, float]:
+def points_of(blocks: Blocks) -> tuple[Floats, float]:
     """V + 1 rows with the weight of each, that have the moments of weighted rows [N, V].
 
     Args:
-        blocks: make some rows each; the same entries are missing in all.
-        weights: positive, of all rows [N].
+        blocks: make some rows each, and their weights, which are positive; the same entries are
+            missing in all.
     """
-    template, vary, start = blocks[0]()[:1], _varying(blocks), 0
+    template, vary, total = blocks[0]()[0][:1], _varying(blocks), 0.0
     centre, size = template[0, vary], int(vary.sum())
     factor = np.zeros((size + 1, size + 1))  # of (1, v - centre): mean and spread in one pass
     for block in blocks:
-        values = block()
-        roots = np.sqrt(weights[start : start + len(values), None])
-        start += len(values)
+        values, weights = block()
+        roots, total = np.sqrt(weights)[:, None], total + float(weights.sum())
         rows = np.concatenate([roots, (values[:, vary] - centre) * roots], axis=1)
         factor = np.asarray(np.linalg.qr(np.concatenate([factor, rows]), mode="r"))
     points = np.repeat(template, size + 1, axis=0)
     spread = math.sqrt(size + 1) / abs(factor[0, 0]) * (_helmert(size) @ factor[1:, 1:])
     points[:, vary] = centre + factor[0, 1:] / factor[0, 0] + spread
-    return points, float(weights.sum()) / (size + 1)
+    return points, total / (size + 1)
 
 
-def _varying(blocks: Sequence[Callable[[], Floats]]) -> Mask:
+def _varying(blocks: Blocks) -> Mask:
     """Columns that are there and not the same in all rows [V]."""
-    first = blocks[0]()[0]
+    first = blocks[0]()[0][0]
     vary = np.zeros(len(first), dtype=bool)
     for block in blocks:
-        vary |= (block() != first).any(axis=0)
+        vary |= (block()[0] != first).any(axis=0)
     return np.asarray(vary & ~np.isnan(first))
 
 
@@ -212,8 +244,10 @@ def _joined(columns: Columns, parts: list[Columns]) -> Columns:
         columns,
         n_units=sum(part.n_rows(UNIT) for part in parts),
         starts=starts,
-        numbers={n: np.concatenate([p.numbers[n] for p in parts]) for n in columns.numbers},
-        codes={n: np.concatenate([p.codes[n] for p in parts]) for n in columns.codes},
+        numbers={
+            n: Numbers(np.concatenate([p.numbers[n].array for p in parts])) for n in columns.numbers
+        },
+        codes={n: Codes(np.concatenate([p.codes[n].array for p in parts])) for n in columns.codes},
         weights=np.concatenate([part.weights for part in parts]),
         units=np.concatenate([part.units for part in parts if part.units is not None]),
     )

@@ -23,11 +23,13 @@ class Flat:
         rows: the values, one row per member of the innermost scope.
         style: how they came: `array`, `list` or `single` (one sequence or tree without a units
             axis).
+        is_own: whether the values were copied out of lists.
     """
 
     counts: list[Integers]
     rows: Any
     style: str
+    is_own: bool = False
 
     @property
     def n_units(self) -> int:
@@ -67,10 +69,12 @@ def flatten(value: Any, path: Sequence[str], event: int, what: str, outline: Out
             received=f"an array of shape '{array.shape}'",
         )
     shape = array.shape[: depth + 1]
-    counts = [np.full(math.prod(shape[: k + 1]), shape[k + 1]) for k in range(depth)]
+    lead = [math.prod(shape[: k + 1]) for k in range(depth)]
+    counts = [np.broadcast_to(shape[k + 1], (n,)) for k, n in enumerate(lead)]
     rows = array.reshape(math.prod(shape), *array.shape[depth + 1 :])
-    listed = depth and isinstance(value, list | tuple)
-    return Flat(counts, rows, "list" if listed else "array")
+    listed = isinstance(value, list | tuple)
+    style = "list" if depth and listed else "array"
+    return Flat(counts, rows, style, is_own=listed and len(value) > 1)
 
 
 def as_array(value: Any) -> Any:
@@ -85,6 +89,8 @@ def as_array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         nested = value.dtype == object and value.size and not np.isscalar(value.flat[0])
         return as_array(value.tolist()) if nested and np.ndim(value.flat[0]) else value
+    if isinstance(value, list | tuple) and len(value) == 1 and _is_plain(value[0]):
+        return value[0][None]  # such as one sequence: not copied
     try:
         array = np.array(value)
         if array.dtype.kind in "US" and not isinstance(value, np.ndarray):
@@ -92,6 +98,11 @@ def as_array(value: Any) -> Any:
         return array
     except ValueError:
         return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an array of numbers and nothing else."""
+    return type(value) in (np.ndarray, np.memmap) and value.dtype.kind in "iufb"
 
 
 def _n_axes(value: Any) -> int | None:
@@ -130,7 +141,7 @@ def _ragged(value: Any, path: Sequence[str], event: int, what: str) -> Flat:
                 )
         counts.append(np.array([len(item) for item in level], dtype=np.int64))
     rows = _joined(level, what) if not path else _concatenated(level, what)
-    return Flat(counts, rows, "list")
+    return Flat(counts, rows, "list", is_own=True)
 
 
 def _concatenated(items: list[Any], what: str) -> Any:

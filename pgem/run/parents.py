@@ -36,7 +36,7 @@ def to_parents(
             expected="one integer per member",
             received="true and false" if array.ndim == 1 else f"values of shape '{array.shape}'",
         )
-    values = to_numbers(array, f"{what}: {key}", scope.origin)
+    values = to_numbers(array, f"{what}: {key}", scope.origin)[:]
     lengths = np.repeat(np.diff(starts), np.diff(starts))
 
     def refuse(bad: Mask, problem: str, expected: str) -> None:

@@ -70,14 +70,15 @@ class Rows:
         for name, scope in self.outline.scopes.items():
             parents = self.n_units if scope.parent == UNIT else int(starts[scope.parent][-1])
             counts = self._members(name, parents)
-            starts[name] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            starts[name] = np.zeros(len(counts) + 1, dtype=np.int64)
+            np.cumsum(counts, out=starts[name][1:])
         return starts
 
     def _members(self, name: str, n_parents: int) -> Integers:
         scope = self.outline.scopes[name]
         if name not in self._counts:
             if scope.size is not None:
-                return np.full(n_parents, scope.size)
+                return np.broadcast_to(scope.size, (n_parents,))
             raise DataError(
                 f"no data tell how many members {scope.kind} '{name}' has",
                 advice="give at least one node or covariate inside it",
@@ -106,7 +107,7 @@ def read_weights(weights: Any, n_units: int) -> Floats:
         DataError: they are not.
     """
     if weights is None:
-        return np.ones(n_units)
+        return np.broadcast_to(1.0, n_units)  # no memory for what is the same everywhere
     expected = f"'{n_units}' finite numbers of at least zero, one per unit"
     try:
         values = np.asarray(weights, dtype=float)

@@ -26,7 +26,9 @@ class Shard:
     """A run of units, as the generated code reads it: `data["x"]`, `data.scope("t")`, …"""
 
     def __init__(self, bound: Bound, first: int, last: int) -> None:
-        self.bound, self.first, self.last = bound, first, last
+        # no cycle: a bound that keeps its shards shall go at once when nobody wants it any more
+        self.bound: Bound = proxy(bound)
+        self.first, self.last = first, last
         self.n_units = last - first
         self.ranges = {UNIT: (first, last)}
         self.scopes: dict[str, ScopeData] = {}
@@ -99,10 +101,9 @@ class Shard:
             return self._linked_axis(part, column)
         kept = self.bound.kept.setdefault((self.first, self.last, part.key), {})
         if column.points is None:
-            assert column.x is not None
-            known = {name: value[rows] for name, value in column.known.items()}
+            x, known = column.read(rows), column.known(rows)
             memory = kept.setdefault("memory", {})
-            points, index = Observations(part.family, column.x[rows], known, memory=memory), None
+            points, index = Observations(part.family, x, known, memory=memory), None
         else:
             points = column.points
             index = None if column.index is None else column.index[rows]
@@ -123,7 +124,7 @@ class Shard:
         low, high = self.ranges[part.scope]
         rows = slice(low, high)
         if column.points is None or column.inputs is None:
-            known = {name: value[rows] for name, value in column.known.items()}
+            known = column.known(rows)
             points, inputs = every_value(part.family, known), np.arange(high - low)
         else:
             points, inputs = column.points, column.inputs[rows]

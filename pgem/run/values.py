@@ -9,38 +9,42 @@ import numpy as np
 
 from pgem.arrays import Floats, Integers, factorise, missing
 from pgem.errors import DataError
+from pgem.run.stored import Codes, Numbers, blocks_of, codes_type
 
 Levels = tuple[Any, ...]
 
 
-def to_numbers(array: Any, what: str, origin: str) -> Floats:
-    """Values as floats, None as NaN.
+def to_numbers(array: Any, what: str, origin: str, *, is_own: bool = False) -> Numbers:
+    """Values as numbers, in the type that they have; None as NaN.
 
     Args:
         array: values of any kind.
         what: the node in words, for errors.
         origin: where it was declared.
+        is_own: whether the array was made here, and is not the user's.
 
     Raises:
         DataError: text, infinities or other objects.
     """
     if array.dtype.kind in "OUS":
-        array = _parse(array, what, origin)
+        array, is_own = _parse(array, what, origin), True
     if array.dtype.kind not in "fiub":
         raise DataError(
             f"{what} holds values that are no numbers",
             where=origin,
             received=f"type '{array.dtype}'",
         )
-    values = np.ascontiguousarray(array, dtype=float)
-    if np.isinf(values).any():
-        row = int(np.argmax(np.isinf(values).reshape(len(values), -1).any(axis=1)))
-        raise DataError(
-            f"{what} holds an infinite value in row '{row}'",
-            where=origin,
-            received=f"'{values[row]}'",
-            advice="use NaN for a missing value",
-        )
+    values = Numbers(array if array.dtype.itemsize <= 8 else array.astype(float), is_own=is_own)
+    for rows in values.blocks():
+        bad = np.isinf(values.array[rows])
+        if bad.any():
+            row = rows.start + int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
+            raise DataError(
+                f"{what} holds an infinite value in row '{row}'",
+                where=origin,
+                received=f"'{values[row]}'",
+                advice="use NaN for a missing value",
+            )
     return values
 
 
@@ -83,8 +87,11 @@ def _parse(array: Any, what: str, origin: str) -> Floats:
 
 def to_codes(
     array: Any, what: str, size: int | None, levels: Sequence[Any] | None, origin: str
-) -> tuple[Integers, Levels | None]:
+) -> tuple[Codes, Levels | None]:
     """Categories as codes, -1 where missing; labels are looked up or sorted.
+
+    Integers that are codes already are kept as they are.
+
 
     Raises:
         DataError: an unknown category, or values that are no categories.
@@ -96,9 +103,9 @@ def to_codes(
             received=f"values of shape '{array.shape[1:]}'",
         )
     if levels is not None:
-        return _look_up(array, what, tuple(levels), origin), tuple(levels)
+        return Codes(_look_up(array, what, tuple(levels), origin), is_own=True), tuple(levels)
     if array.dtype.kind in "fiub":
-        return _whole(array.astype(float), what, size, origin), None
+        return _whole(array, what, size, origin), None
     codes, found = factorise(array)
     kinds = {isinstance(v, int | float | np.number | np.bool_) for v in found}
     if len(kinds) > 1:
@@ -118,7 +125,7 @@ def to_codes(
             expected=f"'{size}' categories",
             received=f"'{len(found)}': {', '.join(map(repr, found[:10]))}",
         )
-    return codes, tuple(found)
+    return Codes(codes.astype(codes_type(len(found))), is_own=True), tuple(found)
 
 
 def _look_up(array: Any, what: str, levels: Levels, origin: str) -> Integers:
@@ -133,24 +140,39 @@ def _look_up(array: Any, what: str, levels: Levels, origin: str) -> Integers:
                 received=f"'{label}' in row '{int(np.argmax(codes == code))}'",
                 advice="add it to levels=[...], or use NaN for a missing value",
             )
-    return np.array([*(place[label] for label in found), -1])[codes]
+    places = [*(place[label] for label in found), -1]
+    return np.array(places, dtype=codes_type(len(levels)))[codes]
 
 
-def _whole(values: Floats, what: str, size: int | None, origin: str) -> Integers:
-    gone = np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        bad = ~gone & ((values < 0) | (values != np.floor(values)) | np.isinf(values))
-        if size is not None:
-            bad |= ~gone & (values >= size)
-    if bad.any():
-        row = int(np.argmax(bad))
-        last = "…" if size is None else str(size - 1)
-        raise DataError(
-            f"{what} has a value that is no category",
-            where=origin,
-            expected=f"whole numbers from 0 to {last}",
-            received=f"'{values[row]:g}' in row '{row}'",
-            advice="recode it (NaN or None for a missing value), or name the categories with "
-            "levels=[...]",
-        )
-    return np.where(gone, -1, values).astype(np.int64)
+def _whole(array: Any, what: str, size: int | None, origin: str) -> Codes:
+    """Whole numbers from 0 as codes: integers themselves, others in the smallest type."""
+    last = -1
+    for rows in blocks_of(len(array)):
+        values = np.asarray(array[rows], dtype=float)
+        gone = np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            bad = ~gone & ((values < 0) | (values != np.floor(values)) | np.isinf(values))
+            if size is not None:
+                bad |= ~gone & (values >= size)
+        if bad.any():
+            row = int(np.argmax(bad))
+            _refuse_category(float(values[row]), rows.start + row, what, size, origin)
+        last = max(last, int(values.max(where=~gone, initial=-1)))
+    if array.dtype.kind != "f":
+        return Codes(array)
+    codes = np.empty(len(array), dtype=codes_type(last + 1))
+    for rows in blocks_of(len(array)):
+        codes[rows] = np.where(np.isnan(array[rows]), -1, array[rows])
+    return Codes(codes, is_own=True)
+
+
+def _refuse_category(value: float, row: int, what: str, size: int | None, origin: str) -> None:
+    last = "…" if size is None else str(size - 1)
+    raise DataError(
+        f"{what} has a value that is no category",
+        where=origin,
+        expected=f"whole numbers from 0 to {last}",
+        received=f"'{value:g}' in row '{row}'",
+        advice="recode it (NaN or None for a missing value), or name the categories with "
+        "levels=[...]",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -83,3 +84,126 @@ def test_the_report_tells_memory_and_a_measured_iteration() -> None:
     told = re.search(r"one iteration was measured: ([\d.e+-]+) ms", report)
     assert told is not None
     assert float(told[1]) > 0
+
+
+# --- what an ordinary call takes ------------------------------------------------------------------
+
+MB = 2**20
+
+
+def grouped(kind: Any = np.float64) -> Made:
+    x = RNG.normal(size=(400_000, 8)) + 4 * (np.arange(400_000) % 2)[:, None]
+    return templates.mixture(pg.MvNormal(), 6), {"x": x.astype(kind)}
+
+
+def singles() -> Made:
+    return grouped(np.float32)
+
+
+def lines() -> Made:
+    with pg.Model("lines") as model:
+        z, x = pg.latent("z", pg.Categorical(size=2)), pg.covariate("x")
+        mean = pg.param("slope")[z] @ x + pg.param("intercept")[z]
+        pg.observed("y", pg.Normal(mean=mean, var=pg.param("var")[z]))
+    x = RNG.normal(size=(300_000, 8)).astype(np.float32)
+    return model, {"x": x, "y": (x.sum(axis=1) * (1 - np.arange(300_000) % 2 * 2))}
+
+
+def answers() -> Made:
+    x = RNG.integers(3, size=(300_000, 12)).astype(np.int8)
+    return templates.latent_class(12, 4, categories=3), {"x": x}
+
+
+def counts() -> Made:
+    return templates.mixture(pg.Poisson(), 3), {"x": RNG.poisson(3.0, 2_000_000).astype(np.int16)}
+
+
+def short_sequences() -> Made:
+    y = RNG.normal(size=(4_000, 60, 3)).astype(np.float32)
+    return templates.hmm(pg.MvNormal(), 4), {"y": y}
+
+
+def symbols() -> Made:
+    return templates.hmm(pg.Categorical(size=9), 4), {"y": RNG.integers(9, size=500_000)}
+
+
+def holed_switching() -> Made:
+    with pg.Model("switching") as model, pg.sequence("t"):
+        s = pg.latent("s", pg.Categorical(size=2), after="s")
+        mean = pg.param("a")[s] @ pg.prev("y") + pg.param("c")[s]
+        pg.observed("y", pg.Normal(mean=mean))
+    y = RNG.normal(size=(100, 1000))
+    y[:, 50::50] = np.nan
+    return model, {"y": y}
+
+
+ORDINARY = [grouped, singles, lines, answers, counts, short_sequences]
+
+
+def few(data: dict[str, Any], n: int) -> dict[str, Any]:
+    return {name: value[:n] for name, value in data.items()}
+
+
+def traced(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Peak of memory while something is called, in MB, and what it returns."""
+    gc.collect()
+    tracemalloc.start()
+    found = call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / MB, found
+
+
+@pytest.mark.parametrize("make", ORDINARY)
+def test_an_ordinary_fit_takes_little_whatever_the_start(make: Callable[[], Made]) -> None:
+    model, data = make()
+    model.fit(few(data, 60_000), max_iter=1, n_jobs=1)  # imports and compiled loops
+    peak, fit = traced(lambda: model.fit(data, max_iter=2, tol=0, n_jobs=1))
+    assert peak < 48
+    peak, found = traced(lambda: fit.predict(data))
+    returned = sum(value.nbytes for value in found.values()) / MB
+    assert peak - returned < 48
+
+
+@pytest.mark.parametrize("make", [grouped, singles, lines, short_sequences])
+def test_memory_does_not_grow_with_the_number_of_units(make: Callable[[], Made]) -> None:
+    model, data = make()
+    n = len(next(iter(data.values())))
+    half = few(data, n // 2)
+    start = model.fit(few(data, 4_000), max_iter=1, n_jobs=1).params
+    model.fit(half, start=start, max_iter=1, n_jobs=1)
+    peaks = [
+        traced(lambda some=some: model.fit(some, start=start, max_iter=2, tol=0, n_jobs=1))[0]
+        for some in (half, data)
+    ]
+    added = (n - n // 2) * 2 / MB  # a byte or two per unit: whether its values are possible
+    assert peaks[1] - peaks[0] < 0.25 * peaks[0] + added
+
+
+def test_nothing_is_left_when_a_fit_is_dropped() -> None:
+    model, data = symbols()
+    start = model.fit(few(data, 50_000), max_iter=1, n_jobs=1).params
+    model.fit(data, start=start, max_iter=1, n_jobs=1)
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        model.fit(data, start=start, max_iter=2, tol=0, n_jobs=1)
+        left = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    finally:
+        gc.enable()
+    assert left < MB
+
+
+@pytest.mark.parametrize("make", [*ORDINARY, symbols, holed_switching])
+def test_memory_of_other_models_is_told_too(make: Callable[[], Made]) -> None:
+    model, data = make()
+    start = model.fit(few(data, 4_000), max_iter=1, n_jobs=1).params
+    model.fit(data, start=start, max_iter=1, n_jobs=1)
+    peak, _ = traced(lambda: model.fit(data, start=start, max_iter=2, tol=0, n_jobs=1))
+    columns = read_data(data, model._outline())
+    bound = Bound(model._program(make_schema(columns)), columns, merge=True, n_jobs=1)
+    told = expected_bytes(bound) / MB
+    assert peak / 2 <= told + 1  # megabytes are what is shown
+    assert told <= 2 * peak + 1

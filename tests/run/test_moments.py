@@ -158,8 +158,8 @@ def test_points_have_the_moments(n: int, width: int, seed: int, offset: float) -
         values[:, rng.integers(width)] = 7.0
     weights = rng.uniform(0.1, 3.0, size=n)
     cut = n // 2 + 1  # both parts see some rows
-    blocks = [lambda: values[:cut], lambda: values[cut:]]
-    points, weight = points_of(blocks, weights)
+    blocks = [lambda: (values[:cut], weights[:cut]), lambda: (values[cut:], weights[cut:])]
+    points, weight = points_of(blocks)
     assert len(points) <= width + 1
     assert weight * len(points) == pytest.approx(weights.sum(), rel=1e-12)
     mean = weights @ values / weights.sum()
