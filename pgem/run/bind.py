@@ -187,15 +187,20 @@ class Bound(Values):
         """The only shard, if there is one and it was made."""
         return self._kept[0] if self._kept is not None and len(self._kept) == 1 else None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether shards are kept from one iteration to the next, with the values they read."""
+        rows = sum(self.rows.n_rows(s) for s in self.program.scope_dims)
+        small = rows <= KEEP_ROWS and self._values_at_once <= KEEP_VALUES
+        return small or self.shard_size >= self.rows.n_units
+
     def shards(self) -> Iterator[Shard]:
         """The shards in order; small data are cut up only once."""
         if self._kept is None:
             n_units = self.rows.n_units
             cuts = range(0, n_units, self.shard_size)
             fresh = (Shard(self, k, min(k + self.shard_size, n_units)) for k in cuts)
-            rows = sum(self.rows.n_rows(s) for s in self.program.scope_dims)
-            small = rows <= KEEP_ROWS and self._values_at_once <= KEEP_VALUES
-            if not small and self.shard_size < n_units:
+            if not self.is_kept:
                 yield from fresh
                 return
             self._kept = list(fresh)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TABLES = 1.5
 """Tables of a shard that are there at the same time, on average of the kinds of models."""
-KEPT = 1.2
+KEPT = 1.0
 """Bytes per state and step that lanes keep for the way back: one message in sixteen steps."""
 COPIES = 6
 """Blocks of values that are there at the same time while second moments are taken."""
@@ -34,7 +34,7 @@ BESIDE = 2
 """Copies that are there at the same time of values that are converted or put together."""
 READ_UP = 60
 """Bytes per row that looks up rows of a table, or is a step: where it stands, what it reads."""
-STEP = 12
+STEP = 6
 """The same of a step along lanes."""
 
 
@@ -54,6 +54,7 @@ def expected_bytes(bound: Bound) -> int:
         kept += _bytes([value for value in made if all(value is not own for own in read)])
     run = bound.n_threads * _shard_bytes(bound) + _statistics(bound)
     run += FIXED if bound.is_large else 0
+    run += _kept_bytes(bound) if bound.is_kept else 0
     if not bound.is_compressed:
         return kept + run
     width = sum(values.width for values in read)
@@ -88,7 +89,7 @@ def _shard_bytes(bound: Bound) -> int:
         total += BESIDE * 8 * column.made * n_rows
         if column.points is not None and not part.is_axis and not bound.looks_up(part.scope):
             cells = program.analysis.layout.components[key].cells
-            total += n_rows * (8 if lanes.get(part.scope) else 8 - entry * cells.n_cells)
+            total += n_rows * (4 if lanes.get(part.scope) else 8 - entry * cells.n_cells)
     for region in program.analysis.regions:
         widths = {part.node: part.family.size or 1 for part in program.parts.values()}
         sizes = [widths[name] for name in region.nodes]
@@ -99,6 +100,13 @@ def _shard_bytes(bound: Bound) -> int:
         total += entry * steps * sum(sizes) ** 2
     share = min(1.0, bound.shard_size / max(rows.n_units, 1))
     return int(max(total, 0.0) * share)
+
+
+def _kept_bytes(bound: Bound) -> int:
+    """Bytes of the values of all shards that are not read where they are, if shards are kept."""
+    parts, share = bound.program.parts, min(1.0, bound.shard_size / max(bound.rows.n_units, 1))
+    made = sum(bound.column(key).made * bound.rows.n_rows(p.scope) for key, p in parts.items())
+    return int(8 * made * (1 - share))
 
 
 def _lane_bytes(bound: Bound, step: Scan) -> float:

@@ -119,7 +119,7 @@ def counts() -> Made:
 
 
 def short_sequences() -> Made:
-    y = RNG.normal(size=(4_000, 60, 3)).astype(np.float32)
+    y = RNG.normal(size=(10_000, 60, 3)).astype(np.float32)
     return templates.hmm(pg.MvNormal(), 4), {"y": y}
 
 
