@@ -259,7 +259,8 @@ def _columns(
             holes[name] = _nested(_holes(program, name, rows), outline.path(node.scope), counts)
             laid_out.add(node.scope)
     sizes = {k: s for k, s in program.analysis.layout.sizes.items() if k in outline.nodes}
-    columns = read_data({**data, **holes}, outline, levels=facts.levels, sizes=sizes, fitting=False)
+    given = {**data, **holes}
+    columns = read_data(given, outline, levels=facts.levels, sizes=sizes, fitting=False, drawn=True)
     if columns.n_units != n:
         raise DataError(
             "the data of the sample have another number of units",

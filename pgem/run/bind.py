@@ -106,7 +106,8 @@ class Bound(Values):
         self.kept: dict[tuple[int, int, str], dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}  # shards know their bound only while it lives
+        # shards know their bound only while it lives; what is made of them is made again
+        return {**self.__dict__, "_kept": None, "_joint": None, "_n_asked": 0}
 
     @property
     def n_units(self) -> int:

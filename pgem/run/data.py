@@ -122,6 +122,7 @@ def read_data(
     levels: Mapping[str, Levels] | None = None,
     sizes: Mapping[str, int] | None = None,
     fitting: bool = True,
+    drawn: bool = False,
 ) -> Columns:
     """Flatten and check all data.
 
@@ -132,6 +133,7 @@ def read_data(
         levels: labels fixed by an earlier fit.
         sizes: numbers of categories fixed by an earlier fit.
         fitting: observed nodes must be there.
+        drawn: what is not there will be drawn, and what that is conditioned on is asked for then.
 
     Raises:
         DataError: whatever does not fit, naming the node and the unit.
@@ -163,7 +165,7 @@ def read_data(
             columns.parents[tree] = to_parents(flat.rows, outline.scopes[tree], starts[tree], place)
         else:
             _convert(columns, name, flat.rows, is_own=flat.is_own)
-    _check_holes(columns, fitting)
+    _check_holes(columns, fitting, drawn)
     return columns
 
 
@@ -267,7 +269,7 @@ def _keep_codes(
     columns.sizes.setdefault(name, found if size is None else size)
 
 
-def _check_holes(columns: Columns, fitting: bool) -> None:
+def _check_holes(columns: Columns, fitting: bool, drawn: bool) -> None:
     """Covariates and first values that are conditioned on are complete; a fit has values."""
     outline = columns.outline
     for name, covariate in outline.covariates.items():
@@ -279,7 +281,7 @@ def _check_holes(columns: Columns, fitting: bool) -> None:
                 advice="leave these units out, or declare it as an observed node",
             )
     for name, node in outline.nodes.items():
-        if node.kind == "observed" and (columns.has(name) or node.conditioned):
+        if node.kind == "observed" and (columns.has(name) or (node.conditioned and not drawn)):
             if node.conditioned:
                 _check_first_values(columns, node)
             if fitting and (not columns.has(name) or columns.values(name).is_empty):
