@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -16,7 +16,8 @@ from scipy import stats as sp
 from scipy.special import logsumexp
 
 import pgem as pg
-from pgem.run import Bound, make_schema, read_data, sum_statistics
+from pgem.routines import Semiring
+from pgem.run import Bound, answer, make_schema, read_data, sum_statistics
 
 Floats = NDArray[np.float64]
 
@@ -338,21 +339,17 @@ def pg_max() -> Any:
 
 @pytest.mark.usefixtures("loops")
 def test_posterior_draws() -> None:
-    from pgem.result.posterior import marginals
-    from pgem.routines import Semiring
-
     model, y = model_of("Poisson"), draw(4, (5,))
     params = params_of("Poisson")
     many = [y[0]] * 4000
     program = model.compile({"y": many})
     columns = read_data({"y": many}, program.outline, fitting=False)
+    asked = program.variant(replace(program.schema, queries=((("s", 0),),)))
     semiring = Semiring("sample", np.random.default_rng(0))
-    flat, _, _ = marginals(program, columns, params, semiring=semiring)
-    share = flat["s"].reshape(4000, 5, 3).mean(axis=0)
+    drawn = answer(Bound(asked, columns), params, semiring, modes=[0]).tables[0].reshape(4000, 5)
+    share = (drawn[:, :, None] == np.arange(3)).mean(axis=0)
     np.testing.assert_allclose(share, oracle_of("Poisson", y[0]).states(), atol=0.04)
-    paths, counts = np.unique(
-        flat["s"].reshape(4000, 5, 3).argmax(axis=2), axis=0, return_counts=True
-    )
+    paths, counts = np.unique(drawn, axis=0, return_counts=True)
     oracle = oracle_of("Poisson", y[0])
     best = counts[(paths == oracle.best()).all(axis=1)] / 4000
     np.testing.assert_allclose(best, np.exp(max(oracle.weights) - oracle.log_p), atol=0.04)
