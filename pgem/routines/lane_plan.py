@@ -28,7 +28,7 @@ LEAST_LANES = 8
 LEAST_ENTRIES = 1 << 16
 """Message entries from which lanes are used: less is done in half a millisecond by loops that are
 compiled sooner."""
-LONG_PIECE = 2048
+LONG_PIECE = 1024
 """Steps of a piece from which lanes are cut into more groups, which are parts for threads."""
 MOST_PARTS = 8
 """Parts for threads, at most, each with sums of its own: so sums do not depend on the threads."""

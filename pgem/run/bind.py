@@ -95,8 +95,9 @@ class Bound(Values):
         n_units = self.rows.n_units
         self.shard_size = shard_size or self._shard_size(entries)
         self.n_jobs, n_shards = n_jobs, -(-n_units // self.shard_size)
-        self.n_threads, note = count_threads(n_jobs, n_shards, entries)
-        self.scan_threads = 1 if n_shards > 1 else count_threads(n_jobs, MOST_PARTS, entries)[0]
+        work = entries + self._coordinates
+        self.n_threads, note = count_threads(n_jobs, n_shards, work)
+        self.scan_threads = 1 if n_shards > 1 else count_threads(n_jobs, MOST_PARTS, work)[0]
         self.choices.append(note)
         self.is_large = entries >= LARGE_FROM
         self.timer: Callable[[], float] | None = None
@@ -251,8 +252,10 @@ class Bound(Values):
         size = max(1, int(least), min(int(most), -(-n_units // LEAST_SHARDS)))
         if size >= n_units:
             return size
-        n_shards = -(-n_units // size)  # none is much smaller than the others
-        return -(-n_units // n_shards)
+        n_shards = -(-n_units // size)
+        if n_shards > 2:  # as much work for two threads, or four
+            n_shards = -(-n_shards // LEAST_SHARDS) * LEAST_SHARDS
+        return -(-n_units // n_shards)  # none is much smaller than the others
 
     @property
     def entries_at_once(self) -> int:
@@ -272,6 +275,16 @@ class Bound(Values):
             for name in region.nodes
         )
         return made + vectors // FEWER_VECTORS
+
+    @property
+    def _coordinates(self) -> int:
+        """Coordinates of vectors that densities are computed of, in all components."""
+        components = self.program.analysis.layout.components
+        return sum(
+            self.rows.n_rows(part.scope) * components[key].cells.n_cells * part.family.size
+            for key, part in self.program.parts.items()
+            if part.family.size and self._columns[key].points is None
+        )
 
     def _cost(self, scope: str) -> int:
         """Table entries per row; where members only look tables up, their codes."""
