@@ -29,19 +29,20 @@ COMPILED: list[Setting] = [
     ("routines.region_matrices", "MANY", 0),
 ]
 NO_LANES: list[Setting] = [("routines.lane_plan", "LEAST_LANES", NEVER)]
+LANES: list[Setting] = [
+    ("routines.lane_plan", "LEAST_PIECE", 2),
+    ("routines.lane_plan", "LEAST_LANES", 1),
+    ("routines.lane_plan", "LEAST_ENTRIES", 0),
+]
 SETTINGS: dict[str, list[Setting]] = {
     "numpy": [
         *((module, name, NEVER) for module, name, _ in COMPILED),
         ("run.bind", "LARGE_FROM", NEVER),
     ],
     "one by one": [*COMPILED, *NO_LANES],
-    "lanes": [
-        *COMPILED,
-        ("routines.lane_plan", "LEAST_PIECE", 2),
-        ("routines.lane_plan", "LEAST_LANES", 1),
-        ("routines.lane_plan", "LEAST_ENTRIES", 0),
-    ],
+    "lanes": [*COMPILED, *LANES],
     "tiles": [("run.bind", "LARGE_FROM", 0)],
+    "tiles of lanes": [*COMPILED, *LANES, ("run.bind", "LARGE_FROM", 0)],
     "members one by one": [("routines.collect", "make_tally", lambda *ignored: None)],
     "merged": [
         ("run.merge", "MERGE_FROM", 0),
@@ -63,6 +64,12 @@ SETTINGS: dict[str, list[Setting]] = {
         ("routines.equations", "SOUND", np.inf),
     ],
     "own centres": [("families._gaussian", "LARGEST_TERM", 0.0)],
+    "rows as products": [*COMPILED, ("routines.region_direct", "FEW", 0)],
+    "rows as products, by NumPy": [
+        *((module, name, NEVER) for module, name, _ in COMPILED),
+        ("routines.region_direct", "FEW", 0),
+    ],
+    "value by value": [*COMPILED, ("routines.region_direct", "FEW", NEVER)],
     "group by group": [("routines.region_groups", "FEW", 0), ("routines.region_groups", "LONG", 1)],
     "row by row": [
         ("routines.region_groups", "FEW", NEVER),

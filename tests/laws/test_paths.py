@@ -2,78 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
-from force_lanes import always_lanes, never_lanes
 from law_cases import N_UNITS
+from paths import SETTINGS, force
 from strategies import Case
 from test_laws import every_case, iterate, same_fit, take
 
-from pgem.routines import region_direct, region_matrices
-from pgem.run import bind, merge
-
-collect, scan, tally = (  # the package's `scan` is the function
-    import_module(f"pgem.routines.{name}") for name in ("collect", "scan", "tally")
-)
+from pgem.run import merge
 
 N = np.arange(N_UNITS)
-NEVER = 1 << 60
-
-Force = Callable[[pytest.MonkeyPatch], None]
-
-
-def force(**settings: int) -> Force:
-    """Set thresholds by the name of their module."""
-    modules = {"scan": scan, "tally": tally}
-
-    def apply(monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in settings.items():
-            monkeypatch.setattr(modules[name], "COMPILED_FROM", value)
-
-    return apply
-
-
-def with_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last variable is summed out a few rows at a time, however few there are."""
-    monkeypatch.setattr(bind, "LARGE_FROM", 0)
-
-
-def without_tallies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Members of plates are read one by one."""
-    monkeypatch.setattr(collect, "make_tally", lambda *ignored: None)
-
-
-def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled loops, with sequences cut into pieces of two steps."""
-    force(scan=0)(monkeypatch)
-    always_lanes(monkeypatch)
-
-
-def in_pieces_by_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same where variables of single steps are summed out in tiles of lanes."""
-    in_pieces(monkeypatch)
-    with_tiles(monkeypatch)
-
-
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled loops, one sequence after the other."""
-    force(scan=0)(monkeypatch)
-    never_lanes(monkeypatch)
-
-
-def regions(few: int, long: int) -> Force:
-    """Rows per form, and steps of a chain, from which regions take other paths."""
-
-    def apply(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(region_direct, "FEW", few)
-        for limit in ("LONG", "MANY"):
-            monkeypatch.setattr(region_matrices, limit, long)
-
-    return apply
 
 
 @every_case
@@ -98,23 +38,11 @@ def test_threads(case: Case) -> None:
 
 
 @every_case
-def test_compiled_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_path_gives_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    paths = (
-        force(scan=0, tally=0),
-        force(scan=NEVER, tally=NEVER),
-        without_tallies,
-        with_tiles,
-        in_pieces,
-        in_pieces_by_tiles,
-        one_by_one,
-        regions(few=0, long=1),
-        regions(few=0, long=NEVER),
-        regions(few=NEVER, long=1),
-    )
-    for apply in paths:
+    for name in SETTINGS:
         with monkeypatch.context() as patch:
-            apply(patch)
+            force(name, patch.setattr)
             found.append(iterate(case))
     for fit in found[1:]:
         same_fit(fit, found[0])
