@@ -235,6 +235,7 @@ def test_long_chains_settle_on_the_right_matrices(holes: float) -> None:
         assert chain.steps.log_det.shape[1] < 80
 
 
+@pytest.mark.chooses_path
 @pytest.mark.parametrize("tile", [3, 256])
 def test_long_chains_are_made_tile_by_tile(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles with several forms, tiles that are not full, and rows without weight."""
@@ -247,6 +248,7 @@ def test_long_chains_are_made_tile_by_tile(tile: int, monkeypatch: pytest.Monkey
     check(case, 8)
 
 
+@pytest.mark.chooses_path
 def test_wide_outputs_settle(monkeypatch: pytest.MonkeyPatch) -> None:
     """What later steps tell is the small difference of large numbers, whose rounding goes on."""
     rng, n, size = np.random.default_rng(9), 400, 60
