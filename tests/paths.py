@@ -47,7 +47,7 @@ SETTINGS: dict[str, list[Setting]] = {
     "merged": [
         ("run.merge", "MERGE_FROM", 0),
         ("run.merge", "WORTH", 1.0),
-        ("run.moments", "PAYS_FROM", 0),
+        ("run.moments", "PAYS_FROM", 1),
         ("run.moments", "WORTH", 1e9),
     ],
     "unit by unit": [("run.merge", "MERGE_FROM", NEVER), ("run.moments", "WIDEST", -1)],

@@ -16,6 +16,7 @@ from pgem.run import merge
 N = np.arange(N_UNITS)
 
 
+@pytest.mark.chooses_path
 @every_case
 def test_equal_units_merged_or_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     data = take(case.data, np.repeat(N, 1 + N % 3))
